@@ -1,0 +1,40 @@
+# make demo: from a fresh clone to the report.   make test: everything that CI runs.   make setup: the set-up alone.
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+# Strict editable mode links files one by one, so a new file asks for another installation.
+SOURCES := $(shell git ls-files -co --exclude-standard -- '*.py' '*.toml' '*.j2' '*.txt' py.typed 2>/dev/null | sort | tr '\n' ' ')
+STAMP := .venv/.installed-$(shell { cat pyproject.toml constraints.txt Makefile; echo '$(SOURCES)'; } | cksum | cut -d' ' -f1)
+
+.PHONY: demo test setup check
+
+setup: $(STAMP)-test
+	@$(BIN)/spikeproof lava status >/dev/null 2>&1 || $(BIN)/spikeproof lava install || \
+	    echo "going on without Lava; its tests are skipped (with SPIKEPROOF_REQUIRE_LAVA=1 they fail)"
+
+demo: $(STAMP)
+	@$(BIN)/spikeproof lava status >/dev/null 2>&1 || $(BIN)/spikeproof lava install || echo "going on without Lava"
+	$(BIN)/spikeproof demo
+
+test: setup check
+	$(BIN)/python -m pytest
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy -p spikeproof
+
+.venv/bin/python:
+	@test -n "$(PYTHON)" || { echo "no Python found; install Python 3.11 or newer, or say make PYTHON=..."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "$(PYTHON) is too old; install Python 3.11 or newer, or say make PYTHON=..."; exit 1; }
+	$(PYTHON) -m venv .venv
+
+$(STAMP): .venv/bin/python
+	@echo "installing spikeproof into .venv (a few minutes the first time)"
+	$(PIP) --editable . --config-settings editable_mode=strict
+	@rm -f .venv/.installed-*; touch $@
+
+$(STAMP)-test: $(STAMP)
+	$(PIP) --editable '.[test]' --config-settings editable_mode=strict
+	@touch $@

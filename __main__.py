@@ -1,0 +1,3 @@
+from spikeproof.cli import main
+
+main()

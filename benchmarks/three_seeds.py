@@ -1,0 +1,48 @@
+"""Run the default recipes with three seeds and keep their records: python benchmarks/three_seeds.py.
+
+Writes records/digits/RECIPE-seedN.json and prints accuracy, robustness and zero-gradient share of every run.
+"""
+
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from rich.console import Console
+from rich.table import Table
+
+from spikeproof.cli import show, steps
+from spikeproof.cli.run import Run
+from spikeproof.toolkit.config import load_recipe
+
+SEEDS = (3407, 3408, 3409)
+OUT = Path(__file__).resolve().parents[1] / "records" / "digits"
+
+
+def main() -> None:
+    table = Table(title="digits, 500 test images, accuracy in %")
+    for column in ("recipe", "seed", "float", "loihi", "loss", "float under PGD", "loihi under PGD", "zero share"):
+        table.add_column(column, justify="left" if column == "recipe" else "right")
+    for name in ("digits", "digits-avg"):
+        recipe = load_recipe(name)
+        for seed in SEEDS:
+            chosen = recipe.model_copy(update={"train": recipe.train.model_copy(update={"seed": seed})})
+            with TemporaryDirectory() as folder, show.progress(quiet=not sys.stderr.isatty()) as track:
+                run = Run.create(Path(folder) / "run", chosen)
+                for step in (steps.train, steps.attack, steps.quantize, steps.export):
+                    step(run, track)
+                steps.compare_targets(run, ["loihi", "onnx"], 500, True, track)
+                result = steps.evaluate_run(run, ["loihi", "onnx"], "cpu", track)
+                OUT.mkdir(parents=True, exist_ok=True)
+                (OUT / f"{name}-seed{seed}.json").write_bytes(run.path("record.json").read_bytes())
+            forms = {form["target"]: form["conditions"] for form in result["forms"] if form["form"] != "quantized"}
+            pgd = next(label for label in forms["torch"] if label.startswith("pgd"))
+            clean = [forms[target]["clean"]["accuracy"]["value"] for target in ("torch", "loihi")]
+            attacked = [forms[target][pgd]["accuracy"]["value"] for target in ("torch", "loihi")]
+            cells = [f"{100 * value:.1f}" for value in (*clean, clean[0] - clean[1], *attacked)]
+            table.add_row(name, str(seed), *cells, f"{result['gradients']['float']['hidden']:.3f}")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    steps.quiet_libraries()
+    main()

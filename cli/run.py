@@ -1,0 +1,120 @@
+"""The run folder: which files each step reads and writes, and whether they still belong together."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..toolkit.config import Recipe, parse_recipe
+from ..toolkit.errors import FileError, InputError
+from ..toolkit.files import digest, read_bytes, read_json, write_json
+
+MANIFEST = "run.json"
+
+READS: dict[str, tuple[str, ...]] = {
+    "train": ("recipe.json",),
+    "attack": ("model.safetensors",),
+    "quantize": ("model.safetensors",),
+    "export": ("quantized.safetensors",),
+    "compare": ("program.safetensors",),
+    "evaluate": ("model.safetensors", "attacks.json", "quantized.safetensors", "program.safetensors", "network.onnx"),
+}
+WRITES: dict[str, tuple[str, ...]] = {
+    "train": ("model.safetensors", "training.json"),
+    "attack": ("attacks.json",),
+    "quantize": ("quantized.safetensors",),
+    "export": ("network.nir", "network.json", "program.safetensors", "network.onnx", "export.json"),
+    "compare": ("compare.json",),
+    "evaluate": ("record.json", "report.html"),
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder. ``run.json`` keeps the SHA-256 of what each step read and wrote."""
+
+    folder: Path
+
+    def path(self, name: str) -> Path:
+        """Return the path of a file in the folder."""
+        return self.folder / name
+
+    @classmethod
+    def create(cls, folder: Path, recipe: Recipe) -> "Run":
+        """Make the folder, or take it up again if it holds the same recipe.
+
+        Raises:
+            InputError: it holds a run of another recipe, or is a file.
+        """
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"{folder}: is a file; give --out a folder")
+        run = cls(folder)
+        if run.path("recipe.json").exists():
+            if run.recipe() != recipe:
+                raise InputError(f"{folder}: holds a run of another recipe; give another --out, or delete it")
+        else:
+            write_json(run.path("recipe.json"), recipe.model_dump(mode="json"))
+        return run
+
+    @classmethod
+    def open(cls, folder: Path) -> "Run":
+        """Return an existing run.
+
+        Raises:
+            FileError: there is none in ``folder``.
+        """
+        if not (folder / "recipe.json").exists():
+            raise FileError(
+                f"{folder}: no run here (no recipe.json); make one with 'spikeproof train RECIPE --out DIR'"
+            )
+        return cls(folder)
+
+    def recipe(self) -> Recipe:
+        """Return the run's recipe."""
+        path = self.path("recipe.json")
+        return parse_recipe(read_json(path), str(path))
+
+    def _manifest(self) -> dict[str, Any]:
+        path = self.path(MANIFEST)
+        manifest = read_json(path) if path.exists() else {}
+        if not isinstance(manifest, dict):
+            raise FileError(f"{path}: not a run's manifest; delete it and run the steps again")
+        return manifest
+
+    def _hashes(self, names: list[str]) -> dict[str, str]:
+        return {name: digest(read_bytes(self.path(name))) for name in names}
+
+    def finished(self, step: str, extra: list[str] | None = None) -> None:
+        """Note that ``step`` is done: hashes of all it read and wrote (``extra`` files included)."""
+        manifest = self._manifest()
+        manifest[step] = {
+            "read": self._hashes(list(READS[step])),
+            "wrote": self._hashes([*WRITES[step], *(extra or [])]),
+        }
+        write_json(self.path(MANIFEST), manifest)
+
+    def is_done(self, step: str) -> bool:
+        """Return whether ``step`` was run and nothing it read or wrote has changed since."""
+        entry = self._manifest().get(step)
+        if not isinstance(entry, dict):
+            return False
+        files = {**entry.get("read", {}), **entry.get("wrote", {})}
+        return all(
+            self.path(name).exists() and digest(read_bytes(self.path(name))) == sha for name, sha in files.items()
+        )
+
+    def require(self, step: str) -> None:
+        """Check that ``step`` is done, and every step before it whose files it read.
+
+        Raises:
+            FileError: it was not run, or a file has changed since; names the step to run again.
+        """
+        entry = self._manifest().get(step)
+        if not isinstance(entry, dict):
+            raise FileError(f"{self.folder}: step '{step}' has not been run; run 'spikeproof {step} {self.folder}'")
+        for kind in ("read", "wrote"):
+            for name, sha in entry.get(kind, {}).items():
+                if digest(read_bytes(self.path(name))) != sha:
+                    raise FileError(
+                        f"{self.path(name)}: changed since step '{step}' {kind} it; "
+                        f"run 'spikeproof {step} {self.folder}' again"
+                    )

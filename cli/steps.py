@@ -1,0 +1,381 @@
+"""The steps of a run: each reads files of the run folder, does one thing, and writes files atomically."""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..eval.compare import Comparison, compare
+from ..eval.evaluate import Forms, evaluate, gradient_sparsity
+from ..eval.record import Record, machine, now, packages, write_record
+from ..eval.report import write_report
+from ..export.lower import lower
+from ..export.nir import read_nir, write_nir
+from ..export.onnx import read_onnx, write_onnx
+from ..export.program import Program, read_program, write_program
+from ..export.roundtrip import check_round_trip
+from ..hw_targets.target import get_target
+from ..toolkit.attacks.base import THREAT_MODEL, predict
+from ..toolkit.attacks.gradient import make_attack
+from ..toolkit.checkpoint import load_network, save_network
+from ..toolkit.coding import direct_integers, on_grid
+from ..toolkit.config import Recipe
+from ..toolkit.data import Dataset, Images, Labels, check_images, check_labels, load_data, read_npz
+from ..toolkit.errors import DisagreementError, FileError, InputError
+from ..toolkit.files import digest, read_arrays, read_json, write_arrays, write_json
+from ..toolkit.models import seeded_network
+from ..toolkit.progress import Track, silent
+from ..toolkit.quantize import load_quantized, quantized_network, save_quantized
+from ..toolkit.train import fit
+from .run import Run
+
+Result = dict[str, Any]
+ROUND_TRIP_SAMPLES = 64
+
+
+def _attack_file(label: str) -> str:
+    return f"attack-{label.replace('@', '-')}.safetensors"
+
+
+def _identity(recipe: Recipe, data: Dataset, what: str) -> str:
+    return digest(f"{what} {recipe.model_dump_json()} {data.sha256}".encode())
+
+
+def train(run: Run, track: Track = silent) -> Result:
+    """Train the recipe's network: model.safetensors, training.json."""
+    recipe = run.recipe()
+    data = load_data(recipe.data)
+    network = seeded_network(recipe.model, recipe.coding.steps, data.shape, data.classes, recipe.train.seed)
+    history = fit(
+        network,
+        data.train_images,
+        data.train_labels,
+        recipe.train,
+        epochs=recipe.train.epochs,
+        rate=recipe.train.rate,
+        state=run.path("training-state.safetensors"),
+        identity=_identity(recipe, data, "train"),
+        track=track,
+    )
+    correct = predict(network, data.test_images, recipe.evaluate.batch) == data.test_labels
+    save_network(run.path("model.safetensors"), network, recipe, data.shape, data.classes)
+    write_json(run.path("training.json"), [vars(epoch) for epoch in history])
+    run.finished("train")
+    return {
+        "step": "train",
+        "epochs": len(history),
+        "loss": history[-1].loss,
+        "test_accuracy": float(correct.mean()),
+        "samples": len(correct),
+    }
+
+
+def attack(run: Run, track: Track = silent) -> Result:
+    """Attack the float network on the test images: one file an attack, and attacks.json."""
+    network, recipe = load_network(run.path("model.safetensors"))
+    run.require("train")
+    data = load_data(recipe.data)
+    found: dict[str, Any] = {}
+    for settings in recipe.attacks:
+        made = make_attack(settings, recipe.evaluate.batch)(network, data.test_images, data.test_labels, track=track)
+        write_arrays(
+            run.path(_attack_file(settings.label)),
+            "attack",
+            {"images": made.images, "robust": made.robust.astype(np.uint8)},
+            {"label": settings.label, "data": data.sha256},
+        )
+        found[settings.label] = {
+            "settings": settings.model_dump(mode="json"),
+            "threat_model": THREAT_MODEL,
+            "made_on": "float network",
+            "distance": made.distance,
+            "distance_on_grid": float(np.abs(on_grid(made.images) - data.test_images).max()),
+            "float_accuracy": float(made.robust.mean()),
+        }
+    write_json(run.path("attacks.json"), found)
+    run.finished("attack", [_attack_file(settings.label) for settings in recipe.attacks])
+    return {"step": "attack", "samples": len(data.test_labels), "attacks": found}
+
+
+def _attacked(run: Run, recipe: Recipe, data: Dataset) -> dict[str, Images]:
+    """Return the images of every attack of the recipe, checked."""
+    images = {}
+    for settings in recipe.attacks:
+        path = run.path(_attack_file(settings.label))
+        arrays, header = read_arrays(path, "attack")
+        if header.get("data") != data.sha256 or "images" not in arrays:
+            raise FileError(f"{path}: made on other data; run 'spikeproof attack {run.folder}' again")
+        images[settings.label] = check_images(arrays["images"], str(path), data.shape)
+        if len(images[settings.label]) != len(data.test_labels):
+            raise FileError(f"{path}: not as many images as the test set; run 'spikeproof attack {run.folder}' again")
+    return images
+
+
+def quantize(run: Run, track: Track = silent) -> Result:
+    """Fold, quantize and fine-tune on Loihi's grid: quantized.safetensors."""
+    network, recipe = load_network(run.path("model.safetensors"))
+    run.require("train")
+    data = load_data(recipe.data)
+    quantized = quantized_network(network, recipe.quantize.bits)
+    rounded = predict(quantized, data.test_images, recipe.evaluate.batch) == data.test_labels
+    if recipe.quantize.epochs:
+        fit(
+            quantized,
+            data.train_images,
+            data.train_labels,
+            recipe.train,
+            epochs=recipe.quantize.epochs,
+            rate=recipe.quantize.rate,
+            state=run.path("quantize-state.safetensors"),
+            identity=_identity(recipe, data, "quantize") + digest(run.path("model.safetensors").read_bytes()),
+            what="quantize",
+            track=track,
+        )
+    tuned = predict(quantized, data.test_images, recipe.evaluate.batch) == data.test_labels
+    save_quantized(run.path("quantized.safetensors"), quantized, recipe, data.shape, data.classes)
+    run.finished("quantize")
+    return {
+        "step": "quantize",
+        "bits": recipe.quantize.bits,
+        "rounded_accuracy": float(rounded.mean()),
+        "test_accuracy": float(tuned.mean()),
+        "samples": len(tuned),
+    }
+
+
+def describe(program: Program) -> list[dict[str, Any]]:
+    """Return one row a population, for people: its integers and how far its synapses are from overflowing."""
+    return [
+        {
+            "population": population.name,
+            "shape": list(population.shape),
+            "from": synapse.source,
+            "synapse": synapse.kind,
+            "bits": synapse.bits,
+            "exponent": synapse.exponent,
+            "vth": population.vth,
+            "dv": population.dv,
+            "bias_exponent": population.bias_exponent,
+            "largest_sum": program.bound(synapse),
+        }
+        for population in program.populations
+        for synapse in program.incoming(population.name)
+    ]
+
+
+def export(run: Run, track: Track = silent) -> Result:
+    """Write NIR, check it by executing what was written, lower it, and write Program and ONNX (a second: no bar)."""
+    network, recipe = load_quantized(run.path("quantized.safetensors"))
+    run.require("quantize")
+    data = load_data(recipe.data)
+    write_nir(run.path("network.nir"), network, data.shape)
+    trip = check_round_trip(run.path("network.nir"), network, data.test_images[:ROUND_TRIP_SAMPLES])
+    graph, sidecar = read_nir(run.path("network.nir"))
+    program = lower(graph, sidecar, str(run.path("network.nir")))
+    write_program(run.path("program.safetensors"), program)
+    write_onnx(run.path("network.onnx"), program)
+    result = {
+        "step": "export",
+        "program_sha256": program.sha256(),
+        "round_trip": asdict(trip),
+        "populations": describe(program),
+    }
+    write_json(run.path("export.json"), result)
+    run.finished("export")
+    return result
+
+
+def _images(run: Run, images: Path | None, samples: int | None) -> tuple[Images, Labels | None]:
+    """Return the user's images (labels if the file has them), or the run's test images."""
+    if images is None:
+        data = load_data(run.recipe().data)
+        x, y = data.test_images, data.test_labels
+        return x[:samples], y[:samples]
+    program = read_program(run.path("program.safetensors"))
+    (raw,) = read_npz(images, ("x",))
+    checked = check_images(raw, f"{images}: x", program.input.shape)
+    labels = None
+    with np.load(images, allow_pickle=False) as archive:
+        if "y" in archive:
+            classes = int(np.prod(program.shape_of(program.readout.population)))
+            labels = check_labels(archive["y"], f"{images}: y", len(checked), classes)[:samples]
+    return checked[:samples], labels
+
+
+def simulate(
+    run: Run, target: str, images: Path | None, samples: int | None, rasters: bool, track: Track = silent
+) -> Result:
+    """Run the Program on one target: trace-TARGET.safetensors, and what it did in numbers."""
+    program = read_program(run.path("program.safetensors"))
+    x, labels = _images(run, images, samples)
+    found = get_target(target)
+    if found.form != "program":
+        raise InputError(f"target {target!r}: runs the float network, not the Program; choose another --target")
+    trace = found.compile(program).run(direct_integers(x, program.steps), rasters=rasters, track=track)
+    arrays: dict[str, NDArray[Any]] = {"output": trace.output}
+    arrays |= {f"counts/{name}": counts for name, counts in trace.spike_counts.items()}
+    for name, raster in trace.rasters.items():
+        arrays[f"spikes/{name}"] = raster.spikes
+        if raster.u is not None and raster.v is not None:
+            arrays |= {f"u/{name}": raster.u, f"v/{name}": raster.v}
+    out = run.path(f"trace-{target}.safetensors")
+    write_arrays(out, "trace", arrays, {"target": target, "program": program.sha256(), "samples": len(x)})
+    neurons = {population.name: int(np.prod(population.shape)) for population in program.populations}
+    return {
+        "step": "simulate",
+        "target": target,
+        "samples": len(x),
+        "accuracy": None if labels is None else float((trace.classes == labels).mean()),
+        "classes": trace.classes.tolist(),
+        "spike_rates": {
+            name: float(counts.sum() / (len(x) * neurons[name] * program.steps))
+            for name, counts in trace.spike_counts.items()
+        },
+        "overflow": None if trace.overflow is None else {name: asdict(e) for name, e in trace.overflow.items()},
+        "file": str(out),
+    }
+
+
+def compare_targets(run: Run, targets: list[str], samples: int, bitwise: bool, track: Track = silent) -> Result:
+    """Run the Program on several targets and compare every spike (and u, v); compare.json with ``bitwise``.
+
+    Raises:
+        DisagreementError: ``bitwise`` was asked for and a value differs.
+    """
+    program = read_program(run.path("program.safetensors"))
+    run.require("export")
+    x, _ = _images(run, None, samples)
+    comparison = compare(program, direct_integers(x, program.steps), targets, track=track)
+    result = {"step": "compare", "program_sha256": program.sha256(), **comparison.to_dict()}
+    if bitwise:
+        write_json(run.path("compare.json"), result)
+        run.finished("compare")
+        if not comparison.equal:
+            raise DisagreementError(_first_difference(comparison))
+    return result
+
+
+def _first_difference(comparison: Comparison) -> str:
+    bits = next(bits for bits in comparison.values if bits.different)
+    step, sample, *neuron = bits.first or ()
+    return (
+        f"{bits.target} differs from {comparison.reference}: {comparison.different()} values, first {bits.quantity} of "
+        f"population {bits.population!r} at step {step}, sample {sample}, neuron {tuple(neuron)}"
+    )
+
+
+def _warnings(recipe: Recipe, data: Dataset, record_forms: list[Any], attacks: dict[str, Any]) -> list[str]:
+    found = [
+        "Attacks are FGSM and PGD on the float network with its own surrogate, transferred to every other form: "
+        "an upper bound on robustness, not a reliable estimate."
+    ]
+    if len(data.test_labels) < 300:
+        found.append(f"Only {len(data.test_labels)} test samples: intervals are wide, do not quote.")
+    beyond = [
+        label for label, facts in attacks.items() if facts["distance_on_grid"] > facts["settings"]["epsilon"] + 1e-6
+    ]
+    if beyond:
+        farthest = max(attacks[label]["distance_on_grid"] for label in beyond)
+        found.append(
+            f"{', '.join(beyond)}: integer forms see the examples rounded to the chip's 8-bit input, where they reach "
+            f"distance {farthest:.4f}, a little beyond epsilon."
+        )
+    for form in record_forms:
+        if form.overflow and any(sum(events.values()) for events in form.overflow.values()):
+            found.append(f"{form.target}: currents wrapped or voltages saturated on clean images; see overflow.")
+        if form.samples < len(data.test_labels):
+            found.append(f"{form.target}: measured on the first {form.samples} samples only.")
+    return found
+
+
+def evaluate_run(run: Run, targets: list[str] | None, device: str, track: Track = silent) -> Result:
+    """Measure every form under every condition: record.json and report.html."""
+    network, recipe = load_network(run.path("model.safetensors"))
+    quantized, _ = load_quantized(run.path("quantized.safetensors"))
+    program = read_program(run.path("program.safetensors"))
+    read_onnx(run.path("network.onnx"), program)
+    for step in ("train", "attack", "quantize", "export"):
+        run.require(step)
+    data = load_data(recipe.data)
+    conditions = {"clean": data.test_images, **_attacked(run, recipe, data)}
+    names = list(recipe.evaluate.targets) if targets is None else targets
+    counts = {
+        name: recipe.evaluate.lava_samples if name == "lava" else len(data.test_labels)
+        for name in names
+        if get_target(name).form == "program"
+    }
+    forms = evaluate(
+        Forms(network, quantized, program),
+        conditions,
+        data.test_labels,
+        counts,
+        batch=recipe.evaluate.batch,
+        device=device,
+        track=track,
+    )
+    gradients = {
+        name: gradient_sparsity(
+            net.to("cpu"), data.test_images, data.test_labels, batch=recipe.evaluate.batch, track=track
+        )
+        for name, net in (("float", network), ("quantized", quantized))
+    }
+    attacks = read_json(run.path("attacks.json"))
+    compared = read_json(run.path("compare.json")) if run.is_done("compare") else None
+    record = Record(
+        name=recipe.name,
+        created=now(),
+        recipe=recipe.model_dump(mode="json"),
+        data={
+            "name": data.name,
+            "sha256": data.sha256,
+            "train": len(data.train_labels),
+            "test": len(data.test_labels),
+        },
+        program={"sha256": program.sha256(), "profile": program.profile, "populations": describe(program)},
+        machine=machine(),
+        packages=packages(),
+        threat_model=THREAT_MODEL,
+        attacks=attacks,
+        training=read_json(run.path("training.json")),
+        round_trip=read_json(run.path("export.json"))["round_trip"],
+        gradients=gradients,
+        forms=forms,
+        comparison=compared,
+        warnings=_warnings(recipe, data, forms, attacks),
+    )
+    write_record(run.path("record.json"), record)
+    raster = (
+        get_target("loihi").compile(program).run(direct_integers(data.test_images[:1], program.steps), rasters=True)
+    )
+    write_report(run.path("report.html"), record, raster)
+    run.finished("evaluate")
+    return {
+        "step": "evaluate",
+        **record.model_dump(mode="json"),
+        "record": str(run.path("record.json")),
+        "report": str(run.path("report.html")),
+    }
+
+
+def run_all(run: Run, lava: bool, samples: int, report: Callable[[Result], None], track: Track = silent) -> Result:
+    """Run every step that is not done yet, and return the last one's result."""
+    recipe = run.recipe()
+    targets: list[str] = [name for name in recipe.evaluate.targets if lava or name != "lava"]
+    simple = {"train": train, "attack": attack, "quantize": quantize, "export": export}
+    for name, step in simple.items():
+        if not run.is_done(name):
+            report(step(run, track))
+    if len(targets) > 1:
+        report(compare_targets(run, targets, samples, True, track))
+    result = evaluate_run(run, targets, "cpu", track)
+    report(result)
+    return result
+
+
+def quiet_libraries() -> None:
+    """Keep other packages' warnings off the terminal: they are about their own future, not about the user's run."""
+    warnings.filterwarnings("ignore", module=r"(?!spikeproof).*")

@@ -1,0 +1,1 @@
+"""Measurements on every form of a network, their record and their report."""

@@ -1,0 +1,86 @@
+"""Sparsity of the gradients in the attack's backward pass, as the seed paper's code defines it."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..toolkit.data import Images, Labels
+from ..toolkit.errors import InputError
+from ..toolkit.layers import LIF, SpikingNetwork
+from .metrics import Metric
+
+
+@dataclass(frozen=True)
+class LayerZeros:
+    """Share of exact zeros in the gradient with respect to a layer's input and output."""
+
+    input: float
+    output: float
+
+
+class ZeroGradientShare(Metric):
+    """Exact zeros among the entries of dL/dx, for the input and the output of every layer.
+
+    share = #{entries == 0} / #entries, no tolerance, in the first backward pass of a white-box attack: evaluation
+    mode, cross-entropy summed over samples (arXiv 2509.23762, released code). A neuron is one layer over all steps.
+    """
+
+    name = "zero-gradient share"
+    unit = "share of entries"
+    higher_is_better = None
+
+    def __init__(self, network: SpikingNetwork) -> None:
+        self.network = network
+        self.zeros: dict[tuple[str, str], int] = {}
+        self.entries: dict[tuple[str, str], int] = {}
+
+    def _count(self, key: tuple[str, str], gradient: Tensor) -> None:
+        self.zeros[key] = self.zeros.get(key, 0) + int((gradient == 0).sum())
+        self.entries[key] = self.entries.get(key, 0) + gradient.numel()
+
+    def update(self, images: Images, labels: Labels) -> None:
+        """Run one backward pass and count.
+
+        Args:
+            images: (batch, channels, height, width).
+            labels: (batch,).
+        """
+        network = self.network.eval()
+        kept: list[tuple[str, Tensor, Tensor]] = []
+        device = next(network.parameters()).device
+        x = torch.from_numpy(images).to(device).requires_grad_()
+        signal: Tensor = x.unsqueeze(0).expand(network.steps, *x.shape) * 1
+
+        def watch(name: str, output: Tensor) -> None:
+            nonlocal signal
+            kept.append((name, signal, output))
+            signal = output
+
+        logits = network.gain * network.spikes(signal, watch).mean(0)
+        loss = nn.functional.cross_entropy(logits, torch.from_numpy(labels).to(device), reduction="sum")
+        tensors = [tensor for _, before, after in kept for tensor in (before, after)]
+        gradients = torch.autograd.grad(loss, tensors)
+        for index, (name, _, _) in enumerate(kept):
+            self._count((name, "input"), gradients[2 * index])
+            self._count((name, "output"), gradients[2 * index + 1])
+
+    def compute(self) -> dict[str, LayerZeros]:
+        """Return the shares of every layer, in the order of computation."""
+        self._need(len(self.entries))
+        share = {key: self.zeros[key] / entries for key, entries in self.entries.items()}
+        names = dict.fromkeys(name for name, _ in self.entries)
+        return {name: LayerZeros(share[name, "input"], share[name, "output"]) for name in names}
+
+    def hidden(self) -> float:
+        """Return the share at the outputs of all hidden LIF layers together, entries weighted alike.
+
+        Raises:
+            InputError: there is no hidden LIF layer, or nothing was measured.
+        """
+        self._need(len(self.entries))
+        layers = [name for name, layer in self.network.named_layers() if isinstance(layer, LIF)][:-1]
+        if not layers:
+            raise InputError("metric 'zero-gradient share': the network has no hidden LIF layer")
+        zeros = sum(self.zeros[name, "output"] for name in layers)
+        return zeros / sum(self.entries[name, "output"] for name in layers)

@@ -1,0 +1,167 @@
+"""The record of a run: one JSON file that says what was measured, on what, with what, and how sure it is."""
+
+import os
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ..toolkit.errors import FileError
+from ..toolkit.files import read_json, write_json
+
+PACKAGES = (
+    "spikeproof",
+    "torch",
+    "snntorch",
+    "brevitas",
+    "nir",
+    "onnx",
+    "onnxruntime",
+    "adversarial-robustness-toolbox",
+    "lightning-fabric",
+    "numpy",
+)
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Share(_Part):
+    """A measured share with its 95 % Wilson interval."""
+
+    value: float
+    low: float
+    high: float
+    correct: int
+    samples: int
+
+
+class Condition(_Part):
+    """One form under one condition: clean images, or the examples of one attack.
+
+    ``same_as_float`` is the share of these samples that get the float network's class.
+    """
+
+    accuracy: Share
+    same_as_float: float
+    spike_rates: dict[str, float]
+    operations: dict[str, float]
+
+
+class Form(_Part):
+    """Everything measured on one form of the network on one target.
+
+    Attributes:
+        form: float, quantized (fake-quantized in PyTorch), or program (the integers).
+        target: what ran it.
+        conditions: by name: "clean", or an attack's label.
+        overflow: wraps and saturations a population on clean images; None where not exposed.
+        seconds: wall time of all conditions.
+    """
+
+    form: Literal["float", "quantized", "program"]
+    target: str
+    device: str
+    samples: int
+    conditions: dict[str, Condition]
+    overflow: dict[str, dict[str, int]] | None
+    seconds: float
+
+
+class Machine(_Part):
+    """Where it was measured."""
+
+    processor: str
+    cores: int
+    system: str
+    python: str
+    accelerator: str | None
+
+
+class Record(_Part):
+    """One run.
+
+    Attributes:
+        threat_model: the only one that its robust accuracies are about.
+        attacks: each attack's settings, largest distance and zero-gradient facts.
+        gradients: zero-gradient share, a form: layer -> input and output share, and all hidden LIF layers together.
+        comparison: bit for bit, from ``spikeproof compare --bitwise``; None if it was not run.
+        warnings: what a reader must know before quoting a number.
+    """
+
+    schema_version: Literal[1] = 1
+    name: str
+    created: str
+    recipe: dict[str, Any]
+    data: dict[str, Any]
+    program: dict[str, Any]
+    machine: Machine
+    packages: dict[str, str]
+    threat_model: str
+    attacks: dict[str, dict[str, Any]]
+    training: list[dict[str, float]]
+    round_trip: dict[str, Any]
+    gradients: dict[str, dict[str, Any]]
+    forms: list[Form]
+    comparison: dict[str, Any] | None
+    warnings: list[str]
+
+
+def machine() -> Machine:
+    """Describe this machine, without its name or paths."""
+    processor = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [
+            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
+        ]
+        processor = names[0] if names else processor
+    import torch
+
+    accelerator = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
+    return Machine(
+        processor=processor,
+        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        system=f"{platform.system()} {platform.machine()}",
+        python=platform.python_version(),
+        accelerator=accelerator,
+    )
+
+
+def packages() -> dict[str, str]:
+    """Return the versions of the packages that numbers depend on."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "absent"
+    return found
+
+
+def now() -> str:
+    """Return the time in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def write_record(path: Path, record: Record) -> None:
+    """Write a record as JSON."""
+    write_json(path, record.model_dump(mode="json"))
+
+
+def read_record(path: Path) -> Record:
+    """Return the record in ``path``.
+
+    Raises:
+        FileError: missing, corrupt, or of another schema.
+    """
+    try:
+        return Record.model_validate(read_json(path))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise FileError(f"{path}: key {where}: {first['msg']}; run 'spikeproof evaluate' again") from error

@@ -1,0 +1,291 @@
+"""What the report's template shows: tables, plots and sentences, made from a record and the raster of one sample."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from ...hw_targets.target import Trace
+from ..record import Condition, Form, Record
+from . import plots, raster, words
+
+Cells = dict[str, Any]
+SIMULATORS = ("loihi", "onnx", "lava")
+TIMES = "\u00d7"
+CURRENT_LIMIT = 2**17
+"""A synaptic sum of this size, aligned by 6 bits, leaves the 24-bit current."""
+
+
+def _conditions(record: Record) -> list[str]:
+    """Return all conditions, clean first."""
+    found = dict.fromkeys(name for form in record.forms for name in form.conditions)
+    return sorted(found, key=lambda name: name != "clean")
+
+
+def _union(parts: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the keys of all parts, each new one right after the key that precedes it in its own part."""
+    order: list[str] = []
+    for part in parts:
+        place = 0
+        for key in part:
+            if key in order:
+                place = order.index(key) + 1
+            else:
+                order.insert(place, key)
+                place += 1
+    return order
+
+
+def _accuracy(record: Record) -> Cells:
+    conditions = _conditions(record)
+    labels = [words.label(form) for form in record.forms]
+    largest = max(form.samples for form in record.forms)
+    rows = []
+    for form, label in zip(record.forms, labels, strict=True):
+        found = [form.conditions.get(name) for name in conditions]
+        shares = [
+            one
+            and {
+                "value": words.percent(one.accuracy.value),
+                "low": words.percent(one.accuracy.low),
+                "high": words.percent(one.accuracy.high),
+                "correct": one.accuracy.correct,
+                "samples": one.accuracy.samples,
+            }
+            for one in found
+        ]
+        same = [one and words.percent(one.same_as_float) for one in found]
+        rows.append(
+            {
+                "label": label,
+                "samples": form.samples,
+                "part": form.samples < largest,
+                "shares": shares,
+                "same": None if form.form == "float" else same,
+            }
+        )
+    attacks = [
+        {
+            "label": label,
+            "settings": words.attack_settings(facts["settings"]),
+            "made_on": facts["made_on"],
+            "distance": facts["distance"],
+            "on_grid": facts["distance_on_grid"],
+            # float32 images: a distance may exceed epsilon by rounding alone.
+            "beyond": facts["distance_on_grid"] > facts["settings"]["epsilon"] + 1e-6,
+        }
+        for label, facts in record.attacks.items()
+    ]
+    return {
+        "conditions": conditions,
+        "rows": rows,
+        "attacks": attacks,
+        "hollow": any(row["part"] for row in rows),
+        "plot": plots.accuracy_plot(record.forms, labels, conditions),
+    }
+
+
+def _activity(record: Record) -> Cells:
+    conditions = _conditions(record)
+    form = words.deployed(record) or record.forms[-1]
+    everything = [one for each in record.forms for one in each.conditions.values()]
+    populations = _union([one.spike_rates for one in everything])
+    clean = plots.rates([each.conditions.get("clean") for each in record.forms], populations)
+    attacked = plots.rates([form.conditions.get(name) for name in conditions], populations)
+    styles = plots.form_styles(record.forms)
+    colours = plots.CONDITION_COLOURS * len(conditions)
+    largest = max(each.samples for each in record.forms)
+    by_form = [
+        plots.Series(words.label(each) + (f" (n = {each.samples})" if each.samples < largest else ""), colour, values)
+        for each, (colour, _), values in zip(record.forms, styles, clean, strict=True)
+    ]
+    by_condition = [
+        plots.Series(name, colour, values) for name, colour, values in zip(conditions, colours, attacked, strict=False)
+    ]
+    first = record.forms[0]
+    heads = [(first, "clean")] * (first is not form) + [(form, name) for name in conditions]
+    measured = [each.conditions.get(name) for each, name in heads]
+    return {
+        "form": words.label(form),
+        "clean_plot": plots.rates_plot("rates-form", "Spike rate of each population by form", populations, by_form),
+        "attacked_plot": plots.rates_plot(
+            "rates-condition", f"Spike rate of each population on {words.label(form)}", populations, by_condition
+        ),
+        "rate_heads": [(words.label(each), "clean") for each in record.forms]
+        + [(words.label(form), name) for name in conditions if name != "clean"],
+        "rates": [(name, [values[i] for values in [*clean, *attacked[1:]]]) for i, name in enumerate(populations)],
+        "operation_heads": [(words.label(each), name) for each, name in heads],
+        "operations": list(_operations(measured)),
+        "input_grows": _input_grows(form, populations),
+    }
+
+
+def _input_grows(form: Form, populations: Sequence[str]) -> bool:
+    """Return whether the input sends more under every attack than on clean images."""
+
+    def sent(one: Condition) -> float:
+        return math.fsum(n for name, n in one.operations.items() if name.split(" -> ")[0] not in populations)
+
+    attacked = [sent(one) for name, one in form.conditions.items() if name != "clean"]
+    return bool(attacked) and min(attacked) > sent(form.conditions["clean"])
+
+
+def _operations(measured: Sequence[Condition | None]) -> Iterator[tuple[str, list[float | None]]]:
+    """Yield (synapse, operations a sample), and the sum of all last."""
+    for synapse in _union([one.operations for one in measured if one]):
+        yield synapse.replace("->", "→"), [one.operations.get(synapse) if one else None for one in measured]
+    yield "all", [math.fsum(one.operations.values()) if one else None for one in measured]
+
+
+def _gradients(record: Record) -> Cells:
+    layers = _union([facts["layers"] for facts in record.gradients.values()])
+    colours = {"float": plots.FORM_COLOURS["float torch"], "quantized": plots.FORM_COLOURS["quantized torch"]}
+    series = [
+        plots.Series(
+            form,
+            colours.get(form, plots.SPARE_COLOURS[0]),
+            [facts["layers"].get(name, {}).get("output") for name in layers],
+        )
+        for form, facts in record.gradients.items()
+    ]
+    # The toolkit names its LIF layers lif1, lif2, ...; the last one is the read-out and not hidden.
+    hidden = [name for name in layers if name.startswith("lif")][:-1]
+    return {
+        "hidden": {form: words.share_text(facts["hidden"]) for form, facts in record.gradients.items()},
+        "bold": hidden,
+        "missing": any(value is None for part in series for value in part.values),
+        "note": words.sparsity_note(record),
+        "measured": bool(series),
+        "plot": plots.gradients_plot(layers, series, hidden) if any(any(part.values) for part in series) else None,
+    }
+
+
+def _sample(trace: Trace) -> Cells:
+    spikes = {name: one.spikes[:, 0] for name, one in trace.rasters.items()}
+    counts = trace.output[0]
+    order = np.argsort(-counts, kind="stable")[:3]
+    return {
+        "plot": raster.raster_plot(spikes) if spikes else None,
+        "shaded": any(part[0].size > raster.LARGE for part in spikes.values()),
+        "large": raster.LARGE,
+        "steps": next((len(part) for part in spikes.values()), 0),
+        "classes": [
+            (int(name), words.plural(int(counts[name]), "spike"))
+            for place, name in enumerate(order)
+            if place == 0 or counts[name]
+        ],
+        "tie": int((counts == counts.max()).sum()) > 1,
+    }
+
+
+def _agreement(record: Record) -> Cells:
+    comparison = record.comparison or {}
+    values = comparison.get("values", [])
+    trip = record.round_trip
+    return {
+        "verdict": words.verdict(record),
+        "quantities": words.listed(words.verdict(record).quantities),
+        "comparison": comparison,
+        "rows": values,
+        "any_first": any(bits.get("first") for bits in values),
+        "trip": trip if {"samples", "compared", "different"} <= set(trip) else None,
+    }
+
+
+def _program(record: Record) -> Cells:
+    overflow = {form.target: form.overflow for form in record.forms if form.overflow is not None}
+    events = overflow.get("loihi") or next(iter(overflow.values()), None)
+    rows = []
+    for row in record.program["populations"]:
+        delivered = math.floor(row["largest_sum"] * 2.0 ** row["exponent"])
+        room = CURRENT_LIMIT / delivered if delivered else math.inf
+        rows.append(
+            row
+            | {
+                "size": TIMES.join(f"{length:,}" for length in row["shape"]),
+                "delivered": delivered,
+                "room": "unlimited" if room == math.inf else f"{room:,.1f}" if room < 10 else f"{math.floor(room):,}",
+                "tight": room <= 1,
+                "events": events.get(row["population"]) if events else None,
+            }
+        )
+    neurons = {row["population"]: math.prod(row["shape"]) for row in rows}
+    return {"rows": rows, "neurons": sum(neurons.values()), "events": events is not None}
+
+
+def _training(record: Record) -> Cells:
+    epochs = [entry["epoch"] for entry in record.training]
+    curves = {"loss": ("training loss (cross-entropy)", 1), "accuracy": ("training accuracy, %", 100)}
+    drawn = [
+        plots.training_plot(name, title, epochs, [scale * entry[name] for entry in record.training])
+        for name, (title, scale) in curves.items()
+        if record.training and all(name in entry for entry in record.training)
+    ]
+    return {"plots": drawn, "last": record.training[-1] if record.training else None}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_text(inner)}" for key, inner in value.items())
+    return ", ".join(map(_text, value)) if isinstance(value, list) else "not set" if value is None else str(value)
+
+
+def _rows(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return (key, text) for a table of two columns."""
+    return [(key, _text(value)) for key, value in values.items()]
+
+
+def _recipe(recipe: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:
+    """Return a recipe's sections as rows; its plain values come first, as one section."""
+    sections = {"run": _rows({key: value for key, value in recipe.items() if not isinstance(value, dict | list)})}
+    for key, value in recipe.items():
+        if isinstance(value, dict):
+            sections[key] = _rows(value)
+        elif isinstance(value, list):
+            sections[key] = [(str(number), _text(entry)) for number, entry in enumerate(value, start=1)]
+    return {key: rows for key, rows in sections.items() if rows}
+
+
+def _time(text: str) -> str:
+    """Return an ISO time in UTC without its letters, or the text itself where it is no such time."""
+    try:
+        return f"{datetime.fromisoformat(text).astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    except ValueError:
+        return text
+
+
+def _provenance(record: Record) -> Cells:
+    return {
+        "recipe": _recipe(record.recipe),
+        "machine": _rows(
+            {key: "none" if value is None else value for key, value in record.machine.model_dump().items()}
+        ),
+        "data": [(f"data, {key}", value) for key, value in _rows(record.data)],
+        "times": [(words.label(form), form.device, form.samples, form.seconds) for form in record.forms],
+    }
+
+
+def content(record: Record, trace: Trace) -> Cells:
+    """Return everything that the template needs.
+
+    Args:
+        record: what was measured.
+        trace: a run of one sample with rasters.
+    """
+    return {
+        "record": record,
+        "created": _time(record.created),
+        "simulators": words.listed([form.target for form in record.forms if form.target in SIMULATORS]),
+        "headline": words.headline(record),
+        "tiles": words.tiles(record),
+        "accuracy": _accuracy(record),
+        "activity": _activity(record),
+        "gradients": _gradients(record),
+        "sample": _sample(trace),
+        "agreement": _agreement(record),
+        "program": _program(record),
+        "training": _training(record),
+        "provenance": _provenance(record),
+    }

@@ -1,0 +1,1 @@
+"""From the quantized network to NIR, the integer Program and ONNX."""

@@ -1,0 +1,243 @@
+"""NIR files: the network as a graph of physical nodes, and a side-car with what the format cannot hold.
+
+NIR knows neither time step, nor input coding, nor weight grid, nor read-out. They stand in ``network.json`` beside
+``network.nir``, bound to it by its SHA-256.
+"""
+
+import itertools
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import nir
+import numpy as np
+import torch
+from brevitas.nn import QuantConv2d, QuantLinear
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from torch import nn
+
+from ..toolkit.coding import MESSAGE_BITS
+from ..toolkit.errors import FileError, UnsupportedError
+from ..toolkit.files import atomic, digest, read_bytes, read_json, write_json
+from ..toolkit.layers import LIF, SpikingNetwork
+from ..toolkit.quantize import InputGrid
+
+TIME_STEP = 1e-4
+"""Seconds a step in exported graphs: snnTorch's own choice; the number cancels out as long as the side-car keeps it."""
+
+
+class Grid(BaseModel):
+    """A weight's grid: integer multiples of ``step``, ``bits`` wide."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    bits: Annotated[int, Field(ge=2, le=8)]
+    step: Annotated[float, Field(gt=0)]
+
+
+class SideCar(BaseModel):
+    """What a NIR file cannot hold.
+
+    Attributes:
+        sha256: of the NIR file it belongs to.
+        time_step: seconds.
+        steps: time steps a sample.
+        coding: how images become input.
+        input_bits: bits of an input message; pixels are sent as round((2^bits - 1) x).
+        reset: the membrane after a spike.
+        readout: how classes are read.
+        gain: scale of the logits.
+        grids: weight grid a node.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    version: Literal[1] = 1
+    sha256: str
+    time_step: Annotated[float, Field(gt=0)]
+    steps: Annotated[int, Field(ge=1, le=2**16)]
+    coding: Literal["direct"] = "direct"
+    input_bits: Annotated[int, Field(ge=1, le=24)] = MESSAGE_BITS
+    reset: Literal["zero"] = "zero"
+    readout: Literal["spike_count"] = "spike_count"
+    gain: Annotated[float, Field(gt=0)]
+    grids: dict[str, Grid]
+
+    @property
+    def levels(self) -> int:
+        """The largest input message: it stands for 1.0."""
+        return int(2**self.input_bits) - 1
+
+
+def _pair(value: int | tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    return np.array([value, value] if isinstance(value, int) else value)
+
+
+def _lif(layer: LIF, shape: tuple[int, ...]) -> nir.LIF:
+    # v <- v + (dt / tau) (R I - v) equals v <- beta v + I for tau = dt / (1 - beta) and R = tau / dt.
+    if layer.beta >= 1:
+        raise UnsupportedError("beta = 1: a neuron without leak has no time constant; NIR's IF is not exported yet")
+    tau = np.full(shape, TIME_STEP / (1 - layer.beta))
+    return nir.LIF(
+        tau=tau,
+        r=tau / TIME_STEP,
+        v_leak=np.zeros(shape),
+        v_threshold=np.full(shape, layer.threshold),
+        v_reset=np.zeros(shape),
+    )
+
+
+def _check_lif(name: str, layer: LIF) -> None:
+    neuron = layer.neuron
+    if neuron.reset_mechanism != "zero":
+        raise UnsupportedError(
+            f"layer {name!r}: reset {neuron.reset_mechanism!r} does not exist on Loihi's LIF, and NIR would silently "
+            "turn it into a hard reset; train with reset to zero"
+        )
+    if neuron.beta.numel() != 1 or neuron.threshold.numel() != 1:
+        raise UnsupportedError(f"layer {name!r}: beta and threshold must be one number a layer, as on Loihi")
+
+
+def to_nir(network: SpikingNetwork, shape: tuple[int, int, int]) -> tuple[nir.NIRGraph, dict[str, Grid]]:
+    """Return the graph of a quantized network, and the weight grid of each of its nodes.
+
+    Max pooling of spikes, an OR, becomes sum pooling and a threshold of 1/2.
+
+    Args:
+        network: from :func:`.quantize.quantized_network`.
+        shape: (channels, height, width) of an image.
+
+    Raises:
+        UnsupportedError: a layer has no exact form; named with the reason.
+    """
+    nodes: dict[str, nir.NIRNode] = {"input": nir.Input({"input": np.array(shape)})}
+    grids: dict[str, Grid] = {}
+    spiking = False
+    signal = torch.zeros(1, *shape)
+    for name, layer in network.named_layers():
+        before = tuple(signal.shape[1:])
+        if isinstance(layer, LIF):
+            _check_lif(name, layer)
+            try:
+                nodes[name] = _lif(layer, before)
+            except UnsupportedError as error:
+                raise UnsupportedError(f"layer {name!r}: {error}") from error
+            spiking = True
+            continue
+        with torch.no_grad():
+            signal = layer(signal)
+        if isinstance(layer, InputGrid):
+            continue
+        if isinstance(layer, QuantConv2d | QuantLinear):
+            quantized = layer.quant_weight()
+            grids[name] = Grid(bits=int(quantized.bit_width), step=float(quantized.scale))
+            weight = quantized.value.detach().numpy()
+            bias = layer.bias.detach().numpy()
+            spiking = False
+        if isinstance(layer, QuantConv2d):
+            nodes[name] = nir.Conv2d(
+                input_shape=before[1:],
+                weight=weight,
+                stride=_pair(layer.stride),
+                padding=_pair(layer.padding),
+                dilation=_pair(layer.dilation),
+                groups=layer.groups,
+                bias=bias,
+            )
+        elif isinstance(layer, QuantLinear):
+            nodes[name] = nir.Affine(weight=weight, bias=bias)
+        elif isinstance(layer, nn.MaxPool2d):
+            if not spiking:
+                raise UnsupportedError(
+                    f"layer {name!r}: max pooling is an OR of spikes; put it right after a LIF layer"
+                )
+            if layer.ceil_mode or _pair(layer.dilation).max() > 1:
+                raise UnsupportedError(f"layer {name!r}: max pooling with ceil_mode or dilation has no exact NIR form")
+            nodes[f"{name}_sum"] = nir.SumPool2d(_pair(layer.kernel_size), _pair(layer.stride), _pair(layer.padding))
+            nodes[name] = nir.Threshold(np.full(tuple(signal.shape[1:]), 0.5))
+        elif isinstance(layer, nn.AvgPool2d):
+            if layer.ceil_mode or _pair(layer.padding).any() or layer.divisor_override is not None:
+                raise UnsupportedError(
+                    f"layer {name!r}: average pooling with padding, ceil_mode or another divisor is lost by NIR readers"
+                )
+            nodes[name] = nir.AvgPool2d(_pair(layer.kernel_size), _pair(layer.stride), _pair(layer.padding))
+        elif isinstance(layer, nn.Flatten):
+            nodes[name] = nir.Flatten({"input": np.array(before)}, start_dim=0, end_dim=-1)
+        else:
+            raise UnsupportedError(
+                f"layer {name!r}: {type(layer).__name__} has no exact form in NIR; remove or replace it"
+            )
+    if not spiking:
+        raise UnsupportedError("the last layer must be LIF: classes are read from its spike counts")
+    nodes["output"] = nir.Output({"output": np.array(signal.shape[1:])})
+    names = list(nodes)
+    # Shapes were computed here, by running the layers; the package's own inference is wrong for some (docs/nir.md).
+    return nir.NIRGraph(nodes, list(itertools.pairwise(names)), type_check=False), grids
+
+
+def write_nir(path: Path, network: SpikingNetwork, shape: tuple[int, int, int]) -> SideCar:
+    """Write ``path`` and its side-car ``path`` with suffix ``.json``, and return the side-car."""
+    graph, grids = to_nir(network, shape)
+    with atomic(path) as temporary:
+        nir.write(str(temporary), graph)
+        sidecar = SideCar(
+            sha256=digest(temporary.read_bytes()),
+            time_step=TIME_STEP,
+            steps=network.steps,
+            gain=network.gain,
+            grids=grids,
+        )
+    write_json(path.with_suffix(".json"), sidecar.model_dump(mode="json"))
+    return sidecar
+
+
+def read_nir(path: Path) -> tuple[nir.NIRGraph, SideCar]:
+    """Return the graph in ``path`` and its side-car.
+
+    Raises:
+        FileError: one of the two is missing, corrupt or foreign, or they do not belong together.
+    """
+    data = read_bytes(path)
+    beside = path.with_suffix(".json")
+    try:
+        sidecar = SideCar.model_validate(read_json(beside))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise FileError(f"{beside}: key {where}: {first['msg']}; export again") from error
+    if sidecar.sha256 != digest(data):
+        raise FileError(f"{path}: is not the file that {beside.name} describes (SHA-256 differs); export again")
+    try:
+        graph = nir.read(str(path), type_check=False)
+    except Exception as error:  # h5py and nir raise many kinds on damaged or foreign files
+        raise FileError(f"{path}: not a readable NIR file ({type(error).__name__}: {error}); export again") from error
+    if not isinstance(graph, nir.NIRGraph):
+        raise FileError(f"{path}: holds a single {type(graph).__name__}, expected a graph; export again")
+    return graph, sidecar
+
+
+def chain(graph: nir.NIRGraph, source: str) -> list[tuple[str, nir.NIRNode]]:
+    """Return the nodes of a graph without branches, input first and output last.
+
+    Args:
+        graph: the graph.
+        source: its file's name, for messages.
+
+    Raises:
+        UnsupportedError: it branches, joins, loops, or has not exactly one input and one output.
+    """
+    following: dict[str, str] = {}
+    preceding: dict[str, str] = {}
+    for start, end in graph.edges:
+        if start in following or end in preceding:
+            node = start if start in following else end
+            raise UnsupportedError(f"{source}: node {node!r}: graphs that branch or join cannot be lowered yet")
+        if start not in graph.nodes or end not in graph.nodes:
+            raise UnsupportedError(f"{source}: edge {start!r} -> {end!r} names a node that does not exist")
+        following[start], preceding[end] = end, start
+    inputs = [name for name, node in graph.nodes.items() if isinstance(node, nir.Input)]
+    if len(inputs) != 1:
+        raise UnsupportedError(f"{source}: {len(inputs)} input nodes, expected one")
+    names = [inputs[0]]
+    while names[-1] in following and len(names) <= len(graph.nodes):
+        names.append(following[names[-1]])
+    if len(names) != len(graph.nodes) or not isinstance(graph.nodes[names[-1]], nir.Output):
+        raise UnsupportedError(f"{source}: not one chain from input to output; nodes reached: {', '.join(names)}")
+    return [(name, graph.nodes[name]) for name in names]

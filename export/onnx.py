@@ -1,0 +1,206 @@
+"""The Program as one ONNX graph of standard operators: a Scan over time, exact in every element.
+
+The graph needs no spikeproof to run. Input ``messages`` (time, batch, ...) int32; outputs ``output`` (batch, classes)
+int64 and, for each population P, ``spikes/P`` (time, batch, ...) bool, ``u/P`` and ``v/P`` int64.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from ..toolkit.errors import FileError, UnsupportedError
+from ..toolkit.files import atomic, read_bytes
+from .program import Convolution, Population, Program, Synapse
+
+OPSET = 17
+IR_VERSION = 8
+
+
+def unsupported(program: Program) -> list[str]:
+    """Return the reasons why ``program`` has no exact ONNX form; empty when it has one."""
+    return [
+        f"{synapse.label}: sums up to {program.bound(synapse)} are not exact in float32 (limit 2^24)"
+        for synapse in program.synapses
+        if program.bound(synapse) >= 2**24
+    ]
+
+
+class _Body:
+    """Collects the nodes and constants of one time step."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: dict[str, NDArray[np.generic]] = {}
+
+    def add(self, operator: str, *inputs: str, name: str = "", **attributes: Any) -> str:
+        """Append a node and return the name of its output."""
+        out = name or f"_{len(self.nodes)}_{operator}"
+        self.nodes.append(helper.make_node(operator, list(inputs), [out], **attributes))
+        return out
+
+    def constant(self, value: object, dtype: type[np.generic] = np.int64) -> str:
+        """Return the name of a constant; equal constants have equal names."""
+        array = np.asarray(value, dtype=dtype)
+        name = f"_{array.dtype}_{array.tolist()}"
+        self.constants[name] = array
+        return name
+
+    def wrap(self, x: str, bits: int) -> str:
+        """Two's complement: ((x + 2^(bits-1)) mod 2^bits) - 2^(bits-1)."""
+        half = self.constant(2 ** (bits - 1))
+        raised = self.add("Mod", self.add("Add", x, half), self.constant(2**bits))
+        return self.add("Sub", raised, half)
+
+    def decay(self, x: str, factor: int) -> str:
+        """Toward zero: ONNX's integer division truncates, as Loihi's decay does."""
+        if factor == 0:
+            return x
+        return self.add("Div", self.add("Mul", x, self.constant(4096 - factor)), self.constant(4096))
+
+    def synapse(self, program: Program, index: int, synapse: Synapse, x: str) -> str:
+        """Return what arrives, (batch, ...) int64, for messages x (batch, ...) float32."""
+        weight = f"weight/{index}"
+        bound = program.bound(synapse)
+        if isinstance(synapse, Convolution):
+            self.constants[weight] = synapse.weight.astype(np.float32)
+            pads = [*synapse.padding, *synapse.padding]
+            total = self.add(
+                "Conv", x, weight, strides=synapse.stride, pads=pads, dilations=synapse.dilation, group=synapse.groups
+            )
+        else:
+            self.constants[weight] = np.ascontiguousarray(synapse.weight.T.astype(np.float32))
+            product = self.add("MatMul", self.add("Flatten", x, axis=1), weight)
+            shape = self.constant([-1, *program.shape_of(synapse.target)])
+            total = self.add("Reshape", product, shape)
+        if synapse.exponent:
+            # Sums and powers of two are exact in float32; the floor is Loihi's shift to the right.
+            total = self.add("Floor", self.add("Mul", total, self.constant(2.0**synapse.exponent, np.float32)))
+            bound = int(bound * 2.0**synapse.exponent) + 1
+        arriving = self.add("Cast", total, to=TensorProto.INT64)
+        if isinstance(synapse, Convolution) and synapse.exponent == 0:
+            return self.wrap(arriving, 24) if bound >= 2**23 else arriving
+        return self.wrap(arriving, 32) if bound >= 2**31 else arriving
+
+    def neurons(self, population: Population, a: str, u: str, v: str) -> tuple[str, str, str]:
+        """Return the names of u, v and spikes after one step, the equations of docs/program.md."""
+        limit = 2**23
+        bias = f"bias/{population.name}"
+        self.constants[bias] = population.bias.astype(np.int64) << population.bias_exponent
+        drive = self.wrap(self.add("Mul", a, self.constant(64)), 32)
+        u = self.wrap(self.add("Add", self.decay(u, population.du + 1), drive), 32)
+        high = self.add(
+            "Where", self.add("Greater", u, self.constant(limit)), self.constant(-2 * limit), self.constant(0)
+        )
+        low = self.add(
+            "Where", self.add("LessOrEqual", u, self.constant(-limit)), self.constant(2 * limit), self.constant(0)
+        )
+        u = self.add("Add", self.add("Add", u, high), low, name=f"_u/{population.name}")
+        v = self.add("Add", self.add("Add", self.decay(v, population.dv), u), bias)
+        v = self.add("Max", self.add("Min", v, self.constant(limit - 1)), self.constant(-limit + 1))
+        spikes = self.add("Greater", v, self.constant(population.vth * 64), name=f"_spikes/{population.name}")
+        v = self.add("Where", spikes, self.constant(0), v, name=f"_v/{population.name}")
+        return u, v, spikes
+
+
+def _value(name: str, kind: int, shape: list[int | str]) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, kind, shape)
+
+
+def to_onnx(program: Program) -> onnx.ModelProto:
+    """Return ``program`` as an ONNX model, checked by ``onnx.checker``.
+
+    Raises:
+        UnsupportedError: it has no exact form; the message holds every reason.
+    """
+    reasons = unsupported(program)
+    if reasons:
+        raise UnsupportedError("ONNX: " + "; ".join(reasons))
+    body = _Body()
+    message = "_message"
+    sent = {program.input.name: body.add("Cast", message, to=TensorProto.FLOAT)}
+    states, updated, observed = [], [], []
+    for population in program.populations:
+        shape: list[int | str] = ["batch", *population.shape]
+        arriving = ""
+        for index, synapse in enumerate(program.synapses):
+            if synapse.target == population.name:
+                part = body.synapse(program, index, synapse, sent[synapse.source])
+                arriving = body.add("Add", arriving, part) if arriving else part
+        before = [f"_before_{what}/{population.name}" for what in "uv"]
+        u, v, spikes = body.neurons(population, arriving, *before)
+        sent[population.name] = body.add("Cast", spikes, to=TensorProto.FLOAT)
+        for name, new in zip(before, (u, v), strict=True):
+            states.append(_value(name, TensorProto.INT64, shape))
+            updated.append(_value(body.add("Identity", new), TensorProto.INT64, shape))
+        observed += [_value(spikes, TensorProto.BOOL, shape)]
+        observed += [_value(name, TensorProto.INT64, shape) for name in (u, v)]
+    step = helper.make_graph(
+        body.nodes,
+        "step",
+        [*states, _value(message, TensorProto.INT32, ["batch", *program.input.shape])],
+        [*updated, *observed],
+    )
+    outer = _Body()
+    batch = outer.add("Slice", outer.add("Shape", "messages"), outer.constant([1]), outer.constant([2]))
+    initial = []
+    for population in program.populations:
+        shape_name = outer.add("Concat", batch, outer.constant(list(population.shape)), axis=0)
+        zeros = outer.add("ConstantOfShape", shape_name, value=helper.make_tensor("zero", TensorProto.INT64, [1], [0]))
+        initial += [zeros, zeros]
+    finals = [f"_final_{index}" for index in range(len(initial))]
+    rasters: list[onnx.ValueInfoProto] = []
+    for population in program.populations:
+        full: list[int | str] = [program.steps, "batch", *population.shape]
+        rasters.append(_value(f"spikes/{population.name}", TensorProto.BOOL, full))
+        rasters += [_value(f"{what}/{population.name}", TensorProto.INT64, full) for what in "uv"]
+    outer.nodes.append(
+        helper.make_node(
+            "Scan", [*initial, "messages"], [*finals, *(value.name for value in rasters)], num_scan_inputs=1, body=step
+        )
+    )
+    last = program.population(program.readout.population)
+    counted = outer.add("Cast", f"spikes/{last.name}", to=TensorProto.INT64)
+    summed = outer.add("ReduceSum", counted, outer.constant([0]), keepdims=0)
+    outer.add("Flatten", summed, name="output", axis=1)
+    graph = helper.make_graph(
+        outer.nodes,
+        "spikeproof",
+        [_value("messages", TensorProto.INT32, [program.steps, "batch", *program.input.shape])],
+        [_value("output", TensorProto.INT64, ["batch", int(np.prod(last.shape))]), *rasters],
+        [numpy_helper.from_array(array, name) for name, array in (body.constants | outer.constants).items()],
+    )
+    model = helper.make_model(
+        graph, producer_name="spikeproof", ir_version=IR_VERSION, opset_imports=[helper.make_opsetid("", OPSET)]
+    )
+    helper.set_model_props(model, {"program_sha256": program.sha256(), "profile": program.profile})
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def write_onnx(path: Path, program: Program) -> None:
+    """Write ``program`` as ONNX, atomically."""
+    model = to_onnx(program)
+    with atomic(path) as temporary:
+        temporary.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def read_onnx(path: Path, program: Program) -> bytes:
+    """Return the bytes of an ONNX file that :func:`write_onnx` wrote for ``program``.
+
+    Raises:
+        FileError: missing, corrupt, foreign, or of another Program.
+    """
+    data = read_bytes(path)
+    try:
+        model = onnx.load_model_from_string(data)
+        onnx.checker.check_model(model)
+    except Exception as error:  # protobuf and the checker raise several kinds on damaged files
+        raise FileError(f"{path}: not a readable ONNX file ({type(error).__name__}); export again") from error
+    found = {entry.key: entry.value for entry in model.metadata_props}
+    if found.get("program_sha256") != program.sha256():
+        raise FileError(f"{path}: was not made from this Program; export again")
+    return data

@@ -1,0 +1,1 @@
+"""Targets that run a network: float PyTorch, exact Loihi integers, ONNX Runtime, Lava."""

@@ -1,0 +1,1 @@
+"""Loihi's integer arithmetic and its batched exact simulation."""

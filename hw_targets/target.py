@@ -1,0 +1,217 @@
+"""The contract of every target, the Trace that a run answers with, and the registry."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any, ClassVar, Generic, Literal, TypeVar, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..export.program import Program
+from ..toolkit.errors import InputError, TargetError, UnsupportedError
+from ..toolkit.layers import SpikingNetwork
+from ..toolkit.progress import Track, silent
+
+Counts = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Raster:
+    """All that one population did: spikes (time, batch, ...), and u and v after each step where exposed."""
+
+    spikes: NDArray[np.bool_]
+    u: NDArray[np.int64] | None = None
+    v: NDArray[np.int64] | None = None
+
+
+@dataclass(frozen=True)
+class Overflow:
+    """How often the current wrapped and the voltage saturated, over neurons, steps and samples."""
+
+    wraps: int
+    saturations: int
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What a run gave.
+
+    Attributes:
+        output: (batch, classes), the read-out: spike counts.
+        spike_counts: a population's spikes over all steps, (batch, ...).
+        overflow: a population's events; None where the target does not expose them.
+        rasters: on request, a population's raster.
+    """
+
+    output: Counts
+    spike_counts: Mapping[str, Counts]
+    overflow: Mapping[str, Overflow] | None = None
+    rasters: Mapping[str, Raster] = field(default_factory=dict)
+
+    @property
+    def classes(self) -> Counts:
+        """Predicted classes (batch,), ties to the lowest index."""
+        return np.asarray(self.output.argmax(axis=1), dtype=np.int64)
+
+
+def join(traces: list[Trace]) -> Trace:
+    """Return one Trace of several batches, in order."""
+
+    def cat(parts: list[NDArray[Any] | None], axis: int) -> Any:
+        return None if any(part is None for part in parts) else np.concatenate(parts, axis)  # type: ignore[arg-type]
+
+    first = traces[0]
+    overflow = None
+    if first.overflow is not None:
+        events = {name: [trace.overflow[name] for trace in traces if trace.overflow] for name in first.overflow}
+        overflow = {
+            name: Overflow(sum(event.wraps for event in parts), sum(event.saturations for event in parts))
+            for name, parts in events.items()
+        }
+    return Trace(
+        np.concatenate([trace.output for trace in traces]),
+        {name: np.concatenate([trace.spike_counts[name] for trace in traces]) for name in first.spike_counts},
+        overflow,
+        {
+            name: Raster(
+                np.concatenate([trace.rasters[name].spikes for trace in traces], 1),
+                cat([trace.rasters[name].u for trace in traces], 1),
+                cat([trace.rasters[name].v for trace in traces], 1),
+            )
+            for name in first.rasters
+        },
+    )
+
+
+class Compiled(ABC):
+    """A network made ready for one target."""
+
+    @abstractmethod
+    def run(self, inputs: NDArray[Any], *, rasters: bool = False, track: Track = silent) -> Trace:
+        """Run on a batch; every sample starts from state 0."""
+
+
+class CompiledProgram(Compiled):
+    """A Program made ready for one target; the final :meth:`run` checks the input for all of them alike."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+
+    @abstractmethod
+    def _run(self, inputs: NDArray[np.int32], rasters: bool, track: Track) -> Trace: ...
+
+    @final
+    def run(self, inputs: NDArray[Any], *, rasters: bool = False, track: Track = silent) -> Trace:
+        """Run the Program on a batch; every sample starts from state 0.
+
+        Args:
+            inputs: integer messages (time, batch, ...).
+            rasters: whether to keep spikes (and u, v) of every step.
+            track: progress.
+
+        Raises:
+            InputError: shape, type or range of ``inputs`` is wrong.
+            TargetError: the target failed.
+        """
+        expected = self.program.input
+        if inputs.ndim < 2 or inputs.shape[0] != self.program.steps or inputs.shape[2:] != expected.shape:
+            raise InputError(
+                f"input {expected.name!r}: shape {inputs.shape}, expected "
+                f"({self.program.steps}, batch, {', '.join(map(str, expected.shape))})"
+            )
+        if inputs.shape[1] == 0:
+            raise InputError(f"input {expected.name!r}: no samples")
+        if inputs.dtype.kind not in "iu":
+            raise InputError(f"input {expected.name!r}: type {inputs.dtype}, expected integers; encode images first")
+        if inputs.min() < 0 or inputs.max() > expected.peak:
+            raise InputError(
+                f"input {expected.name!r}: values {inputs.min()} to {inputs.max()}, expected 0 to {expected.peak}"
+            )
+        return self._run(inputs, rasters, track)
+
+
+Form = TypeVar("Form", Program, SpikingNetwork)
+
+
+class Target(ABC, Generic[Form]):
+    """Something that runs networks of one form, in two phases; the class is final and its settings frozen.
+
+    ``Form`` is :class:`Program` for every target that claims anything about the deployed network, and
+    :class:`SpikingNetwork` for the float reference ``torch``.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    form: ClassVar[Literal["program", "network"]] = "program"
+
+    def unavailable(self) -> str | None:
+        """Return how to get what this target needs, or None if it can be used now."""
+        return None
+
+    @abstractmethod
+    def unsupported(self, network: Form) -> list[str]:
+        """Return the reasons why this target cannot run ``network`` exactly; empty when it can."""
+
+    @abstractmethod
+    def _compile(self, network: Form) -> Compiled: ...
+
+    @final
+    def compile(self, network: Form) -> Compiled:
+        """Make ``network`` ready to run.
+
+        Raises:
+            TargetError: the target is unavailable; the message says how to get it.
+            UnsupportedError: the target cannot run it; the message holds every reason.
+        """
+        missing = self.unavailable()
+        if missing is not None:
+            raise TargetError(f"target {self.name!r}: unavailable: {missing}")
+        reasons = self.unsupported(network)
+        if reasons:
+            raise UnsupportedError(f"target {self.name!r}: " + "; ".join(reasons))
+        return self._compile(network)
+
+
+_BUILTIN = {
+    "torch": "torch:TorchTarget",
+    "loihi": "loihi.simulator:LoihiTarget",
+    "onnx": "onnx:OnnxTarget",
+    "lava": "lava.client:LavaTarget",
+}
+GROUP = "spikeproof.targets"
+
+
+def target_names() -> list[str]:
+    """Return the names of all targets: built-ins first, then those of other packages.
+
+    Raises:
+        InputError: another package's target has the name of a built-in one.
+    """
+    others = [entry.name for entry in entry_points(group=GROUP)]
+    clash = sorted({name for name in others if name in _BUILTIN or others.count(name) > 1})
+    if clash:
+        raise InputError(f"target {clash[0]!r} is defined twice, see the entry points of group {GROUP!r}; rename one")
+    return [*_BUILTIN, *sorted(others)]
+
+
+def get_target(name: str) -> Target[Any]:
+    """Return the target called ``name``.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    known = target_names()
+    if name not in known:
+        raise InputError(f"target {name!r}: unknown; known targets: {', '.join(known)}")
+    if name in _BUILTIN:
+        module, _, attribute = _BUILTIN[name].partition(":")
+        found = getattr(import_module(f".{module}", __package__), attribute)
+    else:
+        found = next(iter(entry_points(group=GROUP, name=name))).load()
+    made = found()
+    if not isinstance(made, Target):
+        raise InputError(f"target {name!r}: {found!r} is not a Target")
+    return made

@@ -1,0 +1,85 @@
+"""Target ``torch``: the float (or fake-quantized) network itself, on CPU or GPU; the reference, not a deployed form."""
+
+from typing import Any, ClassVar, Literal, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..toolkit.data import check_images
+from ..toolkit.errors import InputError
+from ..toolkit.layers import LIF, SpikingNetwork
+from ..toolkit.progress import Track, silent
+from .target import Compiled, Raster, Target, Trace, join
+
+
+class _Network(Compiled):
+    def __init__(self, network: SpikingNetwork, device: torch.device, batch: int) -> None:
+        self.network = network.to(device).eval()
+        self.device = device
+        self.batch = batch
+
+    @torch.no_grad()
+    def run(self, inputs: NDArray[Any], *, rasters: bool = False, track: Track = silent) -> Trace:
+        """Run images (batch, channels, height, width) in [0, 1]; every sample starts from state 0."""
+        images = check_images(inputs, "images to run")
+        starts = range(0, len(images), self.batch)
+        return join(
+            [self._part(images[s : s + self.batch], rasters) for s in track(starts, "run on torch", len(starts))]
+        )
+
+    def _part(self, images: NDArray[np.float32], rasters: bool) -> Trace:
+        spikes: dict[str, Tensor] = {}
+        names = set(self.network.populations())
+
+        def watch(name: str, signal: Tensor) -> None:
+            if name in names:
+                spikes[name] = signal.bool()
+
+        last = self.network.spikes(torch.from_numpy(images).to(self.device), watch)
+        return Trace(
+            last.sum(0).to(torch.int64).cpu().numpy(),
+            {name: signal.sum(0).cpu().numpy() for name, signal in spikes.items()},
+            None,
+            {name: Raster(signal.cpu().numpy()) for name, signal in spikes.items()} if rasters else {},
+        )
+
+
+@final
+class TorchTarget(Target[SpikingNetwork]):
+    """The network in PyTorch.
+
+    Args:
+        device: a torch device.
+        batch: images at once.
+    """
+
+    name: ClassVar[str] = "torch"
+    summary: ClassVar[str] = "the float network in PyTorch, CPU or GPU (reference)"
+    form: ClassVar[Literal["program", "network"]] = "network"
+
+    def __init__(self, *, device: str = "cpu", batch: int = 250) -> None:
+        try:
+            self.device = torch.device(device)
+        except RuntimeError as error:
+            raise InputError(f"device {device!r}: unknown to torch; say cpu or cuda") from error
+        self.batch = batch
+
+    def unavailable(self) -> str | None:
+        """Return a reason if torch finds no such device on this machine."""
+        if self.device.type == "cuda" and not torch.cuda.is_available():
+            return "torch finds no CUDA device on this machine; use --device cpu"
+        return None
+
+    def unsupported(self, network: SpikingNetwork) -> list[str]:
+        """Return a reason if the read-out layer does not spike."""
+        layers = [layer for _, layer in network.named_layers()]
+        return (
+            []
+            if layers and isinstance(layers[-1], LIF)
+            else ["the last layer must be LIF: classes are its spike counts"]
+        )
+
+    def _compile(self, network: SpikingNetwork) -> Compiled:
+        return _Network(network, self.device, self.batch)

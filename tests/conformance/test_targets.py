@@ -1,0 +1,159 @@
+"""The law of all targets: a Trace equals the ``loihi`` simulator's, bit for bit, for any Program the target accepts.
+
+A target is added by one line in TARGETS.
+"""
+
+import numpy as np
+import pytest
+
+from spikeproof.eval.compare import difference
+from spikeproof.export.lower import lower
+from spikeproof.export.nir import read_nir, write_nir
+from spikeproof.export.program import Convolution, Dense, Input, Population, Program, Readout
+from spikeproof.hw_targets.lava.client import LavaTarget
+from spikeproof.hw_targets.loihi.simulator import LoihiTarget
+from spikeproof.hw_targets.onnx import OnnxTarget
+from spikeproof.toolkit.coding import direct_integers
+from spikeproof.toolkit.config import DataSettings, ModelSettings, TrainSettings
+from spikeproof.toolkit.data import load_data
+from spikeproof.toolkit.models import seeded_network
+from spikeproof.toolkit.quantize import quantized_network
+from spikeproof.toolkit.train import fit
+
+TARGETS = {
+    "loihi-delayed": lambda: LoihiTarget(latency=1),
+    "onnx": OnnxTarget,
+    "lava": LavaTarget,
+}
+
+
+@pytest.fixture(params=TARGETS)
+def target(request):
+    if request.param == "lava":
+        request.getfixturevalue("need_lava")
+    return TARGETS[request.param]()
+
+
+def reference(program, inputs):
+    return LoihiTarget().compile(program).run(inputs, rasters=True)
+
+
+def assert_equal(target, program, inputs):
+    """Run both and compare spikes of every population, u and v where exposed, and the read-out."""
+    expected = reference(program, inputs)
+    found = target.compile(program).run(inputs, rasters=True)
+    compared = difference(target.name, expected, found)
+    assert {bits.population for bits in compared} == {population.name for population in program.populations}
+    assert [bits for bits in compared if bits.different] == []
+    np.testing.assert_array_equal(found.output, expected.output)
+    for name, counts in expected.spike_counts.items():
+        np.testing.assert_array_equal(found.spike_counts[name], counts)
+    return expected
+
+
+@pytest.fixture(scope="module", params=["max", "avg"])
+def trained(request, tmp_path_factory):
+    """A digits network of the default shape, trained briefly and lowered; with 64 test images as messages."""
+    data = load_data(DataSettings())
+    network = seeded_network(ModelSettings(pool=request.param), 4, data.shape, data.classes, seed=1)
+    fit(network, data.train_images, data.train_labels, TrainSettings(seed=1), epochs=4, rate=2e-3)
+    path = tmp_path_factory.mktemp(request.param) / "network.nir"
+    write_nir(path, quantized_network(network, 8), data.shape)
+    return lower(*read_nir(path)), direct_integers(data.test_images[:64], 4)
+
+
+def test_digits_64_images(target, trained):
+    program, inputs = trained
+    trace = assert_equal(target, program, inputs)
+    # A silent or saturated network would agree trivially.
+    rates = [raster.spikes.mean() for raster in trace.rasters.values()]
+    assert all(0.01 < rate < 0.99 for rate in rates)
+
+
+def one_population(shape, *, bias=0, du=4095, dv=0, vth=100, exponent=0):
+    return Population(
+        name="a", shape=shape, du=du, dv=dv, vth=vth, bias_exponent=exponent, bias=np.full(shape, bias, dtype=np.int32)
+    )
+
+
+def chain(source, synapse, population, steps=6):
+    """Input -> population "a" -> read-out of 3 classes."""
+    neurons = int(np.prod(population.shape))
+    weight = (np.arange(3 * neurons, dtype=np.int32).reshape(3, neurons) % 7 - 3) * 20
+    head = Population(name="b", shape=(3,), du=4095, dv=1000, vth=30, bias=np.array([5, 0, -5]), bias_exponent=3)
+    return Program(
+        input=source,
+        populations=(population, head),
+        synapses=(synapse, Dense(source="a", target="b", weight=weight)),
+        readout=Readout(population="b"),
+        steps=steps,
+    )
+
+
+def edge_programs():
+    """Programs that reach the corners of the arithmetic, each by name."""
+    rng = np.random.default_rng(0)
+    graded, binary = Input(shape=(2, 5, 4), message_bits=8), Input(shape=(2, 5, 4), message_bits=0)
+
+    def conv(**options):
+        weight = rng.integers(-120, 120, size=(4, 2 // options.get("groups", 1), 3, 2)) * 2
+        return Convolution(source="input", target="a", weight=weight, **options)
+
+    def dense(source, population, **options):
+        size = (int(np.prod(population.shape)), int(np.prod(source.shape)))
+        weight = rng.integers(-120, 120, size=size) * 2
+        return Dense(source="input", target="a", weight=weight, **options)
+
+    leaky = one_population((4, 3, 3), du=100, dv=700, vth=300, bias=-37, exponent=4)
+    small = one_population((5,), du=0, dv=5, vth=2000, bias=4095, exponent=7)
+    return {
+        "convolution, memory in the current": chain(binary, conv(), leaky),
+        "convolution, graded, exponent -3": chain(graded, conv(exponent=-3), leaky),
+        "convolution, graded, current wraps": chain(graded, conv(), leaky),
+        "convolution, stride, padding, groups": chain(
+            binary, conv(stride=(2, 1), padding=(1, 0), groups=2), one_population((4, 3, 3), dv=300, vth=90)
+        ),
+        "convolution, dilation": chain(binary, conv(dilation=(2, 1)), one_population((4, 1, 3), dv=300, vth=90)),
+        "dense, graded, voltage saturates": chain(graded, dense(graded, small), small),
+        "dense, exponent 5": chain(binary, dense(binary, small, exponent=5), small),
+        "dense, exponent -4, onto a map": chain(graded, dense(graded, leaky, exponent=-4), leaky),
+        "no leak, no input": chain(binary, conv(), one_population((4, 3, 3), dv=0, vth=1, bias=1, exponent=4)),
+    }
+
+
+@pytest.mark.parametrize("name", edge_programs())
+def test_edges(target, name):
+    program = edge_programs()[name]
+    rng = np.random.default_rng(1)
+    shape = (program.steps, 5, *program.input.shape)
+    inputs = rng.integers(0, program.input.peak + 1, size=shape).astype(np.int32)
+    trace = assert_equal(target, program, inputs)
+    events = trace.overflow["a"]
+    if "wraps" in name:
+        assert events.wraps > 0
+    if "saturates" in name:
+        assert events.saturations > 0
+
+
+def test_samples_do_not_influence_each_other(target):
+    """Every sample starts from state 0, whatever came before it in the batch."""
+    program = edge_programs()["convolution, memory in the current"]
+    inputs = np.random.default_rng(2).integers(0, 2, size=(program.steps, 4, *program.input.shape)).astype(np.int32)
+    compiled = target.compile(program)
+    together, alone = compiled.run(inputs), compiled.run(inputs[:, 2:3])
+    np.testing.assert_array_equal(together.output[2:3], alone.output)
+
+
+def test_refuses_before_running(target):
+    """What a target cannot do exactly it says beforehand, with a reason that names the part."""
+    weight = np.full((3, 2**16), 254)
+    program = Program(
+        input=Input(shape=(2**16,), message_bits=24),
+        populations=(Population(name="b", shape=(3,), du=4095, dv=0, vth=1, bias=np.zeros(3, dtype=np.int32)),),
+        synapses=(Dense(source="input", target="b", weight=weight),),
+        readout=Readout(population="b"),
+        steps=1,
+    )
+    reasons = target.unsupported(program)
+    if target.name == "onnx":
+        assert any("'input' -> 'b'" in reason for reason in reasons)

@@ -1,0 +1,51 @@
+"""The shape of the tree: imports point one way, and files can be read in one sitting."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+ORDER = ("toolkit", "export", "hw_targets", "eval", "cli")
+FILES = [path for folder in ORDER for path in sorted((ROOT / folder).rglob("*.py"))]
+
+
+def imported_folders(path):
+    """Yield the top-level folders of spikeproof that a file imports."""
+    package = path.relative_to(ROOT).parent.parts
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = package[: len(package) - node.level + 1]
+            parts = (*base, *(node.module or "").split("."))
+            yield from [parts[0]] if parts[0] else [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom | ast.Import):
+            names = [node.module] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+            assert not any(name == "spikeproof" or name.startswith("spikeproof.") for name in names), (
+                "import relatively"
+            )
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_one_way(path):
+    own = ORDER.index(path.relative_to(ROOT).parts[0])
+    upward = [name for name in imported_folders(path) if name in ORDER and ORDER.index(name) > own]
+    assert upward == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_are_read_in_one_sitting(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
+
+
+def test_nothing_is_unpickled():
+    """No call that could execute what is in a file."""
+    forbidden = {"pickle", "dill", "joblib", "shelve", "marshal", "cloudpickle"}
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+                assert not forbidden & {module.split(".")[0] for module in modules}, path
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("torch.load", "eval", "exec"):
+                raise AssertionError(f"{path}: {ast.unparse(node)}")
+            if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
+                assert ast.unparse(node.value) == "False", path

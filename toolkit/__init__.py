@@ -1,0 +1,1 @@
+"""Train and attack spiking networks in PyTorch."""

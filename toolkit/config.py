@@ -1,0 +1,188 @@
+"""Recipes: TOML files read into frozen pydantic models; every mistake is reported with its key's path."""
+
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from .errors import RecipeError
+from .files import read_bytes
+
+Positive = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A part of a recipe: unknown keys are errors, types are not converted, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class DataSettings(Section):
+    """Which images: scikit-learn's digits, or the arrays ``x_train y_train x_test y_test`` of an ``.npz`` file."""
+
+    name: Literal["digits", "arrays"] = "digits"
+    path: str | None = None
+    test_samples: Positive | None = None
+
+    @model_validator(mode="after")
+    def _path(self) -> "DataSettings":
+        if (self.path is None) == (self.name == "arrays"):
+            raise ValueError("'path' belongs to name = \"arrays\", which needs it")
+        return self
+
+
+class CodingSettings(Section):
+    """How an image becomes input over time: ``direct`` shows the same image at each of ``steps`` time steps."""
+
+    name: Literal["direct"] = "direct"
+    steps: Annotated[int, Field(ge=1, le=256)] = 4
+
+
+class ModelSettings(Section):
+    """The convolutional network: conv-LIF-pool-conv-LIF-pool-linear-LIF.
+
+    ``beta`` is the membrane factor in v <- beta v + I, ``alpha`` the sharpness of the arctan surrogate, ``gain`` the
+    logit of a class whose neuron fires at every step.
+    """
+
+    pool: Literal["max", "avg"] = "max"
+    channels: Annotated[list[Positive], Field(min_length=1, max_length=4)] = [16, 32]
+    beta: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
+    threshold: Annotated[float, Field(gt=0.0)] = 1.0
+    alpha: Annotated[float, Field(gt=0.0)] = 2.0
+    gain: Annotated[float, Field(gt=0.0)] = 10.0
+
+
+class TrainSettings(Section):
+    """Adam with a cosine rate; cross-entropy on the spike-count logits."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 3407
+    epochs: Positive = 40
+    batch: Positive = 64
+    rate: Annotated[float, Field(gt=0.0)] = 2e-3
+    accelerator: Literal["auto", "cpu", "cuda"] = "cpu"
+    devices: Positive = 1
+    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
+
+
+class AttackSettings(Section):
+    """One attack on the pixels, L-infinity; ``epsilon`` in units of the [0, 1] pixel range."""
+
+    name: Literal["fgsm", "pgd"]
+    epsilon: Annotated[float, Field(gt=0.0, le=1.0)] = 0.1
+    steps: Positive = 10
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+
+    @property
+    def label(self) -> str:
+        """A short name that tells attacks of one recipe apart."""
+        steps = f"-{self.steps}" if self.name == "pgd" else ""
+        return f"{self.name}{steps}@{self.epsilon:g}"
+
+
+class QuantizeSettings(Section):
+    """Quantization-aware fine-tuning: ``bits`` a weight, on Loihi's mixed-sign grid; 0 epochs means rounding only."""
+
+    bits: Annotated[int, Field(ge=2, le=8)] = 8
+    epochs: Annotated[int, Field(ge=0)] = 20
+    rate: Annotated[float, Field(gt=0.0)] = 1e-3
+
+
+class EvaluateSettings(Section):
+    """What is measured where: ``lava_samples`` bounds the share that the slow reference simulator gets."""
+
+    targets: list[Literal["loihi", "onnx", "lava"]] = ["loihi", "onnx", "lava"]
+    batch: Positive = 250
+    lava_samples: Positive = 64
+
+
+class Recipe(Section):
+    """A whole run, from data to evaluation."""
+
+    name: str = "digits"
+    data: DataSettings = DataSettings()
+    coding: CodingSettings = CodingSettings()
+    model: ModelSettings = ModelSettings()
+    train: TrainSettings = TrainSettings()
+    attacks: Annotated[list[AttackSettings], Field(min_length=1)] = [
+        AttackSettings(name="fgsm"),
+        AttackSettings(name="pgd"),
+    ]
+    quantize: QuantizeSettings = QuantizeSettings()
+    evaluate: EvaluateSettings = EvaluateSettings()
+
+    @model_validator(mode="after")
+    def _labels(self) -> "Recipe":
+        labels = [attack.label for attack in self.attacks]
+        if len(set(labels)) < len(labels):
+            raise ValueError(f"attacks must differ, these are the same twice: {labels}")
+        return self
+
+
+def _where(location: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in location) or "(top level)"
+
+
+def _choices(location: tuple[int | str, ...]) -> str:
+    """Name the keys that are valid where the unknown key stands."""
+    model: Any = Recipe
+    for part in location[:-1]:
+        if isinstance(part, str):
+            annotation = model.model_fields[part].annotation
+            model = getattr(annotation, "__args__", (annotation,))[0]
+    return ", ".join(model.model_fields)
+
+
+def parse_recipe(values: Any, source: str) -> Recipe:
+    """Return the recipe in ``values``.
+
+    Args:
+        values: nested dictionaries, as TOML or JSON gives them.
+        source: the file's name, for messages.
+
+    Raises:
+        RecipeError: one line that names the file, the key's path, what is wrong, and the valid choices.
+    """
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        problems = []
+        for problem in error.errors(include_url=False):
+            where = _where(problem["loc"])
+            if problem["type"] == "extra_forbidden":
+                problems.append(f"{where}: unknown key; valid keys here: {_choices(problem['loc'])}")
+            else:
+                problems.append(f"{where}: {problem['msg']} (got {problem['input']!r:.80})")
+        raise RecipeError(f"{source}: " + "; ".join(problems)) from error
+
+
+def builtin_recipes() -> list[str]:
+    """Return the names of the recipes that come with spikeproof."""
+    folder = resources.files(__package__) / "recipes"
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def load_recipe(source: str) -> Recipe:
+    """Return the recipe in the file ``source``, or the built-in one of that name.
+
+    Raises:
+        RecipeError: it is not TOML, or :func:`parse_recipe` refuses it.
+        FileError: there is neither such a file nor such a built-in recipe.
+    """
+    if source in builtin_recipes():
+        text = (resources.files(__package__) / "recipes" / f"{source}.toml").read_text(encoding="utf-8")
+    else:
+        path = Path(source)
+        if not path.exists():
+            raise RecipeError(f"{source}: no such file; built-in recipes: {', '.join(builtin_recipes())}")
+        try:
+            text = read_bytes(path).decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise RecipeError(f"{source}: not a text file; a recipe is TOML in UTF-8") from error
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{source}: not valid TOML: {error}") from error
+    return parse_recipe(values, source)

@@ -1,0 +1,56 @@
+"""Models, built from a recipe."""
+
+from collections import OrderedDict
+
+import torch
+from torch import nn
+
+from ..config import ModelSettings
+from ..errors import InputError
+from ..layers import LIF, SpikingNetwork
+
+
+def conv_network(settings: ModelSettings, steps: int, shape: tuple[int, int, int], classes: int) -> SpikingNetwork:
+    """Build conv-norm-LIF-pool for each entry of ``channels``, then linear-LIF.
+
+    Convolutions are 3x3 with padding 1, pools 2x2 with stride 2.
+
+    Args:
+        settings: the recipe's model section.
+        steps: time steps.
+        shape: (channels, height, width) of an image.
+        classes: number of output neurons.
+
+    Raises:
+        InputError: the images are too small for that many pools.
+    """
+    channels, height, width = shape
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+
+    def lif() -> LIF:
+        return LIF(settings.beta, settings.threshold, settings.alpha)
+
+    for number, out in enumerate(settings.channels, start=1):
+        if height < 2 or width < 2:
+            raise InputError(
+                f"model.channels: images of {shape[1]}x{shape[2]} pixels cannot be halved "
+                f"{len(settings.channels)} times; use fewer entries"
+            )
+        layers[f"conv{number}"] = nn.Conv2d(channels, out, 3, padding=1, bias=False)
+        layers[f"norm{number}"] = nn.BatchNorm2d(out)
+        layers[f"lif{number}"] = lif()
+        layers[f"pool{number}"] = nn.MaxPool2d(2) if settings.pool == "max" else nn.AvgPool2d(2)
+        channels, height, width = out, height // 2, width // 2
+    layers["flatten"] = nn.Flatten()
+    layers["linear"] = nn.Linear(channels * height * width, classes)
+    layers[f"lif{len(settings.channels) + 1}"] = lif()
+    return SpikingNetwork(layers, steps, settings.gain)
+
+
+def seeded_network(
+    settings: ModelSettings, steps: int, shape: tuple[int, int, int], classes: int, seed: int
+) -> SpikingNetwork:
+    """Build :func:`conv_network` with initial weights that depend on ``seed`` alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return conv_network(settings, steps, shape, classes)

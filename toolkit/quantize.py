@@ -1,0 +1,177 @@
+"""Quantization on Loihi's weight grid: batch norm folded, Brevitas' fake quantization, fine-tuning."""
+
+import copy
+import math
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import torch
+from brevitas.function.ops_ste import round_ste
+from brevitas.inject.enum import RestrictValueType, ScalingImplType
+from brevitas.nn import QuantConv2d, QuantLinear
+from brevitas.quant.base import IntQuant
+from brevitas.quant.solver.weight import WeightQuantSolver
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from .checkpoint import learned, load_weights, read_geometry, to_arrays, to_tensors
+from .coding import LEVELS
+from .config import Recipe
+from .errors import FileError, UnsupportedError
+from .files import read_arrays, write_arrays
+from .layers import LIF, SpikingNetwork
+from .models import seeded_network
+
+
+class InputGrid(nn.Module):
+    """Round to the chip's 8-bit input grid, x -> round(255 x) / 255; the backward pass is the identity."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (..., channels, height, width) on the grid."""
+        rounded: Tensor = round_ste(x * LEVELS) / LEVELS
+        return rounded
+
+
+class LoihiWeight(IntQuant, WeightQuantSolver):  # type: ignore[misc]
+    """Signed n-bit weights, one constant power-of-two step a layer: q in [-2^(n-1), 2^(n-1) - 1].
+
+    Loihi keeps mixed-sign weights of n bits as w = q 2^(9-n), so 8 bits give the even integers -256...254.
+    """
+
+    scaling_impl_type = ScalingImplType.CONST
+    restrict_scaling_type = RestrictValueType.FP
+    scaling_per_output_channel = False
+
+
+def weight_step(weight: Tensor, bits: int) -> float:
+    """Return the smallest power of two that covers ``weight``: 2^ceil(log2(max|w| / (2^(bits-1) - 1))).
+
+    Args:
+        weight: any shape.
+        bits: bits a weight, 2 to 8.
+    """
+    peak = float(weight.detach().abs().max())
+    # A layer of zeros has no scale of its own; any power of two represents it exactly.
+    return 2.0 ** math.ceil(math.log2(peak / (2 ** (bits - 1) - 1))) if peak > 0 else 1.0
+
+
+def fold_norms(network: SpikingNetwork) -> SpikingNetwork:
+    """Return a copy in which every batch norm is folded into the convolution before it, with its running statistics.
+
+    Raises:
+        UnsupportedError: a batch norm does not follow a convolution.
+    """
+    folded: OrderedDict[str, nn.Module] = OrderedDict()
+    for name, layer in network.named_layers():
+        if isinstance(layer, nn.BatchNorm2d):
+            previous = next(reversed(folded), None)
+            if previous is None or not isinstance(folded[previous], nn.Conv2d):
+                raise UnsupportedError(f"layer {name!r}: batch norm must follow a convolution to be folded into it")
+            folded[previous] = fuse_conv_bn_eval(folded[previous].eval(), copy.deepcopy(layer).eval())  # type: ignore[type-var]
+        else:
+            folded[name] = copy.deepcopy(layer)
+    return SpikingNetwork(folded, network.steps, network.gain).eval()
+
+
+def _quantized_layer(name: str, layer: nn.Module, bits: int, step: float) -> nn.Module:
+    # Brevitas divides the constant by 2^(bits-1) to get the step.
+    common: dict[str, Any] = {
+        "bias": True,
+        "weight_quant": LoihiWeight,
+        "weight_bit_width": bits,
+        "weight_scaling_init": step * 2 ** (bits - 1),
+        "return_quant_tensor": False,
+    }
+    if isinstance(layer, nn.Conv2d):
+        if layer.padding_mode != "zeros" or isinstance(layer.padding, str):
+            raise UnsupportedError(f"layer {name!r}: padding must be numbers, with zeros; the chip knows no other")
+        made: nn.Module = QuantConv2d(
+            layer.in_channels,
+            layer.out_channels,
+            layer.kernel_size,
+            stride=layer.stride,
+            padding=layer.padding,
+            dilation=layer.dilation,
+            groups=layer.groups,
+            **common,
+        )
+    else:
+        assert isinstance(layer, nn.Linear)
+        made = QuantLinear(layer.in_features, layer.out_features, **common)
+    with torch.no_grad():
+        assert isinstance(made.weight, Tensor)
+        assert isinstance(made.bias, Tensor)
+        made.weight.copy_(layer.weight)
+        if layer.bias is None:
+            made.bias.zero_()
+        else:
+            made.bias.copy_(layer.bias)
+    return made
+
+
+def quantized_network(network: SpikingNetwork, bits: int, steps: dict[str, float] | None = None) -> SpikingNetwork:
+    """Return the fake-quantized copy of a float network, ready to be fine-tuned or lowered.
+
+    Args:
+        network: convolutions, batch norms, linear layers, LIF, max or average pools, flatten.
+        bits: bits a weight.
+        steps: weight step a layer; chosen from the weights by :func:`weight_step` when absent.
+
+    Raises:
+        UnsupportedError: a layer that cannot be deployed, by name and with the reason.
+    """
+    layers: OrderedDict[str, nn.Module] = OrderedDict(input=InputGrid())
+    for name, layer in fold_norms(network).named_layers():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            step = weight_step(layer.weight, bits) if steps is None else steps[name]
+            layers[name] = _quantized_layer(name, layer, bits, step)
+        elif isinstance(layer, LIF | nn.MaxPool2d | nn.AvgPool2d | nn.Flatten):
+            layers[name] = layer
+        else:
+            raise UnsupportedError(
+                f"layer {name!r}: {type(layer).__name__} has no exact form in Loihi's integers; deployable layers are "
+                "Conv2d, BatchNorm2d after Conv2d, Linear, LIF, MaxPool2d of spikes, AvgPool2d and Flatten"
+            )
+    return SpikingNetwork(layers, network.steps, network.gain).eval()
+
+
+def weight_steps(network: SpikingNetwork) -> dict[str, float]:
+    """Return the weight step of every quantized layer, by name."""
+    return {
+        name: float(layer.quant_weight().scale)
+        for name, layer in network.named_layers()
+        if isinstance(layer, QuantConv2d | QuantLinear)
+    }
+
+
+def save_quantized(path: Path, network: SpikingNetwork, recipe: Recipe, shape: tuple[int, ...], classes: int) -> None:
+    """Write a quantized network: weights before rounding, biases, and the step of every layer."""
+    header = {
+        "recipe": recipe.model_dump(mode="json"),
+        "shape": list(shape),
+        "classes": classes,
+        "steps": weight_steps(network),
+    }
+    write_arrays(path, "quantized", to_arrays(learned(network)), header)
+
+
+def load_quantized(path: Path) -> tuple[SpikingNetwork, Recipe]:
+    """Return the quantized network in ``path``, in evaluation mode, with its recipe.
+
+    Raises:
+        FileError: missing, corrupt, foreign, or not matching its own recipe.
+    """
+    arrays, header = read_arrays(path, "quantized")
+    recipe, shape, classes = read_geometry(header, path)
+    steps = header.get("steps")
+    network = seeded_network(recipe.model, recipe.coding.steps, shape, classes, seed=0)
+    wanted = [name for name, layer in network.named_layers() if isinstance(layer, nn.Conv2d | nn.Linear)]
+    if not isinstance(steps, dict) or sorted(steps) != sorted(wanted):
+        raise FileError(f"{path}: no weight steps for {', '.join(wanted)}; write it again with 'quantize'")
+    for name, step in steps.items():
+        if not isinstance(step, float) or not 2.0**-40 <= step <= 2.0**40 or math.frexp(step)[0] != 0.5:
+            raise FileError(f"{path}: step {step!r} of {name!r} is not a power of two; write it again with 'quantize'")
+    quantized = quantized_network(network, recipe.quantize.bits, steps)
+    load_weights(quantized, to_tensors(arrays), path)
+    return quantized, recipe

@@ -1,0 +1,1 @@
+"""Recipes that come with spikeproof, as TOML files."""

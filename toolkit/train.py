@@ -1,0 +1,151 @@
+"""Training with a seed on Lightning Fabric: the same recipe gives the same network, also after an interruption."""
+
+import math
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from .checkpoint import load_state, save_state
+from .config import TrainSettings
+from .data import Images, Labels
+from .errors import FileError, InputError
+from .layers import SpikingNetwork
+from .progress import Track, silent
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch of training gave: mean loss and accuracy on the training images as they were seen."""
+
+    epoch: int
+    loss: float
+    accuracy: float
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed Python, NumPy and torch inside the block; outside, their states are what they were."""
+    python_state, numpy_state = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng():
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(python_state)
+            np.random.set_state(numpy_state)
+
+
+def make_fabric(settings: TrainSettings) -> Fabric:
+    """Return Fabric on the recipe's devices and precision.
+
+    Raises:
+        InputError: this machine does not have them.
+    """
+    if settings.accelerator == "cuda" and torch.cuda.device_count() < settings.devices:
+        raise InputError(
+            f"train.devices: {settings.devices} CUDA devices asked for, {torch.cuda.device_count()} found; "
+            'set train.accelerator = "cpu"'
+        )
+    try:
+        return Fabric(accelerator=settings.accelerator, devices=settings.devices, precision=settings.precision)
+    except (ValueError, RuntimeError) as error:
+        raise InputError(f"train.accelerator, train.devices, train.precision: {error}") from error
+
+
+def fit(
+    network: SpikingNetwork,
+    images: Images,
+    labels: Labels,
+    settings: TrainSettings,
+    *,
+    epochs: int,
+    rate: float,
+    state: Path | None = None,
+    identity: str = "",
+    what: str = "train",
+    track: Track = silent,
+    after_epoch: Callable[[Epoch], None] | None = None,
+) -> list[Epoch]:
+    """Minimise the cross-entropy of ``network`` with Adam, rate(k) = rate (1 + cos(pi k / K)) / 2 over all K batches.
+
+    Args:
+        network: trained in place, left in evaluation mode on the CPU.
+        images: (samples, channels, height, width).
+        labels: (samples,).
+        settings: seed, batch size and devices.
+        epochs: how many.
+        rate: the initial learning rate.
+        state: file that holds the training state after each epoch; training resumes from it and removes it at the end.
+        identity: hash of recipe and data; a state with another one is refused.
+        what: label of the progress bar.
+        track: progress.
+        after_epoch: called after every epoch.
+
+    Returns:
+        One entry an epoch, those before a resumption included.
+
+    Raises:
+        FileError: ``state`` is damaged or belongs to another recipe or other data.
+        InputError: the loss became NaN, or the devices are absent.
+    """
+    fabric = make_fabric(settings)
+    fabric.launch()
+    optimizer = torch.optim.Adam(network.parameters(), lr=rate)
+    history: list[Epoch] = []
+    if state is not None and state.exists():
+        header = load_state(state, network, optimizer)
+        if header.get("identity") != identity:
+            raise FileError(f"{state}: belongs to another recipe or other data; delete it to start over")
+        history = [Epoch(**entry) for entry in header["history"]]
+    order = torch.Generator()
+    data = TensorDataset(torch.from_numpy(images), torch.from_numpy(labels))
+    loader: Any = fabric.setup_dataloaders(DataLoader(data, settings.batch, shuffle=True, generator=order))
+    model, optimizer = fabric.setup(network, optimizer)
+    total = epochs * len(loader)
+
+    with seeded(settings.seed):
+        for epoch in track(range(len(history), epochs), what, epochs - len(history)):
+            # The order of an epoch depends on seed and epoch alone, so a resumed run repeats it.
+            order.manual_seed(settings.seed * 100_003 + epoch)
+            if hasattr(loader.sampler, "set_epoch"):
+                loader.sampler.set_epoch(epoch)
+            model.train()
+            loss_sum, correct, seen = 0.0, 0, 0
+            for index, (x, y) in enumerate(loader):
+                for group in optimizer.param_groups:
+                    group["lr"] = rate * (1 + math.cos(math.pi * (epoch * len(loader) + index) / total)) / 2
+                logits = model(x)
+                loss = nn.functional.cross_entropy(logits, y)
+                if not math.isfinite(loss.item()):
+                    raise InputError(f"train.rate: the loss became {loss.item()} in epoch {epoch + 1}; lower the rate")
+                optimizer.zero_grad()
+                fabric.backward(loss)
+                optimizer.step()
+                loss_sum += loss.item() * len(y)
+                correct += int((logits.argmax(1) == y).sum())
+                seen += len(y)
+            history.append(Epoch(epoch + 1, loss_sum / seen, correct / seen))
+            if state is not None and fabric.is_global_zero:
+                entries = [vars(entry) for entry in history]
+                save_state(state, network, optimizer.optimizer, {"identity": identity, "history": entries})
+            if after_epoch is not None:
+                after_epoch(history[-1])
+    fabric.barrier()
+    if not fabric.is_global_zero:
+        # Fabric started this process by running the user's command again; only the first one goes on to write files.
+        raise SystemExit(0)
+    network.to("cpu").eval()
+    if state is not None:
+        state.unlink(missing_ok=True)
+    return history
