@@ -1,8 +1,10 @@
 """The run folder: which files each step reads and writes, and whether they still belong together."""
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from pydantic import BaseModel, RootModel, ValidationError
 
 from ..toolkit.config import Recipe, parse_recipe
 from ..toolkit.errors import FileError, InputError
@@ -26,6 +28,17 @@ WRITES: dict[str, tuple[str, ...]] = {
     "compare": ("compare.json",),
     "evaluate": ("record.json", "report.html"),
 }
+
+
+class _Entry(BaseModel):
+    """What one step read and wrote: SHA-256 by file name."""
+
+    read: dict[str, str]
+    wrote: dict[str, str]
+
+
+class _Manifest(RootModel[dict[str, _Entry]]):
+    """All steps that were run."""
 
 
 @dataclass(frozen=True)
@@ -73,31 +86,36 @@ class Run:
         path = self.path("recipe.json")
         return parse_recipe(read_json(path), str(path))
 
-    def _manifest(self) -> dict[str, Any]:
+    def _manifest(self) -> dict[str, "_Entry"]:
         path = self.path(MANIFEST)
         manifest = read_json(path) if path.exists() else {}
-        if not isinstance(manifest, dict):
-            raise FileError(f"{path}: not a run's manifest; delete it and run the steps again")
-        return manifest
+        try:
+            return _Manifest.model_validate(manifest).root
+        except ValidationError as error:
+            raise FileError(f"{path}: not a run's manifest; delete it and run the steps again") from error
 
     def _hashes(self, names: list[str]) -> dict[str, str]:
         return {name: digest(read_bytes(self.path(name))) for name in names}
 
+    def _command(self, step: str) -> str:
+        """Return the command that runs ``step`` again."""
+        words = ["train", str(self.path("recipe.json")), "--out"] if step == "train" else [step]
+        return shlex.join(["spikeproof", *words, str(self.folder)])
+
     def finished(self, step: str, extra: list[str] | None = None) -> None:
         """Note that ``step`` is done: hashes of all it read and wrote (``extra`` files included)."""
         manifest = self._manifest()
-        manifest[step] = {
-            "read": self._hashes(list(READS[step])),
-            "wrote": self._hashes([*WRITES[step], *(extra or [])]),
-        }
-        write_json(self.path(MANIFEST), manifest)
+        manifest[step] = _Entry(
+            read=self._hashes(list(READS[step])), wrote=self._hashes([*WRITES[step], *(extra or [])])
+        )
+        write_json(self.path(MANIFEST), _Manifest(manifest).model_dump())
 
     def is_done(self, step: str) -> bool:
         """Return whether ``step`` was run and nothing it read or wrote has changed since."""
         entry = self._manifest().get(step)
-        if not isinstance(entry, dict):
+        if entry is None:
             return False
-        files = {**entry.get("read", {}), **entry.get("wrote", {})}
+        files = {**entry.read, **entry.wrote}
         return all(
             self.path(name).exists() and digest(read_bytes(self.path(name))) == sha for name, sha in files.items()
         )
@@ -109,12 +127,10 @@ class Run:
             FileError: it was not run, or a file has changed since; names the step to run again.
         """
         entry = self._manifest().get(step)
-        if not isinstance(entry, dict):
-            raise FileError(f"{self.folder}: step '{step}' has not been run; run 'spikeproof {step} {self.folder}'")
-        for kind in ("read", "wrote"):
-            for name, sha in entry.get(kind, {}).items():
+        command = self._command(step)
+        if entry is None:
+            raise FileError(f"{self.folder}: step '{step}' has not been run; run '{command}'")
+        for kind, files in (("read", entry.read), ("wrote", entry.wrote)):
+            for name, sha in files.items():
                 if digest(read_bytes(self.path(name))) != sha:
-                    raise FileError(
-                        f"{self.path(name)}: changed since step '{step}' {kind} it; "
-                        f"run 'spikeproof {step} {self.folder}' again"
-                    )
+                    raise FileError(f"{self.path(name)}: changed since step '{step}' {kind} it; run '{command}' again")

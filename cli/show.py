@@ -20,8 +20,9 @@ err = Console(stderr=True)
 
 @contextmanager
 def progress(quiet: bool) -> Iterator[Track]:
-    """Yield a Track that draws one bar a task on standard error; silent with ``--json``."""
-    if quiet:
+    """Yield a Track that draws one bar a task on standard error; silent with ``--json`` or without a terminal."""
+    # Where nobody watches, bars would only fill a log.
+    if quiet or not err.is_terminal:
         yield silent
         return
     columns = (
@@ -32,7 +33,7 @@ def progress(quiet: bool) -> Iterator[Track]:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=err, transient=not err.is_terminal) as bars:
+    with Progress(*columns, console=err) as bars:
 
         def track(items: Iterable[T], what: str, total: int) -> Iterable[T]:
             return bars.track(items, total=total, description=what)
@@ -60,7 +61,7 @@ def _table(title: str, left: tuple[str, ...], right: tuple[str, ...]) -> Table:
     for column in left:
         table.add_column(column, overflow="fold")
     for column in right:
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     return table
 
 
@@ -92,12 +93,12 @@ def _comparison(result: dict[str, Any]) -> None:
 def _evaluation(result: dict[str, Any]) -> None:
     conditions = list(result["forms"][0]["conditions"])
     title = f"{result['name']}: accuracy in % with 95 % Wilson interval\nthreat model: {result['threat_model']}"
-    table = _table(title, ("form, target",), ("samples", *conditions, "spike rate", "operations"))
+    table = _table(title, ("form, target",), ("samples", *conditions, "rate", "ops"))
     for form in result["forms"]:
         cells = []
         for name in conditions:
             share = form["conditions"][name]["accuracy"]
-            interval = f"\\[{percent(share['low'])}, {percent(share['high'])}]"
+            interval = f"{percent(share['low'])}\u2013{percent(share['high'])}"
             cells.append(f"[bold]{percent(share['value'])}[/]\n[dim]{interval}[/]")
         clean = form["conditions"]["clean"]
         rates = list(clean["spike_rates"].values())
@@ -105,7 +106,9 @@ def _evaluation(result: dict[str, Any]) -> None:
         cells.append(f"{sum(clean['operations'].values()):,.0f}")
         table.add_row(f"{form['form']}, {form['target']}", str(form["samples"]), *cells)
     out.print(table)
-    out.print("spike rate: mean over populations; operations: synaptic operations a sample; both on clean images")
+    out.print(
+        "rate: spikes a neuron and step, mean of populations; ops: synaptic operations a sample; both on clean images"
+    )
     for name, facts in result["gradients"].items():
         out.print(f"zero-gradient share at hidden LIF layers, {name}: {facts['hidden']:.3f}")
     for warning in result["warnings"]:
@@ -117,6 +120,21 @@ def _attacks(result: dict[str, Any]) -> None:
     table = _table(f"attacks on the float network, {result['samples']} samples", ("attack",), ("accuracy", "distance"))
     for label, facts in result["attacks"].items():
         table.add_row(label, percent(facts["float_accuracy"]), f"{facts['distance']:.4f}")
+    out.print(table)
+
+
+def _export(result: dict[str, Any]) -> None:
+    trip = result["round_trip"]
+    out.print(
+        f"NIR read back and executed: {trip['different']} of {trip['compared']:,} spike values differ, "
+        f"{trip['samples']} images"
+    )
+    columns = ("exponent", "vth", "dv", "bias exponent", "largest sum")
+    table = _table("Program", ("population", "shape", "from"), columns)
+    for row in result["populations"]:
+        shape = "x".join(str(size) for size in row["shape"])
+        integers = (str(row[column.replace(" ", "_")]) for column in columns)
+        table.add_row(row["population"], shape, row["from"], *integers)
     out.print(table)
 
 
@@ -149,5 +167,7 @@ def show(result: dict[str, Any], as_json: bool) -> None:
         _evaluation(result)
     elif result.get("step") == "attack":
         _attacks(result)
+    elif result.get("step") == "export":
+        _export(result)
     else:
         _plain(result)

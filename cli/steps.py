@@ -196,14 +196,11 @@ def _images(run: Run, images: Path | None, samples: int | None) -> tuple[Images,
         x, y = data.test_images, data.test_labels
         return x[:samples], y[:samples]
     program = read_program(run.path("program.safetensors"))
-    (raw,) = read_npz(images, ("x",))
+    raw, *given = read_npz(images, ("x",), ("y",))
     checked = check_images(raw, f"{images}: x", program.input.shape)
-    labels = None
-    with np.load(images, allow_pickle=False) as archive:
-        if "y" in archive:
-            classes = int(np.prod(program.shape_of(program.readout.population)))
-            labels = check_labels(archive["y"], f"{images}: y", len(checked), classes)[:samples]
-    return checked[:samples], labels
+    classes = int(np.prod(program.shape_of(program.readout.population)))
+    labels = [check_labels(array, f"{images}: y", len(checked), classes)[:samples] for array in given]
+    return checked[:samples], labels[0] if labels else None
 
 
 def simulate(

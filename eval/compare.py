@@ -83,6 +83,10 @@ def difference(target: str, reference: Trace, other: Trace) -> list[Bits]:
             expected, given = getattr(raster, quantity), getattr(other.rasters[name], quantity)
             if expected is None or given is None:
                 continue
+            if expected.shape != given.shape:
+                raise InputError(
+                    f"target {target!r}: {quantity} of {name!r} are {given.shape}, expected {expected.shape}"
+                )
             wrong = expected != given
             first = tuple(int(i) for i in np.argwhere(wrong)[0]) if wrong.any() else None
             found.append(Bits(target, name, quantity, wrong.size, int(wrong.sum()), first))

@@ -157,6 +157,7 @@ def to_nir(network: SpikingNetwork, shape: tuple[int, int, int]) -> tuple[nir.NI
                 raise UnsupportedError(
                     f"layer {name!r}: average pooling with padding, ceil_mode or another divisor is lost by NIR readers"
                 )
+            spiking = False
             nodes[name] = nir.AvgPool2d(_pair(layer.kernel_size), _pair(layer.stride), _pair(layer.padding))
         elif isinstance(layer, nn.Flatten):
             nodes[name] = nir.Flatten({"input": np.array(before)}, start_dim=0, end_dim=-1)

@@ -55,7 +55,7 @@ class Input(_Part):
     name: Name = "input"
     shape: Shape
     message_bits: Annotated[int, Field(ge=0, le=24)]
-    scale: Annotated[float, Field(gt=0)] = 1.0
+    scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
 
     @property
     def peak(self) -> int:
@@ -197,7 +197,9 @@ class Program(_Part):
 
     input: Input
     populations: Annotated[tuple[Population, ...], Field(min_length=1, max_length=1000)]
-    synapses: Annotated[tuple[Synapse, ...], Field(min_length=1, max_length=4000)]
+    synapses: Annotated[
+        tuple[Annotated[Synapse, Field(discriminator="kind")], ...], Field(min_length=1, max_length=4000)
+    ]
     readout: Readout
     steps: Annotated[int, Field(ge=1, le=2**16)]
     profile: Literal["lava"] = "lava"
@@ -301,7 +303,7 @@ def read_program(path: Path) -> Program:
         for index, synapse in enumerate(values["synapses"]):
             synapse["weight"] = arrays.pop(f"weight/{index}")
             for key in ("stride", "padding", "dilation"):
-                if key in synapse:
+                if isinstance(synapse.get(key), list):
                     synapse[key] = tuple(synapse[key])
         values["input"]["shape"] = tuple(values["input"]["shape"])
         values["populations"], values["synapses"] = tuple(values["populations"]), tuple(values["synapses"])

@@ -130,7 +130,7 @@ class CompiledProgram(Compiled):
             raise InputError(
                 f"input {expected.name!r}: values {inputs.min()} to {inputs.max()}, expected 0 to {expected.peak}"
             )
-        return self._run(inputs, rasters, track)
+        return self._run(inputs.astype(np.int32), rasters, track)
 
 
 Form = TypeVar("Form", Program, SpikingNetwork)
@@ -201,7 +201,8 @@ def get_target(name: str) -> Target[Any]:
     """Return the target called ``name``.
 
     Raises:
-        InputError: there is none of that name.
+        InputError: there is none of that name, or it is not a Target.
+        TargetError: another package fails to load it.
     """
     known = target_names()
     if name not in known:
@@ -210,8 +211,13 @@ def get_target(name: str) -> Target[Any]:
         module, _, attribute = _BUILTIN[name].partition(":")
         found = getattr(import_module(f".{module}", __package__), attribute)
     else:
-        found = next(iter(entry_points(group=GROUP, name=name))).load()
-    made = found()
-    if not isinstance(made, Target):
-        raise InputError(f"target {name!r}: {found!r} is not a Target")
-    return made
+        try:
+            found = next(iter(entry_points(group=GROUP, name=name))).load()
+            made = found()
+        except Exception as error:  # whatever another package's code raises
+            raise TargetError(f"target {name!r}: cannot be loaded ({type(error).__name__}: {error})") from error
+        if not isinstance(made, Target):
+            raise InputError(f"target {name!r}: {found!r} is not a Target")
+        return made
+    built_in: Target[Any] = found()
+    return built_in

@@ -68,7 +68,7 @@ def read_geometry(header: dict[str, Any], path: Path) -> tuple[Recipe, tuple[int
         channels, height, width = (int(size) for size in header["shape"])
         classes = int(header["classes"])
         recipe = parse_recipe(header["recipe"], str(path))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise FileError(f"{path}: its header lacks recipe, shape or classes; write it again with 'train'") from error
     # Untrusted sizes are bounded before anything of that size is allocated.
     if not (1 <= classes <= 10**5 and 1 <= channels <= 2**12 and 1 <= height <= 2**12 and 1 <= width <= 2**12):
@@ -108,13 +108,20 @@ def load_state(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer)
     tensors = to_tensors(arrays)
     weights = {name.removeprefix("network/"): t for name, t in tensors.items() if name.startswith("network/")}
     load_weights(network, weights, path)
-    count = sum(len(group["params"]) for group in optimizer.param_groups)
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     moments: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         if name.startswith("optimizer/"):
             _, index, key = name.split("/", 2)
-            if not index.isdecimal() or int(index) >= count:
+            if not index.isdecimal() or int(index) >= len(parameters):
                 raise FileError(f"{path}: {name!r} does not belong to this optimizer; delete the file to start over")
             moments.setdefault(int(index), {})[key] = tensor
+    for number, parameter in enumerate(parameters):
+        shapes = {key: tuple(tensor.shape) for key, tensor in moments.get(number, {}).items()}
+        expected = {"step": (), "exp_avg": tuple(parameter.shape), "exp_avg_sq": tuple(parameter.shape)}
+        if shapes != expected or not all(bool(torch.isfinite(tensor).all()) for tensor in moments[number].values()):
+            raise FileError(
+                f"{path}: the optimizer's state of weight {number} is damaged; delete the file to start over"
+            )
     optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
     return header

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from .errors import RecipeError
-from .files import read_bytes
+from .files import read_bytes, read_json
 
 Positive = Annotated[int, Field(ge=1)]
 
@@ -16,7 +16,7 @@ Positive = Annotated[int, Field(ge=1)]
 class Section(BaseModel):
     """A part of a recipe: unknown keys are errors, types are not converted, values do not change."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class DataSettings(Section):
@@ -48,7 +48,7 @@ class ModelSettings(Section):
     """
 
     pool: Literal["max", "avg"] = "max"
-    channels: Annotated[list[Positive], Field(min_length=1, max_length=4)] = [16, 32]
+    channels: Annotated[list[Annotated[int, Field(ge=1, le=4096)]], Field(min_length=1, max_length=4)] = [16, 32]
     beta: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
     threshold: Annotated[float, Field(gt=0.0)] = 1.0
     alpha: Annotated[float, Field(gt=0.0)] = 2.0
@@ -165,7 +165,7 @@ def builtin_recipes() -> list[str]:
 
 
 def load_recipe(source: str) -> Recipe:
-    """Return the recipe in the file ``source``, or the built-in one of that name.
+    """Return the recipe in the file ``source`` (TOML, or a run's recipe.json), or the built-in one of that name.
 
     Raises:
         RecipeError: it is not TOML, or :func:`parse_recipe` refuses it.
@@ -177,12 +177,14 @@ def load_recipe(source: str) -> Recipe:
         path = Path(source)
         if not path.exists():
             raise RecipeError(f"{source}: no such file; built-in recipes: {', '.join(builtin_recipes())}")
+        if path.suffix == ".json":
+            return parse_recipe(read_json(path), source)
         try:
             text = read_bytes(path).decode("utf-8")
         except UnicodeDecodeError as error:
             raise RecipeError(f"{source}: not a text file; a recipe is TOML in UTF-8") from error
     try:
         values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise RecipeError(f"{source}: not valid TOML: {error}") from error
     return parse_recipe(values, source)

@@ -14,7 +14,7 @@ from lightning_fabric import Fabric
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from .checkpoint import load_state, save_state
+from .checkpoint import learned, load_state, save_state
 from .config import TrainSettings
 from .data import Images, Labels
 from .errors import FileError, InputError
@@ -107,7 +107,10 @@ def fit(
         header = load_state(state, network, optimizer)
         if header.get("identity") != identity:
             raise FileError(f"{state}: belongs to another recipe or other data; delete it to start over")
-        history = [Epoch(**entry) for entry in header["history"]]
+        try:
+            history = [Epoch(**entry) for entry in header["history"]]
+        except (KeyError, TypeError) as error:
+            raise FileError(f"{state}: its history is damaged; delete it to start over") from error
     order = torch.Generator()
     data = TensorDataset(torch.from_numpy(images), torch.from_numpy(labels))
     loader: Any = fabric.setup_dataloaders(DataLoader(data, settings.batch, shuffle=True, generator=order))
@@ -135,6 +138,9 @@ def fit(
                 loss_sum += loss.item() * len(y)
                 correct += int((logits.argmax(1) == y).sum())
                 seen += len(y)
+            # Spikes are 0 or 1, so the loss can look healthy while the weights no longer are.
+            if not all(bool(torch.isfinite(tensor).all()) for tensor in learned(network).values()):
+                raise InputError(f"train.rate: weights became infinite or NaN in epoch {epoch + 1}; lower the rate")
             history.append(Epoch(epoch + 1, loss_sum / seen, correct / seen))
             if state is not None and fabric.is_global_zero:
                 entries = [vars(entry) for entry in history]

@@ -82,8 +82,11 @@ class Attack(ABC):
             InputError: images or labels are refused, or the attack returned NaN.
         """
         images = check_images(images, "images to attack")
-        labels = check_labels(labels, "labels of the images to attack", len(images))
         network.eval()
+        with torch.no_grad():
+            device = next(network.parameters()).device
+            classes = network(torch.from_numpy(images[:1]).to(device)).shape[1]
+        labels = check_labels(labels, "labels of the images to attack", len(images), classes)
         made = []
         batches = _batches(images, self.batch)
         with seeded(self.seed):

@@ -11,6 +11,9 @@ from ..config import DataSettings
 from ..errors import FileError, InputError
 from ..files import digest
 
+MOST_CLASSES = 10_000
+"""A label beyond this is taken for a mistake: every class costs an output neuron."""
+
 Images = NDArray[np.float32]
 Labels = NDArray[np.int64]
 
@@ -81,20 +84,21 @@ def check_labels(labels: NDArray[Any], source: str, samples: int, classes: int |
     return labels.astype(np.int64)
 
 
-def read_npz(path: Path, names: tuple[str, ...]) -> list[NDArray[Any]]:
-    """Return the named arrays of an ``.npz`` file; pickled content is refused.
+def read_npz(path: Path, names: tuple[str, ...], optional: tuple[str, ...] = ()) -> list[NDArray[Any]]:
+    """Return the named arrays of an ``.npz`` file, then those of ``optional`` that it has; pickled content is refused.
 
     Raises:
         FileError: missing, damaged, or without one of the names.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise FileError(f"{path}: a single array, expected an .npz archive with {', '.join(names)}")
+        archive = np.load(path, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise FileError(f"{path}: a single array, expected an .npz archive with {', '.join(names)}")
+        with archive:
             missing = [name for name in names if name not in archive]
             if missing:
                 raise FileError(f"{path}: no array named {', '.join(missing)}; it has {', '.join(archive.files)}")
-            return [archive[name] for name in names]
+            return [archive[name] for name in (*names, *(name for name in optional if name in archive))]
     except FileError:
         raise
     except FileNotFoundError as error:
@@ -120,7 +124,7 @@ def _arrays(path: Path) -> Dataset:
     x_train, y_train, x_test, y_test = read_npz(path, names)
     train_images = check_images(x_train, f"{path}: x_train")
     test_images = check_images(x_test, f"{path}: x_test", train_images.shape[1:])
-    train_labels = check_labels(y_train, f"{path}: y_train", len(train_images))
+    train_labels = check_labels(y_train, f"{path}: y_train", len(train_images), MOST_CLASSES)
     classes = int(train_labels.max()) + 1
     if classes < 2:
         raise InputError(f"{path}: y_train: only one class; expected at least two")

@@ -1,0 +1,94 @@
+import json
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spikeproof.cli.run import READS, WRITES, Run
+from spikeproof.toolkit.config import Recipe, load_recipe
+from spikeproof.toolkit.errors import FileError, InputError
+
+STEPS = ("train", "attack", "quantize", "export", "compare", "evaluate")
+
+
+@pytest.fixture
+def run(run_folder: Path) -> Run:
+    return Run.open(run_folder)
+
+
+def test_a_new_folder_holds_the_whole_recipe(tmp_path: Path) -> None:
+    recipe = load_recipe("fast")
+    run = Run.create(tmp_path / "deep" / "run", recipe)
+    assert Run.open(run.folder).recipe() == recipe
+    assert [path.name for path in run.folder.iterdir()] == ["recipe.json"]
+
+
+def test_a_run_is_taken_up_again_with_its_own_recipe_alone(tmp_path: Path) -> None:
+    Run.create(tmp_path / "run", Recipe(name="one"))
+    assert Run.create(tmp_path / "run", Recipe(name="one")).recipe().name == "one"
+    with pytest.raises(InputError, match=r"run: holds a run of another recipe; give another --out"):
+        Run.create(tmp_path / "run", Recipe(name="two"))
+    assert Run.open(tmp_path / "run").recipe().name == "one"
+
+
+def test_a_folder_without_a_recipe_is_no_run(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match=r"no run here \(no recipe.json\)"):
+        Run.open(tmp_path)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_every_step_of_a_finished_run_is_done(run: Run, step: str) -> None:
+    assert run.is_done(step)
+    run.require(step)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_step_that_was_not_run_is_named(run: Run, step: str) -> None:
+    manifest = json.loads(run.path("run.json").read_text())
+    del manifest[step]
+    run.path("run.json").write_text(json.dumps(manifest))
+    assert not run.is_done(step)
+    with pytest.raises(FileError, match=rf"step '{step}' has not been run; run 'spikeproof {step} "):
+        run.require(step)
+
+
+@pytest.mark.parametrize(("step", "name"), [(step, name) for step in STEPS for name in WRITES[step]])
+def test_a_file_that_changed_since_it_was_written_undoes_the_step(run: Run, step: str, name: str) -> None:
+    with run.path(name).open("ab") as file:
+        file.write(b"\0")
+    assert not run.is_done(step)
+    with pytest.raises(FileError, match=rf"{name}: changed since step '{step}' wrote it; run 'spikeproof {step} "):
+        run.require(step)
+
+
+@pytest.mark.parametrize(("step", "name"), [(step, name) for step in STEPS for name in READS[step]])
+def test_a_file_that_changed_since_it_was_read_undoes_the_step(run: Run, step: str, name: str) -> None:
+    with run.path(name).open("ab") as file:
+        file.write(b"\0")
+    assert not run.is_done(step)
+    with pytest.raises(FileError, match=rf"{name}: changed since step '{step}' read it"):
+        run.require(step)
+
+
+@pytest.mark.parametrize("name", ["attack-fgsm-0.1.safetensors", "attack-pgd-2-0.1.safetensors"])
+def test_the_files_of_every_attack_are_watched(run: Run, name: str) -> None:
+    run.path(name).unlink()
+    assert not run.is_done("attack")
+    with pytest.raises(FileError, match=rf"{name}: no such file"):
+        run.require("attack")
+
+
+def test_noting_a_step_leaves_the_notes_of_the_others(run: Run) -> None:
+    before = json.loads(run.path("run.json").read_text())
+    run.finished("quantize")
+    assert json.loads(run.path("run.json").read_text()) == before
+
+
+def test_the_command_that_a_message_proposes_can_be_run(run: Run, call: Callable[..., Any]) -> None:
+    run.path("training.json").write_text("[]")
+    with pytest.raises(FileError) as caught:
+        run.require("train")
+    proposed = str(caught.value).split("run '")[1].split("'")[0]
+    assert call(*shlex.split(proposed)[1:], "--json").code == 0

@@ -1,0 +1,173 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from spikeproof.cli import steps
+from spikeproof.cli.run import Run
+from spikeproof.export.program import read_program
+from spikeproof.hw_targets.loihi.simulator import LoihiTarget
+from spikeproof.toolkit.checkpoint import load_network, save_network
+from spikeproof.toolkit.coding import direct_integers
+from spikeproof.toolkit.data import load_data
+from spikeproof.toolkit.errors import FileError
+from spikeproof.toolkit.files import read_arrays
+
+Call = Callable[..., Any]
+Contents = Callable[[Path], dict[str, str]]
+
+
+def retrain(run: Run) -> None:
+    """Leave the run as a training that ended with other weights would."""
+    network, recipe = load_network(run.path("model.safetensors"))
+    for parameter in network.parameters():
+        parameter.data += 0.01
+    save_network(run.path("model.safetensors"), network, recipe, (1, 8, 8), 10)
+    run.finished("train")
+
+
+def test_after_another_training_every_later_step_is_asked_for_in_turn(run_folder: Path) -> None:
+    run = Run.open(run_folder)
+    retrain(run)
+    for step, do in (("attack", steps.attack), ("quantize", steps.quantize), ("export", steps.export)):
+        with pytest.raises(FileError, match=rf"changed since step '{step}' read it; run 'spikeproof {step} "):
+            steps.evaluate_run(run, None, "cpu")
+        do(run)
+    assert steps.evaluate_run(run, None, "cpu")["comparison"] is None
+
+
+def test_after_another_training_export_alone_is_refused_nothing_it_does_not_read(run_folder: Path) -> None:
+    run = Run.open(run_folder)
+    retrain(run)
+    with pytest.raises(FileError, match="changed since step 'quantize' read it"):
+        steps.export(run)
+
+
+def test_the_same_training_again_leaves_all_later_steps_done(run_folder: Path, contents: Contents) -> None:
+    before = contents(run_folder)
+    steps.train(Run.open(run_folder))
+    assert contents(run_folder) == before
+
+
+@pytest.mark.parametrize("step", ["attack", "quantize", "export"])
+def test_every_step_again_writes_the_same_bytes(run_folder: Path, contents: Contents, step: str) -> None:
+    before = contents(run_folder)
+    getattr(steps, step)(Run.open(run_folder))
+    after = contents(run_folder)
+    assert {name for name in before if before[name] != after[name]} == set()
+
+
+def test_a_finished_run_only_compares_and_evaluates_again(run_folder: Path) -> None:
+    told: list[str] = []
+    steps.run_all(Run.open(run_folder), False, 8, lambda result: told.append(result["step"]))
+    assert told == ["compare", "evaluate"]
+
+
+def test_a_run_goes_on_at_the_step_that_was_undone(run_folder: Path) -> None:
+    (run_folder / "quantized.safetensors").unlink()
+    told: list[str] = []
+    steps.run_all(Run.open(run_folder), False, 8, lambda result: told.append(result["step"]))
+    assert told[0] == "quantize"
+    assert "train" not in told
+    assert "attack" not in told
+
+
+def test_run_does_all_steps_of_a_recipe(recipe_file: Path, tmp_path: Path, call: Call, finished: Path) -> None:
+    answer = call("run", recipe_file, "--out", tmp_path / "run", "--json")
+    assert (answer.code, answer.err) == (0, "")
+    result = json.loads(answer.out)
+    assert result["step"] == "evaluate"
+    for name in ("model.safetensors", "quantized.safetensors", "program.safetensors", "network.onnx", "attacks.json"):
+        assert (tmp_path / "run" / name).read_bytes() == (finished / name).read_bytes(), name
+
+
+def test_the_program_reproduces_the_quantized_network(run_folder: Path) -> None:
+    record = json.loads((run_folder / "record.json").read_text())
+    shares = {
+        (form["form"], form["target"]): form["conditions"]["clean"]["accuracy"]["correct"] for form in record["forms"]
+    }
+    assert shares["program", "loihi"] == shares["program", "onnx"]
+    assert abs(shares["program", "loihi"] - shares["quantized", "torch"]) <= 2
+    assert shares["float", "torch"] >= 10
+
+
+@pytest.mark.parametrize(
+    ("arguments", "step"),
+    [
+        (("train", "RECIPE", "-o", "RUN"), "train"),
+        (("attack", "RUN"), "attack"),
+        (("quantize", "RUN"), "quantize"),
+        (("export", "RUN"), "export"),
+        (("simulate", "RUN", "-t", "onnx", "-n", "3"), "simulate"),
+        (("compare", "RUN", "-t", "loihi,onnx", "-n", "3", "--bitwise"), "compare"),
+        (("evaluate", "RUN", "-t", "loihi"), "evaluate"),
+    ],
+)
+def test_json_is_one_object_on_standard_output_and_nothing_on_standard_error(
+    run_folder: Path, recipe_file: Path, call: Call, arguments: tuple[str, ...], step: str
+) -> None:
+    places = {"RUN": str(run_folder), "RECIPE": str(recipe_file)}
+    answer = call(*(places.get(part, part) for part in arguments), "--json")
+    assert (answer.code, answer.err) == (0, "")
+    assert json.loads(answer.out)["step"] == step
+
+
+@pytest.mark.parametrize(
+    "arguments", [("attack",), ("export",), ("simulate", "-n", "3"), ("compare", "-t", "loihi,onnx")]
+)
+def test_without_json_the_result_is_text_on_standard_output(
+    run_folder: Path, call: Call, arguments: tuple[str, ...]
+) -> None:
+    answer = call(arguments[0], run_folder, *arguments[1:])
+    assert answer.code == 0
+    assert answer.out.strip()
+
+
+def test_the_trace_of_a_simulation_is_kept_with_every_state(run_folder: Path, call: Call) -> None:
+    result = json.loads(call("simulate", run_folder, "-n", 5, "--rasters", "--json").out)
+    arrays, header = read_arrays(run_folder / "trace-loihi.safetensors", "trace")
+    program = read_program(run_folder / "program.safetensors")
+    data = load_data(Run.open(run_folder).recipe().data)
+    messages = direct_integers(data.test_images[:5], program.steps)
+    trace = LoihiTarget().compile(program).run(messages, rasters=True)
+    assert (header["program"], header["samples"]) == (program.sha256(), 5)
+    assert result["classes"] == trace.classes.tolist()
+    assert result["accuracy"] == (trace.classes == data.test_labels[:5]).mean()
+    np.testing.assert_array_equal(arrays["output"], trace.output)
+    for name, raster in trace.rasters.items():
+        assert result["spike_rates"][name] == pytest.approx(raster.spikes.mean())
+        for what in ("spikes", "u", "v"):
+            np.testing.assert_array_equal(arrays[f"{what}/{name}"], getattr(raster, what))
+
+
+@pytest.mark.parametrize("labels", [True, False])
+def test_own_images_are_run_with_or_without_labels(run_folder: Path, call: Call, labels: bool) -> None:
+    data = load_data(Run.open(run_folder).recipe().data)
+    arrays = {"x": (data.test_images[:6, 0] * 16).round() / 16} | ({"y": data.test_labels[:6]} if labels else {})
+    np.savez(run_folder / "mine.npz", **arrays)
+    mine = json.loads(call("simulate", run_folder, "--images", run_folder / "mine.npz", "--json").out)
+    same = json.loads(call("simulate", run_folder, "-n", 6, "--json").out)
+    assert mine["classes"] == same["classes"]
+    assert mine["accuracy"] == (same["accuracy"] if labels else None)
+
+
+def test_every_target_is_listed(call: Call) -> None:
+    answer = call("targets", "--json")
+    assert answer.code == 0
+    rows = json.loads(answer.out)["targets"]
+    assert [row["target"] for row in rows][:4] == ["torch", "loihi", "onnx", "lava"]
+    assert all(row["what"] for row in rows)
+
+
+@pytest.mark.parametrize("arguments", [("doctor",), ("lava", "status")])
+def test_without_lava_the_installation_is_told_to_be_incomplete(
+    call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("SPIKEPROOF_CACHE", str(tmp_path))
+    answer = call(*arguments, "--json")
+    assert answer.code == 3
+    told = json.loads(answer.out)
+    assert told.get("lava", told)["installed"] is False

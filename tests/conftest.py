@@ -1,0 +1,186 @@
+"""What many tests share: a finished run to copy and damage, random networks, random Programs and their input."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+import torch
+from hypothesis import settings
+from torch import nn
+
+from spikeproof.cli import steps
+from spikeproof.cli.run import Run
+from spikeproof.export.program import Convolution, Dense, Input, Population, Program, Readout
+from spikeproof.hw_targets.lava.environment import environment_python, status
+from spikeproof.toolkit.config import ModelSettings, load_recipe
+from spikeproof.toolkit.layers import SpikingNetwork
+from spikeproof.toolkit.models import seeded_network
+
+settings.register_profile("spikeproof", deadline=None, derandomize=True, database=None, max_examples=50)
+settings.load_profile("spikeproof")
+# Tensors are small here: threads only wait for each other, and one thread adds in one order.
+torch.set_num_threads(1)
+
+RECIPE = """
+name = "tiny"
+data.test_samples = 40
+coding.steps = 3
+model.channels = [4]
+train = { epochs = 2, batch = 64, rate = 0.02 }
+attacks = [{ name = "fgsm" }, { name = "pgd", steps = 2 }]
+quantize.epochs = 0
+evaluate.targets = ["loihi", "onnx"]
+"""
+
+
+@pytest.fixture(scope="session")
+def recipe_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("recipe") / "tiny.toml"
+    path.write_text(RECIPE, encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, recipe_file: Path) -> Path:
+    """A run in which every step is done; not to be changed, see ``run_folder``."""
+    run = Run.create(tmp_path_factory.mktemp("finished") / "run", load_recipe(str(recipe_file)))
+    for step in (steps.train, steps.attack, steps.quantize, steps.export):
+        step(run)
+    steps.compare_targets(run, ["loihi", "onnx"], 8, True)
+    steps.evaluate_run(run, None, "cpu")
+    return run.folder
+
+
+@pytest.fixture
+def run_folder(finished: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+@pytest.fixture(scope="session")
+def need_lava() -> None:
+    """Skip without Lava's environment; fail if SPIKEPROOF_REQUIRE_LAVA says that it must be there."""
+    if environment_python() is None:
+        leave = pytest.fail if os.environ.get("SPIKEPROOF_REQUIRE_LAVA") == "1" else pytest.skip
+        leave(f"Lava is not installed: {status().how}")
+
+
+@pytest.fixture(scope="session")
+def random_network() -> Callable[..., SpikingNetwork]:
+    """Make a network on 1x8x8 images that spikes, its batch norms far from the identity."""
+
+    def make(pool: str = "max", channels: tuple[int, ...] = (4,), steps: int = 3, seed: int = 0) -> SpikingNetwork:
+        settings = ModelSettings(pool=pool, channels=list(channels), threshold=0.5)
+        network = seeded_network(settings, steps, (1, 8, 8), 10, seed)
+        generator = torch.Generator().manual_seed(seed)
+        for layer in network.modules():
+            if isinstance(layer, nn.Linear):
+                layer.weight.data = 0.4 * torch.randn(layer.weight.shape, generator=generator)
+            if isinstance(layer, nn.BatchNorm2d):
+                for tensor in (layer.weight, layer.bias, layer.running_mean, layer.running_var):
+                    tensor.data = torch.rand(tensor.shape, generator=generator) + 0.1
+                layer.bias.data -= 0.3
+        return network.eval()
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def images() -> np.ndarray:
+    """Twelve random images of 1x8x8 on the 8-bit grid, each with its own dark areas."""
+    rng = np.random.default_rng(0)
+    areas = np.kron(rng.integers(0, 2, (12, 1, 4, 4)), np.ones((2, 2)))
+    return (rng.integers(0, 256, (12, 1, 8, 8)) * areas / 255).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def labels() -> np.ndarray:
+    return np.random.default_rng(1).integers(0, 10, 12)
+
+
+def _weight(rng: np.random.Generator, shape: tuple[int, ...], bits: int, sign: str) -> np.ndarray:
+    if sign == "mixed":
+        return rng.integers(-(2 ** (bits - 1)), 2 ** (bits - 1), shape) << (9 - bits)
+    wide = min(bits, 8)
+    return rng.integers(0, 2**wide, shape) * (1 if sign == "excitatory" else -1) << (8 - wide)
+
+
+@st.composite
+def _programs(draw: st.DrawFn, message_bits: int | None = None) -> Program:
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    bits = draw(st.sampled_from([0, 1, 8, 16, 24])) if message_bits is None else message_bits
+    first = Input(shape=tuple(draw(st.integers(1, 4)) for _ in range(3)), message_bits=bits)
+    shapes, populations, synapses = [("input", first.shape)], [], []
+    for number in range(draw(st.integers(1, 3))):
+        (source, shape), name = shapes[-1], f"p{number}"
+        common = {"source": source, "target": name, "exponent": draw(st.integers(-8, 7))}
+        common |= {
+            "bits": draw(st.integers(1, 9)),
+            "sign": draw(st.sampled_from(["mixed", "excitatory", "inhibitory"])),
+        }
+        kernel, padding, dilation = ([draw(st.integers(low, 2)) for _ in "yx"] for low in (1, 0, 1))
+        fits = len(shape) == 3 and all(
+            n + 2 * p > d * (k - 1) for n, k, p, d in zip(shape[1:], kernel, padding, dilation, strict=True)
+        )
+        if fits and draw(st.booleans()):
+            groups = draw(st.sampled_from([g for g in (1, 2, 3) if shape[0] % g == 0]))
+            size = (groups * draw(st.integers(1, 2)), shape[0] // groups, *kernel)
+            synapse = Convolution(
+                **common,
+                weight=_weight(rng, size, common["bits"], common["sign"]),
+                stride=(draw(st.integers(1, 2)), draw(st.integers(1, 2))),
+                padding=tuple(padding),
+                dilation=tuple(dilation),
+                groups=groups,
+            )
+            shape = synapse.output_shape(shape)
+        else:
+            before, shape = int(np.prod(shape)), draw(st.sampled_from([(1,), (3,), (2, 1, 2)]))
+            synapse = Dense(
+                **common, weight=_weight(rng, (int(np.prod(shape)), before), common["bits"], common["sign"])
+            )
+        synapses.append(synapse)
+        if draw(st.booleans()):
+            size = (int(np.prod(shape)), int(np.prod(shapes[-1][1])))
+            synapses.append(Dense(source=source, target=name, weight=_weight(rng, size, 8, "mixed")))
+        populations.append(
+            Population(
+                name=name,
+                shape=shape,
+                du=draw(st.sampled_from([-1, 0, 1000, 4094, 4095])),
+                dv=draw(st.sampled_from([0, 1, 2048, 4095, 4096])),
+                vth=draw(st.sampled_from([0, 1, 50, 5000, 131071])),
+                bias_exponent=draw(st.integers(0, 7)),
+                bias=rng.integers(-4096, 4096, shape),
+            )
+        )
+        shapes.append((name, shape))
+    return Program(
+        input=first,
+        populations=tuple(populations),
+        synapses=tuple(synapses),
+        readout=Readout(population=populations[-1].name),
+        steps=draw(st.integers(1, 5)),
+    )
+
+
+@pytest.fixture(scope="session")
+def programs() -> Callable[..., st.SearchStrategy[Program]]:
+    """Strategies of small Programs: chains of dense and convolutional synapses, with fields of the whole range."""
+    return _programs
+
+
+@pytest.fixture(scope="session")
+def messages() -> Callable[..., np.ndarray]:
+    """Make random input for a Program, (time, batch, ...), with zeros and peaks more often than chance."""
+
+    def make(program: Program, batch: int, seed: int = 0) -> np.ndarray:
+        rng = np.random.default_rng(seed)
+        shape = (program.steps, batch, *program.input.shape)
+        any_value = rng.integers(0, program.input.peak + 1, shape)
+        return np.choose(rng.integers(0, 3, shape), [0, any_value, program.input.peak]).astype(np.int32)
+
+    return make

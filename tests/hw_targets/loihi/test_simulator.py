@@ -1,0 +1,201 @@
+from collections.abc import Callable
+from typing import Any
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from spikeproof.export.program import Convolution, Dense, Input, Population, Program, Readout, Synapse
+from spikeproof.hw_targets.loihi.simulator import LoihiTarget
+from spikeproof.hw_targets.target import Trace
+
+Programs = Callable[..., st.SearchStrategy[Program]]
+Messages = Callable[..., np.ndarray]
+M = 2**23
+
+
+def twos_complement(x: np.ndarray, bits: int) -> np.ndarray:
+    return (x + 2 ** (bits - 1)) % 2**bits - 2 ** (bits - 1)
+
+
+def scaled(x: np.ndarray, exponent: int) -> np.ndarray:
+    return x * 2**exponent if exponent >= 0 else x // 2**-exponent
+
+
+def convolved(x: np.ndarray, conv: Convolution) -> np.ndarray:
+    """Cross-correlate (batch, C, H, W), tap by tap, group by group."""
+    out, per, height, width = conv.weight.shape
+    (py, px), (sy, sx), (dy, dx) = conv.padding, conv.stride, conv.dilation
+    x = np.pad(x, [(0, 0), (0, 0), (py, py), (px, px)])
+    rows = (x.shape[2] - dy * (height - 1) - 1) // sy + 1
+    columns = (x.shape[3] - dx * (width - 1) - 1) // sx + 1
+    y = np.zeros((len(x), out, rows, columns), dtype=np.int64)
+    for o, i, ky, kx in np.ndindex(conv.weight.shape):
+        channel = x[:, o // (out // conv.groups) * per + i]
+        seen = channel[:, ky * dy : ky * dy + rows * sy : sy, kx * dx : kx * dx + columns * sx : sx]
+        y[:, o] += int(conv.weight[o, i, ky, kx]) * seen[:, :rows, :columns]
+    return y
+
+
+def arriving(x: np.ndarray, synapse: Synapse, shape: tuple[int, ...]) -> np.ndarray:
+    if isinstance(synapse, Dense):
+        total = x.reshape(len(x), -1) @ synapse.weight.astype(np.int64).T
+        return twos_complement(scaled(total, synapse.exponent), 32).reshape(len(x), *shape)
+    total = convolved(x, synapse)
+    return twos_complement(total, 24) if synapse.exponent == 0 else twos_complement(scaled(total, synapse.exponent), 32)
+
+
+def decayed(x: np.ndarray, factor: int) -> np.ndarray:
+    return np.sign(x) * (np.abs(x) * (4096 - factor) // 4096)
+
+
+def simulate(program: Program, messages: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
+    """Run step by step, population after population, and return spikes, u and v (time, batch, ...)."""
+    batch = messages.shape[1]
+    states = {p.name: np.zeros((2, batch, *p.shape), dtype=np.int64) for p in program.populations}
+    told: dict[str, dict[str, list[np.ndarray]]] = {
+        p.name: {"spikes": [], "u": [], "v": []} for p in program.populations
+    }
+    for message in messages.astype(np.int64):
+        sent = {program.input.name: message}
+        for p in program.populations:
+            a = sum(arriving(sent[s.source], s, p.shape) for s in program.synapses if s.target == p.name)
+            u, v = states[p.name]
+            u = twos_complement(decayed(u, p.du + 1) + twos_complement(64 * a, 32), 32)
+            u = np.where(u > M, u - 2 * M, np.where(u <= -M, u + 2 * M, u))
+            v = np.clip(decayed(v, p.dv) + u + p.bias.astype(np.int64) * 2**p.bias_exponent, -M + 1, M - 1)
+            spikes = v > 64 * p.vth
+            states[p.name] = np.stack([u, np.where(spikes, 0, v)])
+            sent[p.name] = spikes.astype(np.int64)
+            for what, values in zip(("spikes", "u", "v"), (spikes, *states[p.name]), strict=True):
+                told[p.name][what].append(values)
+    return {name: {what: np.stack(values) for what, values in parts.items()} for name, parts in told.items()}
+
+
+def run(program: Program, messages: np.ndarray, **settings: Any) -> Trace:
+    return LoihiTarget(**settings).compile(program).run(messages, rasters=True)
+
+
+@settings(max_examples=150)
+@given(st.data())
+def test_a_program_runs_as_the_step_by_step_reference_does(
+    programs: Programs, messages: Messages, data: st.DataObject
+) -> None:
+    program = data.draw(programs())
+    sent = messages(program, batch=3, seed=data.draw(st.integers(0, 999)))
+    trace, expected = run(program, sent), simulate(program, sent)
+    for name, parts in expected.items():
+        raster = trace.rasters[name]
+        np.testing.assert_array_equal(raster.spikes, parts["spikes"], err_msg=name)
+        np.testing.assert_array_equal(raster.u, parts["u"], err_msg=name)
+        np.testing.assert_array_equal(raster.v, parts["v"], err_msg=name)
+        np.testing.assert_array_equal(trace.spike_counts[name], parts["spikes"].sum(0))
+    last = expected[program.readout.population]["spikes"].sum(0)
+    np.testing.assert_array_equal(trace.output, last.reshape(3, -1))
+
+
+@given(st.data())
+def test_a_step_of_latency_a_synapse_changes_nothing_in_a_populations_own_window(
+    programs: Programs, messages: Messages, data: st.DataObject
+) -> None:
+    program = data.draw(programs())
+    sent = messages(program, batch=2)
+    fast, faithful = run(program, sent), run(program, sent, latency=1)
+    assert faithful.overflow == fast.overflow
+    np.testing.assert_array_equal(faithful.output, fast.output)
+    for name, raster in fast.rasters.items():
+        for what in ("spikes", "u", "v"):
+            np.testing.assert_array_equal(getattr(faithful.rasters[name], what), getattr(raster, what))
+
+
+@given(st.data())
+def test_samples_of_a_batch_do_not_touch_each_other(
+    programs: Programs, messages: Messages, data: st.DataObject
+) -> None:
+    program = data.draw(programs())
+    sent = messages(program, batch=4)
+    together = run(program, sent)
+    alone = [run(program, sent[:, sample : sample + 1]) for sample in range(4)]
+    np.testing.assert_array_equal(together.output, np.concatenate([trace.output for trace in alone]))
+    for name, events in together.overflow.items():
+        assert events.wraps == sum(trace.overflow[name].wraps for trace in alone)
+        assert events.saturations == sum(trace.overflow[name].saturations for trace in alone)
+
+
+def test_the_references_convolution_is_the_textbooks() -> None:
+    conv = Convolution(source="input", target="a", weight=2 * np.arange(4).reshape(1, 1, 2, 2))
+    x = np.arange(9).reshape(1, 1, 3, 3)
+    assert convolved(x, conv).ravel().tolist() == [2 * (0 + 1 * b + 2 * c + 3 * d) for b, c, d in FOUR]
+
+
+FOUR = [(1, 3, 4), (2, 4, 5), (4, 6, 7), (5, 7, 8)]
+
+
+def planted(vth: int = 131071, dv: int = 4096, bias: int = 0, steps: int = 1) -> Program:
+    """One neuron without memory, u = 128 x message."""
+    neuron = Population(name="a", shape=(1,), du=4095, dv=dv, vth=vth, bias=np.array([bias]))
+    return Program(
+        input=Input(shape=(1,), message_bits=18),
+        populations=(neuron,),
+        synapses=(Dense(source="input", target="a", weight=np.array([[2]])),),
+        readout=Readout(population="a"),
+        steps=steps,
+    )
+
+
+@pytest.mark.parametrize(
+    ("message", "wraps", "saturations"),
+    [
+        (0, 0, 0),
+        (65535, 0, 0),
+        (65536, 0, 1),
+        (65537, 1, 0),
+        (131072, 1, 0),
+        (2**18 - 1, 1, 1),
+    ],
+    ids=["silence", "below 2^23", "at 2^23", "past 2^23", "2^24 is 0", "out of range after one wrap"],
+)
+@pytest.mark.parametrize("latency", [0, 1])
+def test_every_wrap_and_saturation_is_counted_once(message: int, wraps: int, saturations: int, latency: int) -> None:
+    events = run(planted(), np.array([[[message]]]), latency=latency).overflow["a"]
+    assert (events.wraps, events.saturations) == (wraps, saturations)
+
+
+@pytest.mark.parametrize("latency", [0, 1])
+def test_events_add_up_over_steps_and_samples(latency: int) -> None:
+    sent = np.zeros((4, 5, 1), dtype=np.int32)
+    sent[0, 1] = sent[2, 1] = sent[3, 4] = 65537
+    sent[1, 0] = sent[1, 2] = 65536
+    events = run(planted(steps=4), sent, latency=latency).overflow["a"]
+    assert (events.wraps, events.saturations) == (3, 2)
+
+
+def test_a_voltage_pushed_down_for_long_saturates_at_the_bottom() -> None:
+    trace = run(planted(dv=0, bias=-4096, steps=2100), np.zeros((2100, 1, 1), dtype=np.int32))
+    expected = np.maximum(-4096 * np.arange(1, 2101), -M + 1)
+    np.testing.assert_array_equal(trace.rasters["a"].v.ravel(), expected)
+    assert trace.overflow["a"].saturations == (4096 * np.arange(1, 2101) > M - 1).sum()
+
+
+@pytest.mark.parametrize(("message", "spikes"), [(500, 0), (501, 1)])
+def test_a_neuron_fires_above_its_threshold_and_not_at_it(message: int, spikes: int) -> None:
+    assert run(planted(vth=1000), np.array([[[message]]])).output.tolist() == [[spikes]]
+
+
+def test_without_rasters_the_trace_holds_the_same_counts(messages: Messages) -> None:
+    program = planted(vth=1000, steps=3)
+    sent = messages(program, batch=4)
+    bare, full = LoihiTarget().compile(program).run(sent), run(program, sent)
+    assert bare.rasters == {}
+    np.testing.assert_array_equal(bare.output, full.output)
+    assert bare.overflow == full.overflow
+
+
+def test_sums_beyond_float64_are_refused_with_the_synapse() -> None:
+    program = planted()
+    assert LoihiTarget().unsupported(program) == []
+    wide = program.model_copy()
+    object.__setattr__(wide, "bound", lambda synapse: 2**53)
+    (reason,) = LoihiTarget().unsupported(wide)
+    assert reason.startswith("synapse 'input' -> 'a': sums up to 9007199254740992 exceed 2^53")

@@ -1,0 +1,84 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from spikeproof.export.onnx import write_onnx
+from spikeproof.export.program import Dense, Input, Population, Program, Readout
+from spikeproof.hw_targets import onnx as target_module
+from spikeproof.hw_targets.loihi.simulator import LoihiTarget
+from spikeproof.hw_targets.onnx import OnnxTarget
+from spikeproof.toolkit.errors import FileError, TargetError, UnsupportedError
+
+Programs = Callable[..., st.SearchStrategy[Program]]
+Messages = Callable[..., np.ndarray]
+
+
+@settings(max_examples=15)
+@given(st.data())
+def test_onnx_runtime_agrees_with_the_simulator_bit_for_bit(
+    programs: Programs, messages: Messages, data: st.DataObject
+) -> None:
+    program = data.draw(programs(message_bits=8))
+    sent = messages(program, batch=3)
+    found = OnnxTarget().compile(program).run(sent, rasters=True)
+    expected = LoihiTarget().compile(program).run(sent, rasters=True)
+    np.testing.assert_array_equal(found.output, expected.output)
+    for name, raster in expected.rasters.items():
+        np.testing.assert_array_equal(found.spike_counts[name], expected.spike_counts[name])
+        for what in ("spikes", "u", "v"):
+            np.testing.assert_array_equal(getattr(found.rasters[name], what), getattr(raster, what))
+
+
+def neuron(message_bits: int = 8, weight: int = 2) -> Program:
+    return Program(
+        input=Input(shape=(1,), message_bits=message_bits),
+        populations=(Population(name="a", shape=(1,), du=4095, dv=0, vth=9, bias=np.zeros(1, int)),),
+        synapses=(Dense(source="input", target="a", weight=np.array([[weight]])),),
+        readout=Readout(population="a"),
+        steps=2,
+    )
+
+
+SENT = np.full((2, 3, 1), 7, dtype=np.int32)
+
+
+def test_without_rasters_counts_are_the_same() -> None:
+    compiled = OnnxTarget().compile(neuron())
+    bare, full = compiled.run(SENT), compiled.run(SENT, rasters=True)
+    assert bare.rasters == {}
+    assert bare.overflow is None
+    np.testing.assert_array_equal(bare.output, full.output)
+    np.testing.assert_array_equal(bare.spike_counts["a"], full.rasters["a"].spikes.sum(0))
+
+
+def test_the_written_file_is_run_and_only_for_its_own_program(tmp_path: Path) -> None:
+    write_onnx(tmp_path / "network.onnx", neuron())
+    target = OnnxTarget(path=tmp_path / "network.onnx")
+    np.testing.assert_array_equal(target.compile(neuron()).run(SENT).output, [[2]] * 3)
+    with pytest.raises(FileError, match=r"network\.onnx: was not made from this Program"):
+        target.compile(neuron(weight=4))
+
+
+def test_sums_that_float32_cannot_hold_are_refused() -> None:
+    with pytest.raises(UnsupportedError, match="target 'onnx': synapse 'input' -> 'a': sums up to"):
+        OnnxTarget().compile(neuron(message_bits=24))
+
+
+def test_a_runtime_that_refuses_the_model_is_a_target_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("no such operator")
+
+    monkeypatch.setattr(target_module.onnxruntime, "InferenceSession", refuse)
+    with pytest.raises(TargetError, match="target 'onnx': ONNX Runtime refused the model: no such operator"):
+        OnnxTarget().compile(neuron())
+
+
+def test_a_runtime_that_fails_is_a_target_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = OnnxTarget().compile(neuron())
+    monkeypatch.setattr(compiled, "session", None)
+    with pytest.raises(TargetError, match="target 'onnx': ONNX Runtime failed"):
+        compiled.run(SENT)

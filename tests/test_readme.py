@@ -1,0 +1,29 @@
+"""Every figure in the README comes from a committed record."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def tables():
+    spec = importlib.util.spec_from_file_location("readme_table", ROOT / "benchmarks" / "readme_table.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("part", ["demo_table", "agreement_line", "seeds_table", "speed_line"])
+def test_readme_shows_the_records(tables, part):
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert getattr(tables, part)() in text
+
+
+def test_speed_claim_of_the_issue():
+    import json
+
+    found = json.loads((ROOT / "records" / "benchmarks" / "loihi_vs_lava.json").read_text())
+    assert found["times_faster_batch_64"] >= 50

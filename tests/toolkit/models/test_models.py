@@ -1,0 +1,47 @@
+import pytest
+import torch
+from torch import nn
+
+from spikeproof.toolkit.config import ModelSettings
+from spikeproof.toolkit.errors import InputError
+from spikeproof.toolkit.layers import LIF
+from spikeproof.toolkit.models import conv_network, seeded_network
+
+
+def test_layers_alternate_and_end_in_lif() -> None:
+    network = conv_network(ModelSettings(channels=[3, 5]), 4, (1, 8, 8), 10)
+    names = ["conv1", "norm1", "lif1", "pool1", "conv2", "norm2", "lif2", "pool2", "flatten", "linear", "lif3"]
+    assert [name for name, _ in network.named_layers()] == names
+    assert isinstance(dict(network.named_layers())["pool1"], nn.MaxPool2d)
+    assert network(torch.zeros(2, 1, 8, 8)).shape == (2, 10)
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 9, 7), (2, 32, 5)])
+def test_any_image_that_can_be_halved_fits(shape: tuple[int, int, int]) -> None:
+    network = conv_network(ModelSettings(pool="avg", channels=[2, 2]), 2, shape, 3)
+    assert network(torch.zeros(1, *shape)).shape == (1, 3)
+
+
+def test_an_image_that_is_too_small_is_refused_by_the_recipes_key() -> None:
+    with pytest.raises(InputError, match=r"model\.channels: images of 8x4 pixels cannot be halved 3 times"):
+        conv_network(ModelSettings(channels=[2, 2, 2]), 2, (1, 8, 4), 3)
+
+
+def test_neurons_have_the_recipes_constants() -> None:
+    network = conv_network(ModelSettings(beta=0.25, threshold=1.5, alpha=3.0, gain=7.0), 6, (1, 8, 8), 10)
+    neurons = [layer for _, layer in network.named_layers() if isinstance(layer, LIF)]
+    assert {(neuron.beta, neuron.threshold, neuron.alpha) for neuron in neurons} == {(0.25, 1.5, 3.0)}
+    assert (network.steps, network.gain) == (6, 7.0)
+
+
+def test_initial_weights_depend_on_the_seed_alone() -> None:
+    def weights(seed: int) -> torch.Tensor:
+        return nn.utils.parameters_to_vector(seeded_network(ModelSettings(), 2, (1, 8, 8), 10, seed).parameters())
+
+    torch.manual_seed(1)
+    first, state = weights(5), torch.random.get_rng_state()
+    torch.manual_seed(2)
+    assert torch.equal(weights(5), first)
+    assert not torch.equal(weights(6), first)
+    torch.manual_seed(1)
+    assert torch.equal(torch.random.get_rng_state(), state)

@@ -1,0 +1,238 @@
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spikeproof.toolkit.config import ModelSettings, TrainSettings
+from spikeproof.toolkit.errors import FileError, InputError
+from spikeproof.toolkit.files import read_arrays, write_arrays
+from spikeproof.toolkit.layers import SpikingNetwork
+from spikeproof.toolkit.models import seeded_network
+from spikeproof.toolkit.train import Epoch, fit, make_fabric, seeded
+
+EPOCHS = 3
+SETTINGS = TrainSettings(seed=11, batch=10)
+MODEL = ModelSettings(channels=[2])
+
+
+class Stopped(Exception):
+    """Power failure."""
+
+
+@pytest.fixture(scope="module")
+def data() -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return rng.random((32, 1, 4, 4), dtype=np.float32), rng.integers(0, 3, 32)
+
+
+Train = Callable[..., tuple[SpikingNetwork, list[Epoch]]]
+
+
+@pytest.fixture(scope="module")
+def train(data: tuple[np.ndarray, np.ndarray]) -> Train:
+    def run(model: ModelSettings = MODEL, **options: Any) -> tuple[SpikingNetwork, list[Epoch]]:
+        network = seeded_network(model, 3, (1, 4, 4), 3, seed=1)
+        return network, fit(network, *data, **{"settings": SETTINGS, "epochs": EPOCHS, "rate": 0.01} | options)
+
+    return run
+
+
+def stop_after(epoch: int) -> Callable[[Epoch], None]:
+    def hook(done: Epoch) -> None:
+        if done.epoch == epoch:
+            raise Stopped
+
+    return hook
+
+
+def assert_same_bits(one: SpikingNetwork, other: SpikingNetwork) -> None:
+    for name, tensor in one.state_dict().items():
+        assert tensor.numpy().tobytes() == other.state_dict()[name].numpy().tobytes(), name
+
+
+def test_the_same_seed_gives_the_same_bits(train: Train) -> None:
+    torch.manual_seed(1)
+    one, first = train()
+    torch.manual_seed(2)
+    other, second = train()
+    assert first == second
+    assert_same_bits(one, other)
+
+
+def test_another_seed_gives_other_weights(train: Train) -> None:
+    one, other = train()[0], train(settings=TrainSettings(seed=12, batch=10))[0]
+    assert not torch.equal(one.state_dict()["layers.linear.weight"], other.state_dict()["layers.linear.weight"])
+
+
+def test_training_lowers_the_loss_and_ends_in_evaluation_mode(train: Train) -> None:
+    network, history = train(epochs=15, rate=0.05)
+    assert [entry.epoch for entry in history] == list(range(1, 16))
+    assert history[-1].loss < history[0].loss
+    assert not network.training
+
+
+def test_the_reported_loss_and_accuracy_are_those_of_the_images_as_seen(
+    train: Train, data: tuple[np.ndarray, np.ndarray]
+) -> None:
+    reference = seeded_network(MODEL, 3, (1, 4, 4), 3, seed=1).train()
+    logits, labels = reference(torch.from_numpy(data[0])), torch.from_numpy(data[1])
+    _, history = train(settings=TrainSettings(seed=11, batch=32), epochs=1)
+    assert history[0].loss == pytest.approx(torch.nn.functional.cross_entropy(logits, labels).item(), rel=1e-5)
+    assert history[0].accuracy == (logits.argmax(1) == labels).float().mean().item()
+
+
+def test_every_epoch_sees_every_sample_once_in_an_order_of_its_own(data: tuple[np.ndarray, np.ndarray]) -> None:
+    network, seen = seeded_network(MODEL, 3, (1, 4, 4), 3, seed=1), []
+    network.register_forward_pre_hook(
+        lambda module, inputs: seen.extend(image.numpy().tobytes() for image in inputs[0])
+    )
+    fit(network, *data, SETTINGS, epochs=2, rate=0.01)
+    first, second = seen[:32], seen[32:]
+    assert sorted(first) == sorted(second) == sorted(image.tobytes() for image in data[0])
+    assert first != second
+
+
+@pytest.mark.parametrize("stop", range(1, EPOCHS + 1))
+def test_a_resumed_training_gives_the_bits_of_an_uninterrupted_one(train: Train, tmp_path: Path, stop: int) -> None:
+    state = tmp_path / "state.safetensors"
+    whole, history = train()
+    with pytest.raises(Stopped):
+        train(state=state, identity="mine", after_epoch=stop_after(stop))
+    assert state.exists()
+    resumed, told = train(state=state, identity="mine")
+    assert told == history
+    assert_same_bits(resumed, whole)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_training_may_be_interrupted_more_than_once(train: Train, tmp_path: Path) -> None:
+    state = tmp_path / "state.safetensors"
+    for stop in (1, 2):
+        with pytest.raises(Stopped):
+            train(state=state, after_epoch=stop_after(stop))
+    assert_same_bits(train(state=state)[0], train()[0])
+
+
+def test_a_state_of_another_recipe_is_refused_and_kept(train: Train, tmp_path: Path) -> None:
+    state = tmp_path / "state.safetensors"
+    with pytest.raises(Stopped):
+        train(state=state, identity="mine", after_epoch=stop_after(1))
+    before = state.read_bytes()
+    with pytest.raises(FileError, match=r"state\.safetensors: belongs to another recipe or other data; delete it"):
+        train(state=state, identity="other")
+    assert state.read_bytes() == before
+
+
+def test_a_state_of_another_network_is_refused(train: Train, tmp_path: Path) -> None:
+    state = tmp_path / "state.safetensors"
+    with pytest.raises(Stopped):
+        train(state=state, after_epoch=stop_after(1))
+    with pytest.raises(FileError, match=r"state\.safetensors: tensor .* has shape"):
+        train(ModelSettings(channels=[3]), state=state)
+
+
+@pytest.fixture(scope="module")
+def saved_state(train: Train, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("state") / "state.safetensors"
+    with pytest.raises(Stopped):
+        train(state=path, after_epoch=stop_after(EPOCHS))
+    return path
+
+
+@settings(max_examples=40)
+@given(st.data())
+def test_a_cut_state_is_refused(
+    train: Train, saved_state: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    content = saved_state.read_bytes()
+    path = tmp_path_factory.getbasetemp() / "cut.safetensors"
+    path.write_bytes(content[: data.draw(st.integers(0, len(content) - 1))])
+    with pytest.raises(FileError, match=r"cut\.safetensors"):
+        train(state=path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda arrays, header: arrays.pop("network/layers.linear.bias"),
+        lambda arrays, header: arrays.update({"optimizer/99/exp_avg": np.zeros(1)}),
+        pytest.param(
+            lambda arrays, header: header.pop("history"),
+        ),
+        pytest.param(
+            lambda arrays, header: header.update(history=[{"epoch": 1}]),
+        ),
+        pytest.param(
+            lambda arrays, header: arrays.pop("optimizer/0/exp_avg"),
+        ),
+        pytest.param(
+            lambda arrays, header: arrays.update({"optimizer/0/exp_avg": np.zeros(3, np.float32)}),
+        ),
+        pytest.param(
+            lambda arrays, header: arrays["optimizer/0/exp_avg_sq"].fill(np.nan),
+        ),
+    ],
+)
+def test_a_state_that_lacks_something_is_refused(
+    train: Train, saved_state: Path, tmp_path: Path, change: Callable[[dict[str, Any], dict[str, Any]], Any]
+) -> None:
+    arrays, header = read_arrays(saved_state, "training-state")
+    change(arrays, header)
+    path = tmp_path / "bad.safetensors"
+    write_arrays(path, "training-state", arrays, header)
+    with pytest.raises(FileError, match=r"bad\.safetensors"):
+        train(state=path, epochs=EPOCHS + 1)
+
+
+def test_a_loss_that_is_not_a_number_names_the_rate(train: Train) -> None:
+    with pytest.raises(InputError, match=r"train\.rate: the loss became nan in epoch 1; lower the rate"):
+        train(ModelSettings(channels=[2], gain=1e39), epochs=2)
+
+
+def test_weights_that_overflow_name_the_rate(train: Train) -> None:
+    with pytest.raises(InputError, match=r"train\.rate"):
+        train(rate=1e30)
+
+
+def test_devices_that_are_absent_name_their_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(InputError, match=r"train\.devices: 2 CUDA devices asked for, 1 found"):
+        make_fabric(TrainSettings(accelerator="cuda", devices=2))
+
+
+def random_numbers() -> tuple[float, float, float]:
+    return random.random(), float(np.random.rand()), float(torch.rand(()))  # noqa: NPY002
+
+
+def test_seeded_gives_the_same_numbers_inside_and_leaves_all_states_outside() -> None:
+    random.seed(5)
+    np.random.seed(5)  # noqa: NPY002
+    torch.manual_seed(5)
+    states = random.getstate(), np.random.get_state()[1].tolist(), torch.random.get_rng_state()  # noqa: NPY002
+    drawn = []
+    for _ in range(2):
+        with seeded(9):
+            drawn.append(random_numbers())
+    assert drawn[0] == drawn[1]
+    assert random.getstate() == states[0]
+    assert np.random.get_state()[1].tolist() == states[1]  # noqa: NPY002
+    assert torch.equal(torch.random.get_rng_state(), states[2])
+
+
+def test_seeded_restores_states_after_an_error() -> None:
+    random.seed(5)
+    expected = random.Random(5).random()
+    with pytest.raises(Stopped):
+        raise_seeded()
+    assert random.random() == expected
+
+
+def raise_seeded() -> None:
+    with seeded(9):
+        raise Stopped
