@@ -58,10 +58,14 @@ class Run:
         Raises:
             InputError: it holds a run of another recipe, or is a file.
         """
-        if folder.exists() and not folder.is_dir():
-            raise InputError(f"{folder}: is a file; give --out a folder")
         run = cls(folder)
-        if run.path("recipe.json").exists():
+        try:
+            if folder.exists() and not folder.is_dir():
+                raise InputError(f"{folder}: is a file; give --out a folder")
+            started = run.path("recipe.json").exists()
+        except (OSError, ValueError) as error:
+            raise InputError(f"{folder}: not a folder's name ({error}); give another --out") from error
+        if started:
             if run.recipe() != recipe:
                 raise InputError(f"{folder}: holds a run of another recipe; give another --out, or delete it")
         else:
@@ -75,7 +79,11 @@ class Run:
         Raises:
             FileError: there is none in ``folder``.
         """
-        if not (folder / "recipe.json").exists():
+        try:
+            there = (folder / "recipe.json").exists()
+        except (OSError, ValueError):  # a name that no folder can have
+            there = False
+        if not there:
             raise FileError(
                 f"{folder}: no run here (no recipe.json); make one with 'spikeproof train RECIPE --out DIR'"
             )

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 from torch.nn import functional
 
-from ..export.program import Convolution, Program, Synapse
+from ..export.program import Dense, Program, Sparse, Synapse
 from ..hw_targets.target import Counts, Trace
 from ..toolkit.errors import InputError
 
@@ -104,10 +104,13 @@ class SpikeRate(Metric):
 def fan_out(program: Program, synapse: Synapse) -> NDArray[np.int64]:
     """Return how many target neurons each source neuron reaches, edges and stride counted exactly; (source shape).
 
-    The transposed convolution of ones with a kernel of ones; all of them for a dense synapse.
+    The transposed convolution of ones with a kernel of ones; all of them for a dense synapse, those that exist for a
+    sparse one.
     """
     source, target = program.shape_of(synapse.source), program.shape_of(synapse.target)
-    if not isinstance(synapse, Convolution):
+    if isinstance(synapse, Sparse):
+        return np.bincount(synapse.columns, minlength=int(np.prod(source))).astype(np.int64).reshape(source)
+    if isinstance(synapse, Dense):
         return np.full(source, int(np.prod(target)), dtype=np.int64)
     x = torch.zeros(1, *source, dtype=torch.float64, requires_grad=True)
     ones = torch.ones(synapse.weight.shape, dtype=torch.float64)

@@ -282,6 +282,10 @@ def lower(graph: nir.NIRGraph, sidecar: SideCar, source: str = "graph") -> Progr
         elif isinstance(node, nir.Conv2d | nir.Affine | nir.Linear):
             if stage.weights is not None:
                 raise UnsupportedError(f"{source}: node {name!r}: two weight nodes without a spiking node between them")
+            if len(stage.shape) != (3 if isinstance(node, nir.Conv2d) else 1):
+                raise UnsupportedError(
+                    f"{source}: node {name!r}: does not fit what comes before it, of shape {stage.shape}"
+                )
             stage.weights = (name, node)
             stage.shape = _convolved(stage.shape, node) if isinstance(node, nir.Conv2d) else (node.weight.shape[0],)
         elif isinstance(node, nir.Flatten):

@@ -5,6 +5,7 @@ NIR knows neither time step, nor input coding, nor weight grid, nor read-out. Th
 """
 
 import itertools
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,6 +22,7 @@ from ..toolkit.files import atomic, digest, read_bytes, read_json, write_json
 from ..toolkit.layers import LIF, SpikingNetwork
 from ..toolkit.quantize import InputGrid
 
+NAME = r"[A-Za-z0-9_-]{1,90}"
 TIME_STEP = 1e-4
 """Seconds a step in exported graphs: snnTorch's own choice; the number cancels out as long as the side-car keeps it."""
 
@@ -112,6 +114,8 @@ def to_nir(network: SpikingNetwork, shape: tuple[int, int, int]) -> tuple[nir.NI
     spiking = False
     signal = torch.zeros(1, *shape)
     for name, layer in network.named_layers():
+        if (name in nodes and not isinstance(layer, InputGrid)) or name == "output" or not re.fullmatch(NAME, name):
+            raise UnsupportedError(f"layer {name!r}: give it another name: unique, of letters, digits, '_' and '-'")
         before = tuple(signal.shape[1:])
         if isinstance(layer, LIF):
             _check_lif(name, layer)

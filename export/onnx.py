@@ -49,6 +49,10 @@ class _Body:
         self.constants[name] = array
         return name
 
+    def zeros(self, shape: str, kind: int) -> str:
+        """Return zeros of the shape that the tensor ``shape`` holds."""
+        return self.add("ConstantOfShape", shape, value=helper.make_tensor("zero", kind, [1], [0]))
+
     def wrap(self, x: str, bits: int) -> str:
         """Two's complement: ((x + 2^(bits-1)) mod 2^bits) - 2^(bits-1)."""
         half = self.constant(2 ** (bits - 1))
@@ -72,7 +76,7 @@ class _Body:
                 "Conv", x, weight, strides=synapse.stride, pads=pads, dilations=synapse.dilation, group=synapse.groups
             )
         else:
-            self.constants[weight] = np.ascontiguousarray(synapse.weight.T.astype(np.float32))
+            self.constants[weight] = np.ascontiguousarray(synapse.matrix().T.astype(np.float32))
             product = self.add("MatMul", self.add("Flatten", x, axis=1), weight)
             shape = self.constant([-1, *program.shape_of(synapse.target)])
             total = self.add("Reshape", product, shape)
@@ -105,6 +109,31 @@ class _Body:
         v = self.add("Where", spikes, self.constant(0), v, name=f"_v/{population.name}")
         return u, v, spikes
 
+    def readout(self, program: Program) -> None:
+        """Append the read-out, named ``output``."""
+        name, first = program.readout.population, self.constant([0])
+        if program.readout.kind == "membrane":
+            end = self.add("Gather", f"v/{name}", self.constant(-1), axis=0)
+            self.add("Flatten", end, name="output", axis=1)
+            return
+        spikes = self.add("Cast", f"spikes/{name}", to=TensorProto.INT64)
+        if program.readout.kind == "spike_count":
+            found = self.add("ReduceSum", spikes, first, keepdims=0)
+        else:
+            # The largest of "steps left" over the steps that fired is that of the first spike; 0 if none did.
+            left = np.arange(program.steps, 0, -1).reshape(-1, *[1] * (len(program.shape_of(name)) + 1))
+            weighted = self.add("Mul", spikes, self.constant(left.tolist()))
+            found = self.add("ReduceMax", weighted, axes=[0], keepdims=0)
+        self.add("Flatten", found, name="output", axis=1)
+
+
+def _lags(program: Program) -> dict[str, int]:
+    """Return how many steps back each source must be remembered; beyond the last step nothing matters."""
+    lags: dict[str, int] = {}
+    for synapse in program.synapses:
+        lags[synapse.source] = max(lags.get(synapse.source, 0), program.lag(synapse))
+    return lags
+
 
 def _value(name: str, kind: int, shape: list[int | str]) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, kind, shape)
@@ -123,12 +152,17 @@ def to_onnx(program: Program) -> onnx.ModelProto:
     message = "_message"
     sent = {program.input.name: body.add("Cast", message, to=TensorProto.FLOAT)}
     states, updated, observed = [], [], []
+    # What was sent k steps ago, for the synapses that lag behind the sample: delays, longer paths, recurrence.
+    lags = _lags(program)
+    past = {(name, k): f"_past{k}/{name}" for name, longest in lags.items() for k in range(1, longest + 1)}
     for population in program.populations:
         shape: list[int | str] = ["batch", *population.shape]
         arriving = ""
         for index, synapse in enumerate(program.synapses):
             if synapse.target == population.name:
-                part = body.synapse(program, index, synapse, sent[synapse.source])
+                lag = program.lag(synapse)
+                message_in = past[synapse.source, lag] if lag else sent[synapse.source]
+                part = body.synapse(program, index, synapse, message_in)
                 arriving = body.add("Add", arriving, part) if arriving else part
         before = [f"_before_{what}/{population.name}" for what in "uv"]
         u, v, spikes = body.neurons(population, arriving, *before)
@@ -138,6 +172,11 @@ def to_onnx(program: Program) -> onnx.ModelProto:
             updated.append(_value(body.add("Identity", new), TensorProto.INT64, shape))
         observed += [_value(spikes, TensorProto.BOOL, shape)]
         observed += [_value(name, TensorProto.INT64, shape) for name in (u, v)]
+    for (source, k), name in past.items():
+        shape = ["batch", *program.shape_of(source)]
+        states.append(_value(name, TensorProto.FLOAT, shape))
+        newer = past[source, k - 1] if k > 1 else sent[source]
+        updated.append(_value(body.add("Identity", newer), TensorProto.FLOAT, shape))
     step = helper.make_graph(
         body.nodes,
         "step",
@@ -149,8 +188,10 @@ def to_onnx(program: Program) -> onnx.ModelProto:
     initial = []
     for population in program.populations:
         shape_name = outer.add("Concat", batch, outer.constant(list(population.shape)), axis=0)
-        zeros = outer.add("ConstantOfShape", shape_name, value=helper.make_tensor("zero", TensorProto.INT64, [1], [0]))
-        initial += [zeros, zeros]
+        initial += [outer.zeros(shape_name, TensorProto.INT64)] * 2
+    for source, _ in past:
+        shape_name = outer.add("Concat", batch, outer.constant(list(program.shape_of(source))), axis=0)
+        initial.append(outer.zeros(shape_name, TensorProto.FLOAT))
     finals = [f"_final_{index}" for index in range(len(initial))]
     rasters: list[onnx.ValueInfoProto] = []
     for population in program.populations:
@@ -163,9 +204,7 @@ def to_onnx(program: Program) -> onnx.ModelProto:
         )
     )
     last = program.population(program.readout.population)
-    counted = outer.add("Cast", f"spikes/{last.name}", to=TensorProto.INT64)
-    summed = outer.add("ReduceSum", counted, outer.constant([0]), keepdims=0)
-    outer.add("Flatten", summed, name="output", axis=1)
+    outer.readout(program)
     graph = helper.make_graph(
         outer.nodes,
         "spikeproof",

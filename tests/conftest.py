@@ -14,7 +14,7 @@ from torch import nn
 
 from spikeproof.cli import steps
 from spikeproof.cli.run import Run
-from spikeproof.export.program import Convolution, Dense, Input, Population, Program, Readout
+from spikeproof.export.program import Convolution, Dense, Input, Population, Program, Readout, Sparse, Synapse
 from spikeproof.hw_targets.lava.environment import environment_python, status
 from spikeproof.toolkit.config import ModelSettings, load_recipe
 from spikeproof.toolkit.layers import SpikingNetwork
@@ -108,15 +108,34 @@ def _weight(rng: np.random.Generator, shape: tuple[int, ...], bits: int, sign: s
     return rng.integers(0, 2**wide, shape) * (1 if sign == "excitatory" else -1) << (8 - wide)
 
 
+def _extra(draw: st.DrawFn, rng: np.random.Generator, shapes: list[tuple[str, tuple[int, ...]]]) -> list[Synapse]:
+    """Draw synapses between any two populations: shortcuts, delays, loops, sparse ones."""
+    synapses: list[Synapse] = []
+    for _ in range(draw(st.integers(0, 3))):
+        (source, before), (target, after) = draw(st.sampled_from(shapes)), draw(st.sampled_from(shapes[1:]))
+        size = (int(np.prod(after)), int(np.prod(before)))
+        common = {"source": source, "target": target, "delay": draw(st.sampled_from([0, 0, 1, 2, 62]))}
+        common["exponent"] = draw(st.just(0) | st.integers(-8, 7))
+        if draw(st.booleans()):
+            synapses.append(Dense(**common, weight=_weight(rng, size, 8, "mixed")))
+        else:
+            count = draw(st.integers(1, size[0] * size[1]))
+            pairs = rng.choice(size[0] * size[1], count, replace=False)
+            rows, columns = pairs // size[1], pairs % size[1]
+            weight = _weight(rng, (count,), 8, "mixed")
+            synapses.append(Sparse(**common, shape=size, weight=weight, rows=rows, columns=columns))
+    return synapses
+
+
 @st.composite
-def _programs(draw: st.DrawFn, message_bits: int | None = None) -> Program:
+def _programs(draw: st.DrawFn, message_bits: int | None = None, chain: bool = False) -> Program:
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     bits = draw(st.sampled_from([0, 1, 8, 16, 24])) if message_bits is None else message_bits
     first = Input(shape=tuple(draw(st.integers(1, 4)) for _ in range(3)), message_bits=bits)
     shapes, populations, synapses = [("input", first.shape)], [], []
     for number in range(draw(st.integers(1, 3))):
         (source, shape), name = shapes[-1], f"p{number}"
-        common = {"source": source, "target": name, "exponent": draw(st.integers(-8, 7))}
+        common = {"source": source, "target": name, "exponent": draw(st.just(0) | st.integers(-8, 7))}
         common |= {
             "bits": draw(st.integers(1, 9)),
             "sign": draw(st.sampled_from(["mixed", "excitatory", "inhibitory"])),
@@ -158,18 +177,19 @@ def _programs(draw: st.DrawFn, message_bits: int | None = None) -> Program:
             )
         )
         shapes.append((name, shape))
+    readout = draw(st.sampled_from(["spike_count", "first_spike", "membrane"]))
     return Program(
         input=first,
         populations=tuple(populations),
-        synapses=tuple(synapses),
-        readout=Readout(population=populations[-1].name),
+        synapses=(*synapses, *([] if chain else _extra(draw, rng, shapes))),
+        readout=Readout(kind=readout, population=populations[-1].name),
         steps=draw(st.integers(1, 5)),
     )
 
 
 @pytest.fixture(scope="session")
 def programs() -> Callable[..., st.SearchStrategy[Program]]:
-    """Strategies of small Programs: chains of dense and convolutional synapses, with fields of the whole range."""
+    """Strategies of small Programs with fields of the whole range; unless chains, with shortcuts, delays, loops."""
     return _programs
 
 

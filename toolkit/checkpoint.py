@@ -71,7 +71,11 @@ def read_geometry(header: dict[str, Any], path: Path) -> tuple[Recipe, tuple[int
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise FileError(f"{path}: its header lacks recipe, shape or classes; write it again with 'train'") from error
     # Untrusted sizes are bounded before anything of that size is allocated.
-    if not (1 <= classes <= 10**5 and 1 <= channels <= 2**12 and 1 <= height <= 2**12 and 1 <= width <= 2**12):
+    sizes = (classes, channels, height, width)
+    features = (
+        recipe.model.channels[-1] * (height >> len(recipe.model.channels)) * (width >> len(recipe.model.channels))
+    )
+    if min(sizes) < 1 or max(sizes) > 2**14 or height * width > 2**24 or features * classes > 2**28:
         raise FileError(f"{path}: impossible shape {header['shape']} or classes {classes}; the file is damaged")
     return recipe, (channels, height, width), classes
 

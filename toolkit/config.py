@@ -61,7 +61,7 @@ class TrainSettings(Section):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 3407
     epochs: Positive = 40
     batch: Positive = 64
-    rate: Annotated[float, Field(gt=0.0)] = 2e-3
+    rate: Annotated[float, Field(gt=0.0, le=1e3)] = 2e-3
     accelerator: Literal["auto", "cpu", "cuda"] = "cpu"
     devices: Positive = 1
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
@@ -87,7 +87,7 @@ class QuantizeSettings(Section):
 
     bits: Annotated[int, Field(ge=2, le=8)] = 8
     epochs: Annotated[int, Field(ge=0)] = 20
-    rate: Annotated[float, Field(gt=0.0)] = 1e-3
+    rate: Annotated[float, Field(gt=0.0, le=1e3)] = 1e-3
 
 
 class EvaluateSettings(Section):
@@ -175,7 +175,11 @@ def load_recipe(source: str) -> Recipe:
         text = (resources.files(__package__) / "recipes" / f"{source}.toml").read_text(encoding="utf-8")
     else:
         path = Path(source)
-        if not path.exists():
+        try:
+            exists = path.exists()
+        except (OSError, ValueError):  # a name that no file can have
+            exists = False
+        if not exists:
             raise RecipeError(f"{source}: no such file; built-in recipes: {', '.join(builtin_recipes())}")
         if path.suffix == ".json":
             return parse_recipe(read_json(path), source)

@@ -37,10 +37,9 @@ def atomic(path: Path) -> Iterator[Path]:
         mask = os.umask(0)
         os.umask(mask)
         temporary.chmod(0o666 & ~mask)
-        try:
-            temporary.replace(path)
-        except OSError as error:
-            raise FileError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
+        temporary.replace(path)
+    except OSError as error:
+        raise FileError(f"{path}: cannot be written ({error.strerror or error}); choose another place") from error
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -123,6 +123,8 @@ def quantized_network(network: SpikingNetwork, bits: int, steps: dict[str, float
     """
     layers: OrderedDict[str, nn.Module] = OrderedDict(input=InputGrid())
     for name, layer in fold_norms(network).named_layers():
+        if name in layers:
+            raise UnsupportedError(f"layer {name!r}: this name is taken by the layer that rounds the input; rename it")
         if isinstance(layer, nn.Conv2d | nn.Linear):
             step = weight_step(layer.weight, bits) if steps is None else steps[name]
             layers[name] = _quantized_layer(name, layer, bits, step)
@@ -171,7 +173,9 @@ def load_quantized(path: Path) -> tuple[SpikingNetwork, Recipe]:
         raise FileError(f"{path}: no weight steps for {', '.join(wanted)}; write it again with 'quantize'")
     for name, step in steps.items():
         if not isinstance(step, float) or not 2.0**-40 <= step <= 2.0**40 or math.frexp(step)[0] != 0.5:
-            raise FileError(f"{path}: step {step!r} of {name!r} is not a power of two; write it again with 'quantize'")
+            raise FileError(
+                f"{path}: step {step!r} of {name!r} is not a power of two from 2^-40 to 2^40; quantize again"
+            )
     quantized = quantized_network(network, recipe.quantize.bits, steps)
     load_weights(quantized, to_tensors(arrays), path)
     return quantized, recipe

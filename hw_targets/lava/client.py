@@ -46,9 +46,10 @@ class _Worker(CompiledProgram):
         with tempfile.TemporaryDirectory(prefix="spikeproof-lava-") as name:
             folder = Path(name)
             write_program(folder / "program.safetensors", self.program)
-            write_arrays(
-                folder / "input.safetensors", "input", {"input": inputs.astype(np.int32)}, {"states": bool(rasters)}
-            )
+            readout = self.program.readout
+            membranes = [readout.population] if readout.kind == "membrane" else []
+            settings = {"states": bool(rasters), "membranes": membranes}
+            write_arrays(folder / "input.safetensors", "input", {"input": inputs}, settings)
             self._work(folder)
             try:
                 arrays, _ = read_arrays(folder / "trace.safetensors", "trace")
@@ -91,19 +92,26 @@ class _Worker(CompiledProgram):
             raise TargetError(f"target 'lava': the worker died with status {process.returncode}; {self._log(folder)}")
 
     def _trace(self, arrays: dict[str, NDArray[np.int32]], batch: int, rasters: bool) -> Trace:
-        spikes, probes = {}, {}
+        spikes: dict[str, NDArray[np.bool_]] = {}
+        states: dict[tuple[str, str], NDArray[np.int64]] = {}
+        readout = self.program.readout
         for population in self.program.populations:
-            shape = (self.program.steps, batch, *population.shape)
-            for what in ("spikes", "u", "v") if rasters else ("spikes",):
-                key = f"{what}/{population.name}"
+            name, shape = population.name, (self.program.steps, batch, *population.shape)
+            membrane = readout.kind == "membrane" and readout.population == name
+            for what in ("spikes", "u", "v") if rasters else ("spikes", "v") if membrane else ("spikes",):
+                key = f"{what}/{name}"
                 if key not in arrays or arrays[key].shape != shape:
                     raise TargetError(f"target 'lava': the worker's answer lacks {key!r} of shape {shape}")
-            spikes[population.name] = arrays[f"spikes/{population.name}"].astype(bool)
-            if rasters:
-                u, v = (arrays[f"{what}/{population.name}"].astype(np.int64) for what in "uv")
-                probes[population.name] = Raster(spikes[population.name], u, v)
-        counts = {name: raster.sum(0, dtype=np.int64) for name, raster in spikes.items()}
-        return Trace(counts[self.program.readout.population].reshape(batch, -1), counts, None, probes)
+                if what == "spikes":
+                    spikes[name] = arrays[key].astype(bool)
+                else:
+                    states[what, name] = arrays[key].astype(np.int64)
+        return Trace(
+            readout.output(spikes[readout.population], states.get(("v", readout.population))),
+            {name: raster.sum(0, dtype=np.int64) for name, raster in spikes.items()},
+            None,
+            {name: Raster(spikes[name], states["u", name], states["v", name]) for name in spikes} if rasters else {},
+        )
 
 
 @final

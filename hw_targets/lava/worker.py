@@ -36,18 +36,19 @@ def read(path: str) -> tuple[dict[str, Array], dict[str, Any]]:
 
 
 def to_lava(array: Array, axes: int) -> Array:
-    """Move (..., C, H, W) to Lava's (..., W, H, C); other shapes stay.
+    """Move (..., C, H, W) to Lava's (..., W, H, C), and back; populations of one axis stay.
 
     Args:
         array: any array.
-        axes: number of dimensions of one population.
+        axes: number of axes of one population.
     """
     return np.swapaxes(array, -1, -3) if axes == 3 else array
 
 
-def flat_order(shape: Sequence[int]) -> Array:
-    """Return, for each position in Lava's flattened (W, H, C), the index in PyTorch's flattened (C, H, W)."""
-    return to_lava(np.arange(int(np.prod(shape))).reshape(shape), len(shape)).ravel()
+def flat_places(shape: Sequence[int]) -> Array:
+    """Return the place in Lava's flattened (W, H, C) of each neuron of PyTorch's flattened (C, H, W)."""
+    order = to_lava(np.arange(int(np.prod(shape))).reshape(shape), len(shape)).ravel()
+    return np.argsort(order)
 
 
 def kernel(weight: Array) -> Array:
@@ -55,136 +56,219 @@ def kernel(weight: Array) -> Array:
     return np.ascontiguousarray(weight[:, :, ::-1, ::-1].transpose(0, 3, 2, 1))
 
 
-def unrolled(weight: Array, synapse: dict[str, Any], source: Sequence[int], target: Sequence[int]) -> Any:
-    """Return a convolution as a sparse matrix (target neurons, source neurons), both flattened (C, H, W)."""
-    from scipy.sparse import coo_matrix
-
+def unrolled(weight: Array, synapse: dict[str, Any], source: Sequence[int], target: Sequence[int]) -> tuple[Array, ...]:
+    """Return a convolution's connections: target neuron, source neuron (both flattened (C, H, W)), weight."""
     (_, height, width), (_, rows, columns) = source, target
     per_group, groups = weight.shape[1], synapse["groups"]
-    o, i, ky, kx, y, x = np.meshgrid(
-        *(np.arange(n) for n in (*weight.shape, rows, columns)), indexing="ij", sparse=False
-    )
+    o, i, ky, kx, y, x = np.meshgrid(*(np.arange(n) for n in (*weight.shape, rows, columns)), indexing="ij")
     sy = y * synapse["stride"][0] + ky * synapse["dilation"][0] - synapse["padding"][0]
     sx = x * synapse["stride"][1] + kx * synapse["dilation"][1] - synapse["padding"][1]
     inside = (sy >= 0) & (sy < height) & (sx >= 0) & (sx < width)
     channel = i + o // (weight.shape[0] // groups) * per_group
     to = ((o * rows + y) * columns + x)[inside]
     start = ((channel * height + sy) * width + sx)[inside]
-    values = np.broadcast_to(weight[:, :, :, :, None, None], o.shape)[inside]
-    matrix = coo_matrix((values, (to, start)), shape=(int(np.prod(target)), int(np.prod(source))))
-    # Two taps never meet at one pair of neurons unless stride or dilation is 0, which a Program excludes.
-    return matrix.tocsr()
+    return to, start, np.broadcast_to(weight[:, :, :, :, None, None], o.shape)[inside]
 
 
-def build(
-    program: dict[str, Any], arrays: dict[str, Array], inputs: Array
-) -> tuple[Any, dict[str, Any], dict[str, int]]:
-    """Make Lava processes for a Program; return (source, populations by name, depths by name)."""
-    from lava.proc.conv.process import Conv
-    from lava.proc.dense.process import Dense
-    from lava.proc.io.source import RingBuffer
-    from lava.proc.lif.process import LIFReset
-    from lava.proc.sparse.process import Sparse
-    from lava.utils.weightutils import SignMode
+def connections(
+    arrays: dict[str, Array], index: int, synapse: dict[str, Any], source: Sequence[int], target: Sequence[int]
+) -> tuple[Array, ...]:
+    """Return a synapse's connections: target neuron, source neuron (both flattened (C, H, W)), weight."""
+    weight = arrays[f"weight/{index}"].astype(np.int64)
+    if synapse["kind"] == "sparse":
+        return arrays[f"rows/{index}"], arrays[f"columns/{index}"], weight
+    if synapse["kind"] == "convolution":
+        return unrolled(weight, synapse, source, target)
+    to, start = (grid.ravel() for grid in np.indices(weight.shape))
+    return to, start, weight.ravel()
 
-    steps, samples = inputs.shape[:2]
-    shapes = {program["input"]["name"]: program["input"]["shape"]}
-    depths = {program["input"]["name"]: 0}
-    signs = {"mixed": SignMode.MIXED, "excitatory": SignMode.EXCITATORY, "inhibitory": SignMode.INHIBITORY}
 
-    # Samples follow one another without a gap; silence lets the last one pass through all stages.
-    latency = len(program["populations"])
-    stream = np.moveaxis(inputs, 1, 0).reshape(steps * samples, *inputs.shape[2:])
-    stream = np.concatenate([stream, np.zeros((latency, *stream.shape[1:]), stream.dtype)])
-    source = RingBuffer(data=np.moveaxis(to_lava(stream, inputs.ndim - 2), 0, -1).astype(np.int32))
-    ports = {program["input"]["name"]: source.s_out}
-    made = {}
+def forward(program: dict[str, Any], synapse: dict[str, Any]) -> bool:
+    """Return whether a synapse points forward in the order of populations."""
+    order = [program["input"]["name"], *(population["name"] for population in program["populations"])]
+    return order.index(synapse["source"]) < order.index(synapse["target"])
+
+
+def depths(program: dict[str, Any]) -> dict[str, int]:
+    """Return when a sample arrives at each population: the shortest forward path, delays included."""
+    found = {program["input"]["name"]: 0}
     for population in program["populations"]:
-        name, shape = population["name"], population["shape"]
-        shapes[name] = shape
-        incoming = [(i, s) for i, s in enumerate(program["synapses"]) if s["target"] == name]
-        depths[name] = depths[incoming[0][1]["source"]] + 1
-        made[name] = LIFReset(
-            shape=tuple(reversed(shape)) if len(shape) == 3 else tuple(shape),
-            du=population["du"],
-            dv=population["dv"],
-            vth=population["vth"],
-            bias_mant=to_lava(arrays["bias/" + name], len(shape)),
-            bias_exp=population["bias_exponent"],
-            # Lava counts steps from 1, and each synapse on the way costs one.
-            reset_interval=steps,
-            reset_offset=depths[name] + 1,
-        )
-        ports[name] = made[name].s_out
-        for index, synapse in incoming:
-            weight = arrays[f"weight/{index}"].astype(np.int64)
-            start, end = shapes[synapse["source"]], shape
-            message = program["input"]["message_bits"] if synapse["source"] == program["input"]["name"] else 0
-            common = {
-                "num_weight_bits": synapse["bits"],
-                "num_message_bits": message,
-                "weight_exp": synapse["exponent"],
-            }
-            if synapse["kind"] == "convolution" and synapse["exponent"] == 0:
-                wires = Conv(
-                    weight=kernel(weight),
-                    input_shape=tuple(reversed(start)),
-                    stride=tuple(reversed(synapse["stride"])),
-                    padding=tuple(reversed(synapse["padding"])),
-                    dilation=tuple(reversed(synapse["dilation"])),
-                    groups=synapse["groups"],
-                    **common,
-                )
-                ports[synapse["source"]].connect(wires.s_in)
-                wires.a_out.connect(made[name].a_in)
-                continue
-            order, rows = flat_order(start), flat_order(end)
-            if synapse["kind"] == "convolution":
-                # Conv ignores weight_exp; the same connections as a Sparse synapse do not.
-                weight, kind = unrolled(weight, synapse, start, end), Sparse
-            else:
-                kind = Dense
-            wires = kind(weights=weight[rows][:, order], sign_mode=signs[synapse["sign"]], **common)
-            port = ports[synapse["source"]]
-            (port.flatten() if len(start) == 3 else port).connect(wires.s_in)
-            (wires.a_out.reshape(made[name].a_in.shape) if len(end) == 3 else wires.a_out).connect(made[name].a_in)
-    return source, made, depths
+        incoming = [s for s in program["synapses"] if s["target"] == population["name"] and forward(program, s)]
+        found[population["name"]] = min(found[s["source"]] + 1 + s["delay"] for s in incoming)
+    return found
+
+
+def lagging(program: dict[str, Any]) -> bool:
+    """Return whether any message arrives later than the sample that it belongs to."""
+    found = depths(program)
+    return any(found[s["source"]] + 1 + s["delay"] > found[s["target"]] for s in program["synapses"])
+
+
+class Network:
+    """A Program as Lava processes, through which samples pass one after another without a gap.
+
+    Each population resets itself when its next sample arrives (LIFReset, staggered by its depth). Where messages lag
+    behind their sample (delays, longer paths, recurrence), what is still under way would reach the next sample: such a
+    Program runs one sample at a time, and biases are set only when a population's window starts, so that nothing fires
+    before its sample is there.
+    """
+
+    def __init__(self, program: dict[str, Any], arrays: dict[str, Array], inputs: Array) -> None:
+        from lava.proc.lif.process import LIFReset
+
+        self.program, self.arrays, self.inputs = program, arrays, inputs
+        self.steps, self.samples = inputs.shape[:2]
+        self.input = program["input"]["name"]
+        self.shapes = {self.input: program["input"]["shape"]}
+        self.shapes.update({population["name"]: population["shape"] for population in program["populations"]})
+        self.depths = depths(program)
+        self.lagging = lagging(program)
+        self.total = self.steps * self.samples + max(self.depths.values())
+        self.sources: dict[int, Any] = {}
+        self.made = {}
+        for population in program["populations"]:
+            name, shape = population["name"], population["shape"]
+            bias = to_lava(arrays["bias/" + name], len(shape))
+            self.made[name] = LIFReset(
+                shape=bias.shape,
+                du=population["du"],
+                dv=population["dv"],
+                vth=population["vth"],
+                bias_mant=np.zeros_like(bias) if self.lagging else bias,
+                bias_exp=population["bias_exponent"],
+                # Lava counts steps from 1.
+                reset_interval=self.steps,
+                reset_offset=self.depths[name] + 1,
+            )
+        for index, synapse in enumerate(program["synapses"]):
+            self._connect(index, synapse)
+
+    def _source(self, delay: int) -> Any:
+        """Return the port of the process that sends the input ``delay`` steps late."""
+        from lava.proc.io.source import RingBuffer
+
+        if delay not in self.sources:
+            shape = self.inputs.shape[2:]
+            stream = np.moveaxis(self.inputs, 1, 0).reshape(self.steps * self.samples, *shape)
+            silence = np.zeros((self.total, *shape), stream.dtype)
+            # A RingBuffer starts over when its data end, so silence lasts to the end of the run.
+            data = np.concatenate([silence[:delay], stream, silence])[: self.total]
+            self.sources[delay] = RingBuffer(data=np.moveaxis(to_lava(data, len(shape)), 0, -1).astype(np.int32))
+        return self.sources[delay].s_out
+
+    def _connect(self, index: int, synapse: dict[str, Any]) -> None:
+        """Make one synapse: Conv or Dense where Lava has them, else the same connections as Sparse or DelaySparse."""
+        from lava.proc.conv.process import Conv
+        from lava.proc.dense.process import Dense
+        from lava.proc.sparse.process import DelaySparse, Sparse
+        from lava.utils.weightutils import SignMode
+        from scipy.sparse import csr_matrix
+
+        start, end = self.shapes[synapse["source"]], self.shapes[synapse["target"]]
+        target, delay, message = self.made[synapse["target"]], synapse["delay"], 0
+        if synapse["source"] == self.input:
+            port, delay, message = self._source(delay), 0, self.program["input"]["message_bits"]
+        else:
+            port = self.made[synapse["source"]].s_out
+        common: dict[str, Any] = {
+            "num_weight_bits": synapse["bits"],
+            "num_message_bits": message,
+            "weight_exp": synapse["exponent"],
+        }
+        if synapse["kind"] == "convolution" and synapse["exponent"] == 0 and delay == 0:
+            wires = Conv(
+                weight=kernel(self.arrays[f"weight/{index}"].astype(np.int64)),
+                input_shape=tuple(reversed(start)),
+                stride=tuple(reversed(synapse["stride"])),
+                padding=tuple(reversed(synapse["padding"])),
+                dilation=tuple(reversed(synapse["dilation"])),
+                groups=synapse["groups"],
+                **common,
+            )
+            port.connect(wires.s_in)
+            wires.a_out.connect(target.a_in)
+            return
+        signs = {"mixed": SignMode.MIXED, "excitatory": SignMode.EXCITATORY, "inhibitory": SignMode.INHIBITORY}
+        common["sign_mode"] = signs[synapse["sign"]]
+        to, origin, weight = connections(self.arrays, index, synapse, start, end)
+        to, origin = flat_places(end)[to], flat_places(start)[origin]
+        size = (int(np.prod(end)), int(np.prod(start)))
+        matrix = csr_matrix((weight, (to, origin)), shape=size)
+        if delay:
+            late = csr_matrix((np.full(len(to), delay), (to, origin)), shape=size, dtype=int)
+            wires = DelaySparse(weights=matrix, delays=late, max_delay=delay, **common)
+        elif synapse["kind"] == "dense":
+            wires = Dense(weights=matrix.toarray(), **common)
+        else:
+            # Lava's Conv knows no exponent; its Sparse does, and makes the same connections.
+            wires = Sparse(weights=matrix, **common)
+        (port.flatten() if len(start) == 3 else port).connect(wires.s_in)
+        (wires.a_out.reshape(target.a_in.shape) if len(end) == 3 else wires.a_out).connect(target.a_in)
+
+    def run(self) -> None:
+        """Run to the end; where messages lag, stop at the start of each window to set its populations' biases."""
+        from lava.magma.core.run_conditions import RunSteps
+        from lava.magma.core.run_configs import Loihi2SimCfg
+
+        first = next(iter(self.made.values()))
+        # Without the tag Lava silently picks the floating-point models.
+        config = Loihi2SimCfg(select_tag="fixed_pt")
+        starts = sorted(set(self.depths.values()) - {0}) if self.lagging else []
+        for now, then in zip([0, *starts], [*starts, self.total], strict=True):
+            for name, process in self.made.items():
+                bias = self.arrays["bias/" + name]
+                if now and self.depths[name] == now and bias.any():
+                    process.bias_mant.set(np.ascontiguousarray(to_lava(bias, bias.ndim)))
+            first.run(condition=RunSteps(num_steps=then - now), run_cfg=config)
+
+    def observe(self, states: bool, membranes: Sequence[str]) -> dict[str, Array]:
+        """Run, and return what every population did, (time, samples, ...) in its own window.
+
+        Args:
+            states: whether u and v of every population are wanted beside the spikes.
+            membranes: populations of which v is wanted in any case.
+        """
+        from lava.proc.monitor.process import Monitor
+
+        probes = {}
+        for name, process in self.made.items():
+            observed = {"spikes": process.s_out}
+            if states:
+                observed["u"] = process.u
+            if states or name in membranes:
+                observed["v"] = process.v
+            for what, target in observed.items():
+                probes[name, what] = Monitor()
+                probes[name, what].probe(target, self.total)
+        self.run()
+        found = {}
+        for (name, what), monitor in probes.items():
+            ((values,),) = [list(parts.values()) for parts in monitor.get_data().values()]
+            depth = self.depths[name]
+            values = to_lava(values[depth : depth + self.steps * self.samples], len(self.shapes[name]))
+            exact = np.rint(values).astype(np.int32)
+            if (exact != values).any():
+                raise RuntimeError(f"monitor of {what} of {name} returned non-integers")
+            by_sample = exact.reshape(self.samples, self.steps, *self.shapes[name])
+            found[f"{what}/{name}"] = np.ascontiguousarray(np.moveaxis(by_sample, 0, 1))
+        next(iter(self.made.values())).stop()
+        return found
 
 
 def run(folder: str) -> None:
     """Run the Program in ``folder`` on its input and write the trace."""
     arrays, header = read(os.path.join(folder, "program.safetensors"))
     job, settings = read(os.path.join(folder, "input.safetensors"))
-    inputs, states = job["input"], settings["states"]
-
-    from lava.magma.core.run_conditions import RunSteps
-    from lava.magma.core.run_configs import Loihi2SimCfg
-    from lava.proc.monitor.process import Monitor
+    import lava.proc.lif.process  # noqa: F401  (slow: the time limit for starting ends here)
 
     open(os.path.join(folder, "ready"), "w").close()
-    steps, samples = inputs.shape[:2]
-    source, made, depths = build(header["program"], arrays, inputs)
-    total = steps * samples + max(depths.values())
-    probes = {}
-    for name, process in made.items():
-        observed = {"spikes": process.s_out}
-        if states:
-            observed.update(u=process.u, v=process.v)
-        for what, target in observed.items():
-            probes[name, what] = (Monitor(), process.name, what)
-            probes[name, what][0].probe(target, total)
-    # Without the tag Lava silently picks the floating-point models.
-    source.run(condition=RunSteps(num_steps=total), run_cfg=Loihi2SimCfg(select_tag="fixed_pt"))
-    out = {}
-    for (name, what), (monitor, process, _) in probes.items():
-        ((values),) = [v for k, v in monitor.get_data()[process].items()]
-        values = values[depths[name] : depths[name] + steps * samples]
-        values = to_lava(values, values.ndim - 1).reshape(samples, steps, *to_lava(values, values.ndim - 1).shape[1:])
-        exact = np.rint(values).astype(np.int32)
-        if (exact != values).any():
-            raise RuntimeError(f"monitor of {what} of {name} returned non-integers")
-        out[f"{what}/{name}"] = np.ascontiguousarray(np.moveaxis(exact, 0, 1))
-    source.stop()
+    program, inputs = header["program"], job["input"]
+    at_once = 1 if lagging(program) else inputs.shape[1]
+    parts = [
+        Network(program, arrays, inputs[:, start : start + at_once]).observe(settings["states"], settings["membranes"])
+        for start in range(0, inputs.shape[1], at_once)
+    ]
+    out = {name: np.concatenate([part[name] for part in parts], 1) for name in parts[0]}
     path = os.path.join(folder, "trace.safetensors")
     save_file(out, path + ".part", metadata={"spikeproof": json.dumps({"kind": "trace"})})
     os.replace(path + ".part", path)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from ...export.program import Convolution, Dense, Program, Synapse
+from ...export.program import Convolution, Program, Readout, Synapse
 from ...toolkit.progress import Track
 from ..target import Compiled, CompiledProgram, Counts, Overflow, Raster, Target, Trace
 from .arithmetic import int24, int32, shift, step
@@ -23,15 +23,17 @@ class _Wires:
         self.binary = program.peak(synapse.source) == 1
         # Every partial sum is an integer of at most this magnitude, so any order of additions is exact.
         self.dtype = torch.float32 if program.bound(synapse) < 2**24 else torch.float64
-        weight = torch.from_numpy(synapse.weight.astype(np.float64))
         if isinstance(synapse, Convolution):
+            weight = torch.from_numpy(synapse.weight.astype(np.float64))
             weight = weight.unflatten(0, (synapse.groups, -1)).flatten(2)
+        else:
+            weight = torch.from_numpy(synapse.matrix().astype(np.float64))
         self.weight = weight.to(device, self.dtype)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return what arrives at the target, (batch, ...) int64, for messages x (batch, ...)."""
         x = x.to(self.dtype)
-        if isinstance(self.synapse, Dense):
+        if not isinstance(self.synapse, Convolution):
             total = (x.flatten(1) @ self.weight.T).to(torch.int64).unflatten(1, self.shape)
             return int32(shift(total, self.synapse.exponent))
         conv = self.synapse
@@ -70,14 +72,6 @@ class _State:
             self.probes.append((self.u, self.v))
         return spikes
 
-    def reset(self) -> None:
-        """Forget everything: a sample starts here."""
-        self.u, self.v = torch.zeros_like(self.u), torch.zeros_like(self.v)
-        self.wraps, self.saturations = torch.zeros_like(self.wraps), torch.zeros_like(self.wraps)
-        self.spikes = []
-        if self.probes is not None:
-            self.probes = []
-
     def raster(self) -> Raster:
         """Return all that was recorded."""
         assert self.probes is not None
@@ -88,6 +82,10 @@ class _State:
         """Return spikes over all steps (batch, ...)."""
         return torch.stack(self.spikes).sum(0).cpu().numpy()
 
+    def output(self, readout: Readout) -> Counts:
+        """Return the read-out (batch, classes)."""
+        return readout.output(torch.stack(self.spikes).cpu().numpy(), self.v.unsqueeze(0).cpu().numpy())
+
 
 class _Simulation(CompiledProgram):
     def __init__(self, program: Program, latency: Literal[0, 1], device: torch.device) -> None:
@@ -95,7 +93,7 @@ class _Simulation(CompiledProgram):
         self.latency = latency
         self.device = device
         self.wires = {
-            population.name: [(s.source, _Wires(program, s, device)) for s in program.incoming(population.name)]
+            population.name: [_Wires(program, synapse, device) for synapse in program.incoming(population.name)]
             for population in program.populations
         }
 
@@ -111,44 +109,48 @@ class _Simulation(CompiledProgram):
             self._by_clock(signal, states)
         counts = {name: state.counts() for name, state in states.items()}
         return Trace(
-            counts[self.program.readout.population].reshape(batch, -1),
+            states[self.program.readout.population].output(self.program.readout),
             counts,
             {name: Overflow(int(state.wraps), int(state.saturations)) for name, state in states.items()},
             {name: state.raster() for name, state in states.items()} if rasters else {},
         )
 
     def _by_layer(self, signal: Tensor, states: dict[str, _State]) -> None:
-        """Run population after population, all steps of a synapse at once: no step of latency."""
+        """Run population after population, all steps of a synapse at once; a lag moves what arrives to later steps."""
         sent = {self.program.input.name: signal}
         for name, state in states.items():
-            arriving: Tensor | None = None
-            for source, wires in self.wires[name]:
-                a = wires(sent[source].flatten(0, 1)).unflatten(0, signal.shape[:2])
-                arriving = a if arriving is None else arriving + a
-            assert arriving is not None
-            for a in arriving:
+            total: Tensor | None = None
+            for wires in self.wires[name]:
+                a = wires(sent[wires.synapse.source].flatten(0, 1)).unflatten(0, signal.shape[:2])
+                lag = min(self.program.lag(wires.synapse), self.program.steps)
+                if lag:
+                    a = torch.cat([torch.zeros_like(a[:lag]), a[: len(a) - lag]])
+                total = a if total is None else total + a
+            assert total is not None
+            for a in total:
                 state.advance(a)
             sent[name] = torch.stack(state.spikes)
 
     def _by_clock(self, signal: Tensor, states: dict[str, _State]) -> None:
-        """Run step by step on one clock, each synapse delivering one step late, state reset when a sample arrives."""
+        """Run step by step on one clock; each synapse delivers a step, and its delay, late.
+
+        A population is silent, with state 0, outside its window: the sample has not arrived yet, or has passed.
+        """
         depths = self.program.depths()
-        silence = torch.zeros_like(signal[0])
-        buffers: dict[tuple[str, int], Tensor] = {}
-        for clock in range(self.program.steps + max(depths.values())):
-            sent = {self.program.input.name: signal[clock] if clock < self.program.steps else silence}
+        steps = self.program.steps
+        under_way: dict[int, dict[str, Tensor]] = {}
+        for clock in range(steps + max(depths.values())):
+            arriving = under_way.pop(clock, {})
+            sent = {self.program.input.name: signal[clock]} if clock < steps else {}
             for name, state in states.items():
-                if clock == depths[name]:
-                    state.reset()
-                a = torch.zeros_like(state.u)
-                for index in range(len(self.wires[name])):
-                    if (name, index) in buffers:
-                        a = a + buffers[name, index]
-                recording = clock < depths[name] + self.program.steps
-                sent[name] = state.advance(a) if recording else torch.zeros_like(state.u)
+                if depths[name] <= clock < depths[name] + steps:
+                    sent[name] = state.advance(arriving.get(name, torch.zeros_like(state.u)))
             for name, incoming in self.wires.items():
-                for index, (source, wires) in enumerate(incoming):
-                    buffers[name, index] = wires(sent[source])
+                for wires in incoming:
+                    if wires.synapse.source in sent:
+                        later = under_way.setdefault(clock + 1 + wires.synapse.delay, {})
+                        a = wires(sent[wires.synapse.source])
+                        later[name] = later[name] + a if name in later else a
 
 
 @final
@@ -157,24 +159,33 @@ class LoihiTarget(Target[Program]):
 
     Args:
         latency: 1 runs every synapse one step late on a common clock, as Lava does; 0 runs layer by layer, which is
-            faster and, for the feed-forward Programs accepted today, gives the same spikes in each population's window.
+            faster and gives the same integers in each population's window, but is refused for recurrent Programs. By
+            default 0 where it can be, else 1.
         device: a torch device.
     """
 
     name: ClassVar[str] = "loihi"
     summary: ClassVar[str] = "batched exact integer simulation in PyTorch, profile lava"
 
-    def __init__(self, *, latency: Literal[0, 1] = 0, device: str = "cpu") -> None:
+    def __init__(self, *, latency: Literal[0, 1] | None = None, device: str = "cpu") -> None:
         self.latency = latency
         self.device = device
 
     def unsupported(self, program: Program) -> list[str]:
-        """Return reasons for sums that floating-point products could not keep exact."""
-        return [
+        """Return reasons: sums that floating-point products could not keep exact, recurrence without latency."""
+        reasons = [
             f"{synapse.label}: sums up to {program.bound(synapse)} exceed 2^53"
             for synapse in program.synapses
             if program.bound(synapse) >= 2**53
         ]
+        if self.latency == 0:
+            reasons += [
+                f"{synapse.label}: is recurrent, and without latency that is another network; use latency=1"
+                for synapse in program.synapses
+                if not program.forward(synapse)
+            ]
+        return reasons
 
     def _compile(self, program: Program) -> Compiled:
-        return _Simulation(program, self.latency, torch.device(self.device))
+        latency = self.latency if self.latency is not None else (1 if program.recurrent else 0)
+        return _Simulation(program, latency, torch.device(self.device))

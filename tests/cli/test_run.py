@@ -33,6 +33,11 @@ def test_a_run_is_taken_up_again_with_its_own_recipe_alone(tmp_path: Path) -> No
     assert Run.open(tmp_path / "run").recipe().name == "one"
 
 
+def test_a_name_too_long_for_any_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="aaa"):
+        Run.create(tmp_path / ("a" * 300), Recipe())
+
+
 def test_a_folder_without_a_recipe_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(FileError, match=r"no run here \(no recipe.json\)"):
         Run.open(tmp_path)

@@ -9,7 +9,7 @@ import pytest
 from spikeproof.eval.compare import difference
 from spikeproof.export.lower import lower
 from spikeproof.export.nir import read_nir, write_nir
-from spikeproof.export.program import Convolution, Dense, Input, Population, Program, Readout
+from spikeproof.export.program import Convolution, Dense, Input, Population, Program, Readout, Sparse
 from spikeproof.hw_targets.lava.client import LavaTarget
 from spikeproof.hw_targets.loihi.simulator import LoihiTarget
 from spikeproof.hw_targets.onnx import OnnxTarget
@@ -119,6 +119,66 @@ def edge_programs():
         "dense, exponent -4, onto a map": chain(graded, dense(graded, leaky, exponent=-4), leaky),
         "no leak, no input": chain(binary, conv(), one_population((4, 3, 3), dv=0, vth=1, bias=1, exponent=4)),
     }
+
+
+def lagging_programs():
+    """Programs whose messages lag behind their sample, each by name: biases fire from the first step on."""
+    rng = np.random.default_rng(3)
+    source = Input(shape=(2, 4, 4), message_bits=8)
+
+    def dense(start, end, size, **options):
+        weight = rng.integers(-120, 120, size=size) * 2
+        return Dense(source=start, target=end, weight=weight, **options)
+
+    def population(name, shape, **options):
+        bias = rng.integers(-300, 900, size=shape)
+        return Population(name=name, shape=shape, du=2000, dv=600, vth=400, bias=bias, bias_exponent=5, **options)
+
+    def program(*synapses, readout="spike_count"):
+        kernel = rng.integers(-60, 60, size=(3, 2, 2, 2)) * 2
+        path = (
+            Convolution(source="input", target="a", weight=kernel, exponent=-5),
+            dense("a", "b", (6, 27)),
+            dense("b", "c", (4, 6)),
+        )
+        populations = (population("a", (3, 3, 3)), population("b", (6,)), population("c", (4,)))
+        return Program(
+            input=source,
+            populations=populations,
+            synapses=(*path, *synapses),
+            readout=Readout(kind=readout, population="c"),
+            steps=7,
+        )
+
+    rows = np.arange(32) % 6
+    few = Sparse(
+        source="input", target="b", shape=(6, 32), weight=rows * 2, rows=rows, columns=np.arange(32), exponent=-3
+    )
+    shifted = Convolution(source="a", target="a", weight=rng.integers(-30, 30, size=(3, 3, 3, 3)) * 2, padding=(1, 1))
+    return {
+        "loop onto itself": program(dense("b", "b", (6, 6)), readout="first_spike"),
+        "loop over two, delayed": program(dense("c", "a", (27, 4), delay=2)),
+        "convolution onto itself": program(shifted),
+        "delayed path": program(dense("a", "b", (6, 27), delay=3), readout="membrane"),
+        "delayed convolution": program(shifted.model_copy(update={"delay": 1})),
+        "delayed input": program(dense("input", "a", (27, 32), delay=2, exponent=-7)),
+        "sparse shortcut": program(few),
+        "shortcut around two": program(dense("a", "c", (4, 27), exponent=-2)),
+    }
+
+
+@pytest.mark.parametrize("name", lagging_programs())
+def test_delays_loops_and_shortcuts(target, name):
+    program = lagging_programs()[name]
+    assert any(program.lag(synapse) for synapse in program.synapses)
+    shape = (program.steps, 3, *program.input.shape)
+    inputs = np.random.default_rng(4).integers(0, 256, size=shape).astype(np.int32)
+    trace = assert_equal(target, program, inputs)
+    assert all(0 < raster.spikes.mean() < 1 for raster in trace.rasters.values())
+    # The lag matters: without the lagging synapses the network computes something else.
+    bare = Program(**{**dict(program), "synapses": program.synapses[:3]})
+    rasters = reference(bare, inputs).rasters
+    assert any((rasters[name].v != raster.v).any() for name, raster in trace.rasters.items())
 
 
 @pytest.mark.parametrize("name", edge_programs())

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given, settings
 
 from spikeproof.eval.metrics import Accuracy, Metric, SpikeRate, SynapticOperations, fan_out
-from spikeproof.export.program import Convolution, Dense, Input, Population, Program, Readout, Synapse
+from spikeproof.export.program import Convolution, Dense, Input, Population, Program, Readout, Sparse, Synapse
 from spikeproof.hw_targets.loihi.simulator import LoihiTarget
 from spikeproof.hw_targets.target import Trace
 from spikeproof.toolkit.errors import InputError
@@ -65,6 +65,10 @@ def connections(synapse: Synapse, source: tuple[int, ...], target: tuple[int, ..
     if isinstance(synapse, Dense):
         for _ in np.ndindex(target):
             reached += 1
+        return reached
+    if isinstance(synapse, Sparse):
+        for column in synapse.columns:
+            reached.reshape(-1)[column] += 1
         return reached
     out, per, height, width = synapse.weight.shape
     for o, y, x in np.ndindex(target):

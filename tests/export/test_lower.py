@@ -257,6 +257,10 @@ NEXT = convolution(np.random.default_rng(0), (3, 3, 1, 1))
         ({"p": pool(SUM, 2, 2), "t": nir.Threshold(np.full((1, 2, 2), 0.5))}, "node 't': pools 'input'"),
         ({"conv": CONV, "a": CELL, "next": NEXT}, "the last node before the output must be LIF"),
         ({"conv": CONV, "a": CELL, "p": pool(AVG, 2, 2)}, "the last node before the output must be LIF"),
+        pytest.param(
+            {"flatten": nir.Flatten({"input": np.array([1, 4, 4])}, 0, -1), "conv": CONV, "a": CELL},
+            "node 'conv'",
+        ),
         ({}, "the last node before the output must be LIF"),
     ],
 )

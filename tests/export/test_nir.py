@@ -120,6 +120,12 @@ def test_layers_without_an_exact_form_are_refused_by_name(layers: dict[str, nn.M
         to_nir(spiking(**layers), SHAPE)
 
 
+@pytest.mark.parametrize("name", ["lif 1", "a/b", "output", "ä"])
+def test_a_layers_name_that_would_not_survive_other_formats_is_refused(name: str) -> None:
+    with pytest.raises(UnsupportedError, match=f"layer '{name}'"):
+        to_nir(spiking(**{"next": nn.Conv2d(2, 2, 1), name: LIF(0.5, 1.0, 2.0)}), SHAPE)
+
+
 def test_max_pooling_of_the_input_is_refused() -> None:
     layers = OrderedDict(pool=nn.MaxPool2d(2), conv=nn.Conv2d(1, 2, 1), lif=LIF(0.5, 1, 2))
     with pytest.raises(UnsupportedError, match="layer 'pool': max pooling is an OR"):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 
 from spikeproof.export.onnx import write_onnx
-from spikeproof.export.program import Dense, Input, Population, Program, Readout
+from spikeproof.export.program import Convolution, Dense, Input, Population, Program, Readout
 from spikeproof.hw_targets import onnx as target_module
 from spikeproof.hw_targets.loihi.simulator import LoihiTarget
 from spikeproof.hw_targets.onnx import OnnxTarget
@@ -15,9 +15,10 @@ from spikeproof.toolkit.errors import FileError, TargetError, UnsupportedError
 
 Programs = Callable[..., st.SearchStrategy[Program]]
 Messages = Callable[..., np.ndarray]
+SIZES = {Dense: 2, Convolution: 4}
 
 
-@settings(max_examples=15)
+@settings(max_examples=500)
 @given(st.data())
 def test_onnx_runtime_agrees_with_the_simulator_bit_for_bit(
     programs: Programs, messages: Messages, data: st.DataObject
@@ -31,6 +32,28 @@ def test_onnx_runtime_agrees_with_the_simulator_bit_for_bit(
         np.testing.assert_array_equal(found.spike_counts[name], expected.spike_counts[name])
         for what in ("spikes", "u", "v"):
             np.testing.assert_array_equal(getattr(found.rasters[name], what), getattr(raster, what))
+
+
+@pytest.mark.parametrize("kind", [Dense, Convolution])
+@pytest.mark.parametrize("weight", [2, 254, -2, -256])
+@pytest.mark.parametrize("exponent", [0, -3, 3])
+def test_onnx_runtime_agrees_where_sums_and_currents_overflow(
+    kind: type[Dense | Convolution], weight: int, exponent: int
+) -> None:
+    bits = 22 if abs(weight) == 2 else 16
+    edges = [2**n + d for n in range(11, bits + 1) for d in (-1, 0, 1) if 2**n + d < 2**bits]
+    sent = np.array(edges, dtype=np.int32).reshape(1, -1, 1, 1, 1)
+    program = Program(
+        input=Input(shape=(1, 1, 1), message_bits=bits),
+        populations=(Population(name="a", shape=(1, 1, 1), du=4095, dv=0, vth=9, bias=np.zeros((1, 1, 1), int)),),
+        synapses=(kind(source="input", target="a", weight=np.full([1] * SIZES[kind], weight), exponent=exponent),),
+        readout=Readout(population="a"),
+        steps=1,
+    )
+    found = OnnxTarget().compile(program).run(sent, rasters=True).rasters["a"]
+    expected = LoihiTarget().compile(program).run(sent, rasters=True).rasters["a"]
+    np.testing.assert_array_equal(found.u, expected.u)
+    np.testing.assert_array_equal(found.v, expected.v)
 
 
 def neuron(message_bits: int = 8, weight: int = 2) -> Program:

@@ -124,6 +124,12 @@ def test_an_infinite_size_in_the_header_is_refused(saved: Path, tmp_path: Path, 
         load_network(tmp_path / "f")
 
 
+def test_a_header_cannot_ask_for_terabytes(saved: Path, tmp_path: Path) -> None:
+    path = rewritten(saved, tmp_path / "huge", lambda a, h: h.update(shape=[4096] * 3, classes=10**5))
+    with pytest.raises(FileError, match="huge: impossible shape"):
+        load_network(path)
+
+
 json_values = (
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3) | st.lists(st.integers(0, 9))
 )

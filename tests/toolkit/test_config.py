@@ -158,6 +158,17 @@ def test_a_missing_recipe_is_answered_with_the_built_in_ones(tmp_path: Path) -> 
         load_recipe(str(tmp_path / "absent.toml"))
 
 
+def test_a_name_too_long_for_any_file_is_refused() -> None:
+    with pytest.raises((RecipeError, FileError), match="aaa"):
+        load_recipe("a" * 300)
+
+
+@pytest.mark.parametrize("key", ["train", "quantize"])
+def test_a_rate_beyond_float32_is_refused(key: str) -> None:
+    with pytest.raises(RecipeError, match=rf"{key}\.rate"):
+        parse_recipe({key: {"rate": 1e39}}, "my.toml")
+
+
 def test_a_folder_is_no_recipe(tmp_path: Path) -> None:
     with pytest.raises(FileError, match="cannot be read"):
         load_recipe(str(tmp_path))

@@ -127,6 +127,11 @@ def test_a_layer_without_an_exact_form_is_named(layers: dict[str, nn.Module], na
         quantized_network(chain(**layers), 8)
 
 
+def test_the_reserved_name_of_the_input_is_refused() -> None:
+    with pytest.raises(UnsupportedError, match="layer 'input'"):
+        quantized_network(chain(conv=nn.Conv2d(1, 2, 1), input=LIF(0.5, 1.0, 2.0)), 8)
+
+
 def test_the_input_is_rounded_as_the_chip_receives_it(images: np.ndarray) -> None:
     x = np.random.default_rng(0).random((5, 1, 8, 8), dtype=np.float32)
     rounded = InputGrid()(torch.from_numpy(x)).numpy()

@@ -1,5 +1,6 @@
 """Data sets: images in [0, 1] of shape ``(samples, channels, height, width)`` with integer labels."""
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..config import DataSettings
 from ..errors import FileError, InputError
-from ..files import digest
+from ..files import digest, read_bytes
 
 MOST_CLASSES = 10_000
 """A label beyond this is taken for a mistake: every class costs an output neuron."""
@@ -91,7 +92,7 @@ def read_npz(path: Path, names: tuple[str, ...], optional: tuple[str, ...] = ())
         FileError: missing, damaged, or without one of the names.
     """
     try:
-        archive = np.load(path, allow_pickle=False)
+        archive = np.load(io.BytesIO(read_bytes(path)), allow_pickle=False)
         if not isinstance(archive, np.lib.npyio.NpzFile):
             raise FileError(f"{path}: a single array, expected an .npz archive with {', '.join(names)}")
         with archive:
@@ -101,8 +102,6 @@ def read_npz(path: Path, names: tuple[str, ...], optional: tuple[str, ...] = ())
             return [archive[name] for name in (*names, *(name for name in optional if name in archive))]
     except FileError:
         raise
-    except FileNotFoundError as error:
-        raise FileError(f"{path}: no such file") from error
     except Exception as error:  # NumPy, zipfile and zlib raise a dozen kinds on damaged archives
         raise FileError(f"{path}: not a readable .npz archive ({error})") from error
 

@@ -205,7 +205,6 @@ def test_a_missing_archive_is_named(tmp_path: Path) -> None:
         read_npz(tmp_path / "absent.npz", ("x",))
 
 
-@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 @given(st.data())
 def test_damaged_archives_are_refused_or_read_but_never_crash(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
