@@ -124,8 +124,11 @@ class _Synapse(Part):
             raise UnsupportedError(
                 f"{self.label}: weight of shape {self.weight.shape}, expected {dimensions} dimensions"
             )
+        if self.bits == 9 and self.sign != "mixed":
+            # Lava shifts such weights by a negative number of bits, which makes them 0.
+            raise UnsupportedError(f"{self.label}: the ninth bit is the sign; weights of one sign have at most 8 bits")
         # Executors truncate or ignore what is off the grid, each in its own way; on the grid they agree.
-        grid = 2 ** (9 - self.bits if self.sign == "mixed" else max(8 - self.bits, 0))
+        grid = 2 ** (9 - self.bits if self.sign == "mixed" else 8 - self.bits)
         if (self.weight % grid).any():
             raise UnsupportedError(
                 f"{self.label}: weights must be multiples of {grid} for {self.bits} bits, {self.sign}"

@@ -140,6 +140,8 @@ def _programs(draw: st.DrawFn, message_bits: int | None = None, chain: bool = Fa
             "bits": draw(st.integers(1, 9)),
             "sign": draw(st.sampled_from(["mixed", "excitatory", "inhibitory"])),
         }
+        if common["bits"] == 9:
+            common["sign"] = "mixed"
         kernel, padding, dilation = ([draw(st.integers(low, 2)) for _ in "yx"] for low in (1, 0, 1))
         fits = len(shape) == 3 and all(
             n + 2 * p > d * (k - 1) for n, k, p, d in zip(shape[1:], kernel, padding, dilation, strict=True)

@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,103 +15,171 @@ from numpy.typing import NDArray
 from ...export.program import Program, write_program
 from ...toolkit.errors import FileError, TargetError
 from ...toolkit.files import read_arrays, write_arrays
-from ...toolkit.progress import Track
+from ...toolkit.progress import Track, silent
 from ..target import Compiled, CompiledProgram, Raster, Target, Trace, join
 from .environment import environment_python, status
 
 WORKER = Path(__file__).with_name("worker.py")
 CHUNK = 16
-"""Samples a worker run: Lava keeps every probe of every step in memory, and progress moves in these steps."""
+"""Samples a Lava run: it keeps every probe of every step in memory, and progress moves in these steps."""
 
 
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    """Kill the worker's whole process group: Lava starts a process for every part of a network."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+class _Pool:
+    """Worker processes that share the jobs in a folder; all are gone, with what they started, when the block ends.
+
+    Args:
+        folder: holds ``job-0``, ``job-1``...; worker w of W does the jobs w, w + W, w + 2 W...
+        jobs: how many jobs there are.
+        python: interpreter with lava-nc.
+        workers: how many processes.
+        start_limit: seconds until a worker must have imported Lava.
+        run_limit: seconds that one job may take.
+    """
+
+    def __init__(
+        self, folder: Path, jobs: int, python: Path, workers: int, start_limit: float, run_limit: float
+    ) -> None:
+        self.folder, self.jobs, self.python = folder, jobs, python
+        self.workers = min(workers, jobs)
+        self.start_limit, self.run_limit = start_limit, run_limit
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    def __enter__(self) -> "_Pool":
+        for number in range(self.workers):
+            with (self.folder / f"log-{number}").open("wb") as log:
+                words = [str(self.python), str(WORKER), str(self.folder), str(number), str(self.workers)]
+                try:
+                    process = subprocess.Popen(
+                        words,
+                        stdin=subprocess.PIPE,
+                        stdout=log,
+                        stderr=log,
+                        start_new_session=True,
+                        env={**os.environ, "PYTHONPATH": "", "OMP_NUM_THREADS": "1"},
+                    )
+                except OSError as error:
+                    self.__exit__()
+                    raise TargetError(f"target 'lava': the worker cannot start: {error}") from error
+            self.processes.append(process)
+        return self
+
+    def __exit__(self, *ignored: object) -> None:
+        for process in self.processes:
+            # The whole process group: Lava starts a process for every part of a network.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            if process.stdin is not None:
+                process.stdin.close()
+
+    def _last_words(self, number: int) -> str:
+        lines = (self.folder / f"log-{number}").read_text(errors="replace").strip().splitlines()
+        return f"its last words: {lines[-1]}" if lines else "it said nothing"
+
+    def wait(self, job: int) -> Path:
+        """Return the trace file of ``job`` once it is there.
+
+        Raises:
+            TargetError: its worker died, hangs, or ended without it.
+        """
+        number = job % self.workers
+        process, ready = self.processes[number], self.folder / f"ready-{number}"
+        trace = self.folder / f"job-{job}" / "trace.safetensors"
+        begun, started = time.monotonic(), ready.exists()
+        while not trace.exists():
+            code = process.poll()
+            # The worker may have written the trace between the two looks.
+            if code is not None and not trace.exists():
+                what = f"died with status {code}" if code else "ended without an answer"
+                raise TargetError(f"target 'lava': the worker {what}; {self._last_words(number)}")
+            if not started and ready.exists():
+                begun, started = time.monotonic(), True
+            limit = self.run_limit if started else self.start_limit
+            if time.monotonic() - begun > limit:
+                what = "did not finish" if started else "did not start"
+                raise TargetError(f"target 'lava': the worker {what} within {limit:g} s; {self._last_words(number)}")
+            time.sleep(0.02)
+        return trace
+
+
+Job = tuple[Program, NDArray[np.int32]]
+
+
+def run_jobs(
+    jobs: list[Job],
+    *,
+    python: Path,
+    rasters: bool,
+    workers: int = 1,
+    start_limit: float = 90,
+    run_limit: float = 600,
+    track: Track = silent,
+) -> list[Trace]:
+    """Run several Programs, each on its own messages, in one go of one or more workers.
+
+    Args:
+        jobs: Programs that :meth:`LavaTarget.unsupported` accepts, with messages (time, batch, ...).
+        python: interpreter with lava-nc.
+        rasters: whether to keep spikes, u and v of every step.
+        workers: processes side by side.
+        start_limit: seconds until a worker must have imported Lava.
+        run_limit: seconds that one job may take.
+        track: progress.
+
+    Raises:
+        TargetError: a worker cannot start, dies, hangs or answers nonsense.
+    """
+    with tempfile.TemporaryDirectory(prefix="spikeproof-lava-") as name:
+        folder = Path(name)
+        for number, (program, inputs) in enumerate(jobs):
+            readout = program.readout
+            membranes = [readout.population] if readout.kind == "membrane" else []
+            settings = {"states": rasters, "membranes": membranes}
+            write_program(folder / f"job-{number}" / "program.safetensors", program)
+            write_arrays(folder / f"job-{number}" / "input.safetensors", "input", {"input": inputs}, settings)
+        traces = []
+        with _Pool(folder, len(jobs), python, workers, start_limit, run_limit) as pool:
+            for number, (program, inputs) in track(enumerate(jobs), "run on lava", len(jobs)):
+                try:
+                    arrays, _ = read_arrays(pool.wait(number), "trace")
+                except FileError as error:
+                    raise TargetError(f"target 'lava': the worker answered nonsense: {error}") from error
+                traces.append(_trace(program, arrays, inputs.shape[1], rasters))
+        return traces
+
+
+def _trace(program: Program, arrays: dict[str, NDArray[np.int32]], batch: int, rasters: bool) -> Trace:
+    spikes: dict[str, NDArray[np.bool_]] = {}
+    states: dict[tuple[str, str], NDArray[np.int64]] = {}
+    readout = program.readout
+    for population in program.populations:
+        name, shape = population.name, (program.steps, batch, *population.shape)
+        membrane = readout.kind == "membrane" and readout.population == name
+        for what in ("spikes", "u", "v") if rasters else ("spikes", "v") if membrane else ("spikes",):
+            key = f"{what}/{name}"
+            if key not in arrays or arrays[key].shape != shape:
+                raise TargetError(f"target 'lava': the worker's answer lacks {key!r} of shape {shape}")
+            if what == "spikes":
+                spikes[name] = arrays[key].astype(bool)
+            else:
+                states[what, name] = arrays[key].astype(np.int64)
+    return Trace(
+        readout.output(spikes[readout.population], states.get(("v", readout.population))),
+        {name: raster.sum(0, dtype=np.int64) for name, raster in spikes.items()},
+        None,
+        {name: Raster(spikes[name], states["u", name], states["v", name]) for name in spikes} if rasters else {},
+    )
 
 
 class _Worker(CompiledProgram):
-    def __init__(self, program: Program, python: Path, start_limit: float, run_limit: float) -> None:
+    def __init__(self, program: Program, **settings: Any) -> None:
         super().__init__(program)
-        self.python = python
-        self.start_limit = start_limit
-        self.run_limit = run_limit
+        self.settings = settings
 
     def _run(self, inputs: NDArray[np.int32], rasters: bool, track: Track) -> Trace:
         starts = range(0, inputs.shape[1], CHUNK)
-        return join([self._chunk(inputs[:, s : s + CHUNK], rasters) for s in track(starts, "run on lava", len(starts))])
-
-    def _chunk(self, inputs: NDArray[np.int32], rasters: bool) -> Trace:
-        with tempfile.TemporaryDirectory(prefix="spikeproof-lava-") as name:
-            folder = Path(name)
-            write_program(folder / "program.safetensors", self.program)
-            readout = self.program.readout
-            membranes = [readout.population] if readout.kind == "membrane" else []
-            settings = {"states": bool(rasters), "membranes": membranes}
-            write_arrays(folder / "input.safetensors", "input", {"input": inputs}, settings)
-            self._work(folder)
-            try:
-                arrays, _ = read_arrays(folder / "trace.safetensors", "trace")
-            except FileError as error:
-                raise TargetError(f"target 'lava': the worker ended without an answer; {self._log(folder)}") from error
-            return self._trace(arrays, inputs.shape[1], rasters)
-
-    def _log(self, folder: Path) -> str:
-        lines = (folder / "log").read_text(errors="replace").strip().splitlines()
-        return f"its last words: {lines[-1]}" if lines else "it said nothing"
-
-    def _work(self, folder: Path) -> None:
-        """Run the worker in ``folder`` to its end, within the time limits."""
-        with (folder / "log").open("wb") as log:
-            try:
-                process = subprocess.Popen(
-                    [str(self.python), str(WORKER), str(folder)],
-                    stdin=subprocess.PIPE,
-                    stdout=log,
-                    stderr=log,
-                    start_new_session=True,
-                    env={**os.environ, "PYTHONPATH": "", "OMP_NUM_THREADS": "1"},
-                )
-            except OSError as error:
-                raise TargetError(f"target 'lava': the worker cannot start: {error}") from error
-            begun = time.monotonic()
-            try:
-                while process.poll() is None:
-                    ready = (folder / "ready").exists()
-                    limit = self.run_limit if ready else self.start_limit
-                    if time.monotonic() - begun > limit:
-                        what = "did not finish" if ready else "did not start"
-                        raise TargetError(f"target 'lava': the worker {what} within {limit:g} s; {self._log(folder)}")
-                    time.sleep(0.02)
-            finally:
-                _end(process)
-                if process.stdin is not None:
-                    process.stdin.close()
-        if process.returncode != 0:
-            raise TargetError(f"target 'lava': the worker died with status {process.returncode}; {self._log(folder)}")
-
-    def _trace(self, arrays: dict[str, NDArray[np.int32]], batch: int, rasters: bool) -> Trace:
-        spikes: dict[str, NDArray[np.bool_]] = {}
-        states: dict[tuple[str, str], NDArray[np.int64]] = {}
-        readout = self.program.readout
-        for population in self.program.populations:
-            name, shape = population.name, (self.program.steps, batch, *population.shape)
-            membrane = readout.kind == "membrane" and readout.population == name
-            for what in ("spikes", "u", "v") if rasters else ("spikes", "v") if membrane else ("spikes",):
-                key = f"{what}/{name}"
-                if key not in arrays or arrays[key].shape != shape:
-                    raise TargetError(f"target 'lava': the worker's answer lacks {key!r} of shape {shape}")
-                if what == "spikes":
-                    spikes[name] = arrays[key].astype(bool)
-                else:
-                    states[what, name] = arrays[key].astype(np.int64)
-        return Trace(
-            readout.output(spikes[readout.population], states.get(("v", readout.population))),
-            {name: raster.sum(0, dtype=np.int64) for name, raster in spikes.items()},
-            None,
-            {name: Raster(spikes[name], states["u", name], states["v", name]) for name in spikes} if rasters else {},
-        )
+        jobs: list[Job] = [(self.program, inputs[:, start : start + CHUNK]) for start in starts]
+        return join(run_jobs(jobs, rasters=rasters, track=track, **self.settings))
 
 
 @final
@@ -119,6 +187,7 @@ class LavaTarget(Target[Program]):
     """The public reference simulator, one sample at a time.
 
     Args:
+        workers: processes side by side; each starts a process for every part of a network.
         start_limit: seconds until the worker must have imported Lava.
         run_limit: seconds until it must have run up to 16 samples.
         python: interpreter with lava-nc; the installed environment's by default.
@@ -127,7 +196,10 @@ class LavaTarget(Target[Program]):
     name: ClassVar[str] = "lava"
     summary: ClassVar[str] = "Intel's lava-nc 0.10.0, fixed-point models, Python 3.10 worker process"
 
-    def __init__(self, *, start_limit: float = 90, run_limit: float = 600, python: Path | None = None) -> None:
+    def __init__(
+        self, *, workers: int = 1, start_limit: float = 90, run_limit: float = 600, python: Path | None = None
+    ) -> None:
+        self.workers = workers
         self.start_limit = start_limit
         self.run_limit = run_limit
         self.python = python or environment_python()
@@ -138,16 +210,30 @@ class LavaTarget(Target[Program]):
 
     def unsupported(self, program: Program) -> list[str]:
         """Return the reasons why Lava cannot run ``program`` exactly."""
-        return [
-            f"{synapse.label}: convolution from 1-d populations does not exist in Lava"
-            for synapse in program.synapses
-            if synapse.kind == "convolution" and len(program.shape_of(synapse.source)) != 3
-        ] + [
-            f"population {name!r}: 2-d shapes have no defined order in Lava"
-            for name in [program.input.name, *(population.name for population in program.populations)]
-            if len(program.shape_of(name)) == 2
-        ]
+        return (
+            [
+                f"{synapse.label}: convolution from 1-d populations does not exist in Lava"
+                for synapse in program.synapses
+                if synapse.kind == "convolution" and len(program.shape_of(synapse.source)) != 3
+            ]
+            + [
+                f"{synapse.label}: sums up to {program.bound(synapse)} leave 32 bits, undefined in Lava's convolution"
+                for synapse in program.synapses
+                if synapse.kind == "convolution" and synapse.exponent == 0 and program.bound(synapse) >= 2**31
+            ]
+            + [
+                f"population {name!r}: 2-d shapes have no defined order in Lava"
+                for name in [program.input.name, *(population.name for population in program.populations)]
+                if len(program.shape_of(name)) == 2
+            ]
+        )
 
     def _compile(self, program: Program) -> Compiled:
         assert self.python is not None
-        return _Worker(program, self.python, self.start_limit, self.run_limit)
+        return _Worker(
+            program,
+            python=self.python,
+            workers=self.workers,
+            start_limit=self.start_limit,
+            run_limit=self.run_limit,
+        )

@@ -1,10 +1,10 @@
 """Runs a Program on lava-nc 0.10.0. A script for Python 3.10, in Lava's own environment: it imports no spikeproof.
 
-    python worker.py FOLDER
+    python worker.py FOLDER NUMBER WORKERS
 
-reads FOLDER/program.safetensors and FOLDER/input.safetensors, writes FOLDER/trace.safetensors and, while it works,
-FOLDER/ready once Lava is imported. Its standard input is a pipe to its parent: when that closes, the worker ends its
-whole process group, so nothing is left behind even if the parent is killed.
+does the jobs FOLDER/job-NUMBER, FOLDER/job-(NUMBER + WORKERS)...: reads program.safetensors and input.safetensors there
+and writes trace.safetensors. It makes FOLDER/ready-NUMBER once Lava is imported. Its standard input is a pipe to its
+parent: when that closes, the worker ends its whole process group, so that nothing is left behind.
 """
 
 import json
@@ -259,9 +259,6 @@ def run(folder: str) -> None:
     """Run the Program in ``folder`` on its input and write the trace."""
     arrays, header = read(os.path.join(folder, "program.safetensors"))
     job, settings = read(os.path.join(folder, "input.safetensors"))
-    import lava.proc.lif.process  # noqa: F401  (slow: the time limit for starting ends here)
-
-    open(os.path.join(folder, "ready"), "w").close()
     program, inputs = header["program"], job["input"]
     at_once = 1 if lagging(program) else inputs.shape[1]
     parts = [
@@ -274,9 +271,20 @@ def run(folder: str) -> None:
     os.replace(path + ".part", path)
 
 
+def main(folder: str, number: int, workers: int) -> None:
+    """Do every job of this worker."""
+    import lava.proc.lif.process  # noqa: F401  (slow: the time limit for starting ends here)
+
+    open(os.path.join(folder, f"ready-{number}"), "w").close()
+    job = number
+    while os.path.isdir(os.path.join(folder, f"job-{job}")):
+        run(os.path.join(folder, f"job-{job}"))
+        job += workers
+
+
 if __name__ == "__main__":
     threading.Thread(target=end_with_parent, daemon=True).start()
-    run(sys.argv[1])
-    # Lava may leave helper processes and threads that wait for ever; the answer is on disk.
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    # Lava may leave helper processes and threads that wait for ever; the answers are on disk.
     sys.stdout.flush()
     os._exit(0)

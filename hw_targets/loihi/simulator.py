@@ -14,6 +14,11 @@ from ..target import Compiled, CompiledProgram, Counts, Overflow, Raster, Target
 from .arithmetic import int24, int32, shift, step
 
 
+def _shifted(total: Tensor, exponent: int) -> Tensor:
+    """Apply a weight exponent as Lava does: the sum is 32 bits wide before the shift, and again after it."""
+    return int32(shift(int32(total), exponent))
+
+
 class _Wires:
     """A synapse ready to run: exact sums by floating-point matrix products whose partial sums all fit the mantissa."""
 
@@ -35,7 +40,7 @@ class _Wires:
         x = x.to(self.dtype)
         if not isinstance(self.synapse, Convolution):
             total = (x.flatten(1) @ self.weight.T).to(torch.int64).unflatten(1, self.shape)
-            return int32(shift(total, self.synapse.exponent))
+            return _shifted(total, self.synapse.exponent)
         conv = self.synapse
         # An explicit matrix product: library convolutions may use Winograd or TF32, which round.
         columns = functional.unfold(x, tuple(conv.weight.shape[2:]), conv.dilation, conv.padding, conv.stride)
@@ -43,7 +48,7 @@ class _Wires:
         total = torch.einsum("gok,bgkp->bgop", self.weight, groups).to(torch.int64).flatten(1, 2)
         total = total.unflatten(2, self.shape[1:])
         # Lava's convolution knows no exponent; with one, the rule is that of its Sparse synapse.
-        return int24(total) if conv.exponent == 0 else int32(shift(total, conv.exponent))
+        return int24(total) if conv.exponent == 0 else _shifted(total, conv.exponent)
 
 
 class _State:

@@ -86,7 +86,7 @@ def test_worker_that_never_starts(program, tmp_path, marker):
 
 
 def test_worker_that_hangs(program, tmp_path, marker):
-    python = fake(tmp_path, 'touch "$2/ready"; sleep 300 &\nsleep 300')
+    python = fake(tmp_path, 'touch "$2/ready-0"; sleep 300 &\nsleep 300')
     with pytest.raises(TargetError, match=r"did not finish within 1 s"):
         LavaTarget(python=python, run_limit=1).compile(program).run(INPUTS)
     assert gone(marker)
@@ -98,8 +98,8 @@ def test_worker_that_answers_nothing(program, tmp_path):
 
 
 def test_worker_that_answers_nonsense(program, tmp_path):
-    python = fake(tmp_path, 'cp "$2/input.safetensors" "$2/trace.safetensors"')
-    with pytest.raises(TargetError, match="without an answer"):
+    python = fake(tmp_path, 'cp "$2/job-0/input.safetensors" "$2/job-0/trace.safetensors"')
+    with pytest.raises(TargetError, match="answered nonsense"):
         LavaTarget(python=python).compile(program).run(INPUTS)
 
 
@@ -169,3 +169,12 @@ def test_several_chunks_are_joined_in_order(program, monkeypatch):
     trace = LavaTarget().compile(program).run(inputs, rasters=True)
     np.testing.assert_array_equal(trace.output, inputs.sum(0))
     assert trace.rasters["a"].spikes.shape == (3, 5, 2)
+
+
+@pytest.mark.usefixtures("need_lava")
+def test_several_workers_share_the_chunks(program, monkeypatch, marker):
+    monkeypatch.setattr(client, "CHUNK", 1)
+    inputs = np.array([[[1, 0], [0, 1], [1, 1], [0, 0], [1, 0]]] * 3, dtype=np.int32)
+    trace = LavaTarget(workers=2).compile(program).run(inputs)
+    np.testing.assert_array_equal(trace.output, inputs.sum(0))
+    assert gone(marker)

@@ -21,6 +21,7 @@ def twos_complement(x: np.ndarray, bits: int) -> np.ndarray:
 
 
 def scaled(x: np.ndarray, exponent: int) -> np.ndarray:
+    x = twos_complement(x, 32)
     return x * 2**exponent if exponent >= 0 else x // 2**-exponent
 
 
