@@ -63,7 +63,7 @@ def measure(
     for start in track(starts, what, len(starts)):
         part = images[start : start + batch]
         messages = direct_integers(part, program.steps)
-        trace = compiled.run(messages if integers else part)
+        trace = compiled.run(messages if integers else part, track=track if len(starts) == 1 else silent)
         accuracy.update(trace.classes, labels[start : start + batch])
         rate.update(trace)
         operations.update(trace, messages)
@@ -127,8 +127,8 @@ def evaluate(
                 images[:count],
                 labels[:count],
                 integers=form == "program",
-                # Lava reports progress between its own small chunks; give it those.
-                batch=16 if target == "lava" else batch,
+                # Lava cuts its samples into runs of its own, and shows progress between them.
+                batch=count if target == "lava" else batch,
                 reference=reference[name][:count] if name in reference else None,
                 track=track,
                 what=f"{form} on {target}: {name}",

@@ -187,7 +187,8 @@ class LavaTarget(Target[Program]):
     """The public reference simulator, one sample at a time.
 
     Args:
-        workers: processes side by side; each starts a process for every part of a network.
+        workers: processes side by side, each of which starts one for every part of a network; by default as many as
+            there are cores, 4 at most.
         start_limit: seconds until the worker must have imported Lava.
         run_limit: seconds until it must have run up to 16 samples.
         python: interpreter with lava-nc; the installed environment's by default.
@@ -197,9 +198,9 @@ class LavaTarget(Target[Program]):
     summary: ClassVar[str] = "Intel's lava-nc 0.10.0, fixed-point models, Python 3.10 worker process"
 
     def __init__(
-        self, *, workers: int = 1, start_limit: float = 90, run_limit: float = 600, python: Path | None = None
+        self, *, workers: int | None = None, start_limit: float = 90, run_limit: float = 600, python: Path | None = None
     ) -> None:
-        self.workers = workers
+        self.workers = workers or min(os.cpu_count() or 1, 4)
         self.start_limit = start_limit
         self.run_limit = run_limit
         self.python = python or environment_python()
