@@ -225,11 +225,13 @@ def lava_install(
     python: Annotated[
         str | None, typer.Option(help="Interpreter of Python 3.10.", envvar="SPIKEPROOF_LAVA_PYTHON")
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Make Lava's environment (about 300 MB) in the user's cache folder."""
     from ..hw_targets.lava.environment import install
+    from .show import show
 
-    typer.echo(f"lava-nc is ready: {install(python)}")
+    show({"python": str(install(python))}, as_json)
 
 
 @lava.command("status")
