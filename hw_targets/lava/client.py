@@ -223,6 +223,16 @@ class LavaTarget(Target[Program]):
                 if synapse.kind == "convolution" and synapse.exponent == 0 and program.bound(synapse) >= 2**31
             ]
             + [
+                # Lava has no delayed convolution; DelaySparse keeps 32 bits of a sum where Conv keeps 24.
+                f"{synapse.label}: a delayed convolution whose sums, up to {program.bound(synapse)}, leave 24 bits"
+                for synapse in program.synapses
+                if synapse.kind == "convolution"
+                and synapse.exponent == 0
+                and synapse.delay
+                and synapse.source != program.input.name
+                and program.bound(synapse) >= 2**23
+            ]
+            + [
                 f"population {name!r}: 2-d shapes have no defined order in Lava"
                 for name in [program.input.name, *(population.name for population in program.populations)]
                 if len(program.shape_of(name)) == 2

@@ -204,7 +204,7 @@ def test_samples_do_not_influence_each_other(target):
     np.testing.assert_array_equal(together.output[2:3], alone.output)
 
 
-def test_refuses_before_running(target):
+def test_onnx_refuses_sums_that_float32_cannot_hold():
     """What a target cannot do exactly it says beforehand, with a reason that names the part."""
     weight = np.full((3, 2**16), 254)
     program = Program(
@@ -214,6 +214,32 @@ def test_refuses_before_running(target):
         readout=Readout(population="b"),
         steps=1,
     )
-    reasons = target.unsupported(program)
-    if target.name == "onnx":
-        assert any("'input' -> 'b'" in reason for reason in reasons)
+    (reason,) = OnnxTarget().unsupported(program)
+    assert "'input' -> 'b'" in reason
+
+
+def wide_convolution(message_bits, delay):
+    """A convolution that gathers 65,536 channels of spikes, fed by one from the input."""
+    channels = 2**16
+    population = Population(
+        name="a", shape=(channels, 1, 1), du=4095, dv=0, vth=1, bias=np.zeros((channels, 1, 1), dtype=np.int32)
+    )
+    few = Population(name="b", shape=(1, 1, 1), du=4095, dv=0, vth=1, bias=np.zeros((1, 1, 1), dtype=np.int32))
+    enter = Convolution(source="input", target="a", weight=np.full((channels, 1, 1, 1), 254))
+    gather = Convolution(source="a", target="b", weight=np.full((1, channels, 1, 1), 254), delay=delay)
+    return Program(
+        input=Input(shape=(1, 1, 1), message_bits=message_bits),
+        populations=(population, few),
+        synapses=(enter, gather),
+        readout=Readout(population="b"),
+        steps=1,
+    )
+
+
+@pytest.mark.parametrize(
+    ("message_bits", "delay", "named"),
+    [(8, 0, None), (24, 0, "'input' -> 'a': sums up to"), (8, 1, "'a' -> 'b': a delayed convolution")],
+)
+def test_lava_refuses_convolutions_that_it_would_compute_otherwise(message_bits, delay, named):
+    reasons = LavaTarget().unsupported(wide_convolution(message_bits, delay))
+    assert [named in reason for reason in reasons] == ([True] if named else [])
