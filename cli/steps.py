@@ -158,8 +158,8 @@ def describe(program: Program) -> list[dict[str, Any]]:
             "bits": synapse.bits,
             "exponent": synapse.exponent,
             "vth": population.vth,
-            "dv": population.dv,
-            "bias_exponent": population.bias_exponent,
+            "dv": getattr(population, "dv", None),
+            "bias_exponent": getattr(population, "bias_exponent", None),
             "largest_sum": program.bound(synapse),
         }
         for population in program.populations

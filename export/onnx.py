@@ -1,7 +1,8 @@
 """The Program as one ONNX graph of standard operators: a Scan over time, exact in every element.
 
 The graph needs no spikeproof to run. Input ``messages`` (time, batch, ...) int32; outputs ``output`` (batch, classes)
-int64 and, for each population P, ``spikes/P`` (time, batch, ...) bool, ``u/P`` and ``v/P`` int64.
+int64 and, for each spiking population P, ``spikes/P`` (time, batch, ...) bool, ``u/P`` and ``v/P`` int64; for a graded
+one ``spikes/P`` int64, its messages.
 """
 
 from pathlib import Path
@@ -14,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ..toolkit.errors import FileError, UnsupportedError
 from ..toolkit.files import atomic, read_bytes
-from .program import Convolution, Population, Program, Synapse
+from .program import Convolution, Graded, Population, Program, Synapse
 
 OPSET = 17
 IR_VERSION = 8
@@ -89,11 +90,16 @@ class _Body:
             return self.wrap(arriving, 24) if bound >= 2**23 else arriving
         return self.wrap(arriving, 32) if bound >= 2**31 else arriving
 
-    def neurons(self, population: Population, a: str, u: str, v: str) -> tuple[str, str, str]:
+    def neurons(self, population: Population, a: str, u: str, v: str, message: str) -> tuple[str, str, str]:
         """Return the names of u, v and spikes after one step, the equations of docs/program.md."""
         limit = 2**23
         bias = f"bias/{population.name}"
         self.constants[bias] = population.bias.astype(np.int64) << population.bias_exponent
+        if population.input_bias:
+            drive = self.add("Cast", message, to=TensorProto.INT64)
+            bias = self.add("Add", bias, self.add("Mul", drive, self.constant(2**population.bias_exponent)))
+        if not a:
+            a = self.add("Mul", v, self.constant(0))
         drive = self.wrap(self.add("Mul", a, self.constant(64)), 32)
         u = self.wrap(self.add("Add", self.decay(u, population.du + 1), drive), 32)
         high = self.add(
@@ -108,6 +114,11 @@ class _Body:
         spikes = self.add("Greater", v, self.constant(population.vth * 64), name=f"_spikes/{population.name}")
         v = self.add("Where", spikes, self.constant(0), v, name=f"_v/{population.name}")
         return u, v, spikes
+
+    def graded(self, population: Graded, a: str) -> str:
+        """Return the name of what units without state send: a where a > vth, else 0."""
+        above = self.add("Greater", a, self.constant(population.vth))
+        return self.add("Where", above, a, self.constant(0), name=f"_spikes/{population.name}")
 
     def readout(self, program: Program) -> None:
         """Append the read-out, named ``output``."""
@@ -164,8 +175,13 @@ def to_onnx(program: Program) -> onnx.ModelProto:
                 message_in = past[synapse.source, lag] if lag else sent[synapse.source]
                 part = body.synapse(program, index, synapse, message_in)
                 arriving = body.add("Add", arriving, part) if arriving else part
-        before = [f"_before_{what}/{population.name}" for what in "uv"]
-        u, v, spikes = body.neurons(population, arriving, *before)
+        if isinstance(population, Graded):
+            messages = body.graded(population, arriving)
+            sent[population.name] = body.add("Cast", messages, to=TensorProto.FLOAT)
+            observed.append(_value(messages, TensorProto.INT64, shape))
+            continue
+        before = f"_before_u/{population.name}", f"_before_v/{population.name}"
+        u, v, spikes = body.neurons(population, arriving, *before, message)
         sent[population.name] = body.add("Cast", spikes, to=TensorProto.FLOAT)
         for name, new in zip(before, (u, v), strict=True):
             states.append(_value(name, TensorProto.INT64, shape))
@@ -186,7 +202,7 @@ def to_onnx(program: Program) -> onnx.ModelProto:
     outer = _Body()
     batch = outer.add("Slice", outer.add("Shape", "messages"), outer.constant([1]), outer.constant([2]))
     initial = []
-    for population in program.populations:
+    for population in program.spiking:
         shape_name = outer.add("Concat", batch, outer.constant(list(population.shape)), axis=0)
         initial += [outer.zeros(shape_name, TensorProto.INT64)] * 2
     for source, _ in past:
@@ -196,6 +212,9 @@ def to_onnx(program: Program) -> onnx.ModelProto:
     rasters: list[onnx.ValueInfoProto] = []
     for population in program.populations:
         full: list[int | str] = [program.steps, "batch", *population.shape]
+        if isinstance(population, Graded):
+            rasters.append(_value(f"spikes/{population.name}", TensorProto.INT64, full))
+            continue
         rasters.append(_value(f"spikes/{population.name}", TensorProto.BOOL, full))
         rasters += [_value(f"{what}/{population.name}", TensorProto.INT64, full) for what in "uv"]
     outer.nodes.append(

@@ -63,7 +63,19 @@ class Input(Part):
         return 2**self.message_bits - 1 if self.message_bits else 1
 
 
-class Population(Part):
+class _Neurons(Part):
+    name: Name
+    shape: Shape
+    vth: Annotated[int, Field(ge=0, le=VTH_MAX)]
+    start: Annotated[int, Field(ge=0, le=2**16)] | None = None
+
+    def model_post_init(self, context: Any) -> None:
+        """Check the size."""
+        if np.prod(self.shape, dtype=np.float64) > NEURON_LIMIT:
+            raise UnsupportedError(f"population {self.name!r}: shape {self.shape} is impossibly large")
+
+
+class Population(_Neurons):
     """Current-based leaky integrate-and-fire neurons that share decays, threshold and bias exponent.
 
     u <- u (1 - (du+1)/4096) + 64 a;  v <- v (1 - dv/4096) + u + mantissa 2^exponent;  s = v > 64 vth;  v <- 0 if s.
@@ -76,23 +88,40 @@ class Population(Part):
         vth: threshold mantissa, 0...131071.
         bias_exponent: 0...7.
         bias: mantissa a neuron, -4096...4095, of ``shape``.
+        input_bias: whether the input is bias-coded here: the host adds the message of step t to the mantissa in step t
+            of the population's window. The input then has this ``shape``.
+        start: the step, counted from the sample's first, at which the population's window starts; by default the
+            shortest forward path to it.
     """
 
-    name: Name
-    shape: Shape
     du: Annotated[int, Field(ge=-1, le=4095)]
     dv: Annotated[int, Field(ge=0, le=4096)]
-    vth: Annotated[int, Field(ge=0, le=VTH_MAX)]
     bias_exponent: Annotated[int, Field(ge=0, le=BIAS_EXPONENT_MAX)] = 0
+    input_bias: bool = False
     bias: Any = Field(exclude=True, repr=False)
 
     def model_post_init(self, context: Any) -> None:
-        """Check the bias against the shape and the 13-bit range."""
-        if np.prod(self.shape, dtype=np.float64) > NEURON_LIMIT:
-            raise UnsupportedError(f"population {self.name!r}: shape {self.shape} is impossibly large")
+        """Check the size, and the bias against the shape and the 13-bit range."""
+        super().model_post_init(context)
         self._own(f"population {self.name!r}: bias", self.bias, *BIAS_MANTISSA)
         if self.bias.shape != self.shape:
             raise UnsupportedError(f"population {self.name!r}: bias of shape {self.bias.shape}, expected {self.shape}")
+
+
+class Graded(_Neurons):
+    """Units without state that send their input itself, Loihi 2's graded spikes: s = a if a > vth else 0.
+
+    A join of two paths (the ADD of a SEW block) is one such population that both end in.
+
+    Args:
+        name: unique in the Program.
+        shape: (channels, height, width) or (neurons,).
+        vth: what is not above it is not sent, 0...131071; no 6-bit alignment here.
+        message_bits: width of a message; a Program whose sums could be larger is refused.
+        start: see :class:`Population`.
+    """
+
+    message_bits: Annotated[int, Field(ge=1, le=24)]
 
 
 class _Synapse(Part):
@@ -223,6 +252,7 @@ class Convolution(_Synapse):
 
 
 Synapse = Dense | Sparse | Convolution
+Neurons = Population | Graded
 
 
 class Readout(Part):

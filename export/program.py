@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field, ValidationError
+from pydantic import Discriminator, Field, PrivateAttr, Tag, ValidationError
 
 from ..toolkit.errors import FileError, UnsupportedError
 from ..toolkit.files import digest, read_arrays, write_arrays
@@ -22,8 +22,10 @@ from .parts import (
     WEIGHT_EXPONENT,
     Convolution,
     Dense,
+    Graded,
     Input,
     Integers,
+    Neurons,
     Part,
     Population,
     Readout,
@@ -39,8 +41,10 @@ __all__ = [
     "WEIGHT_EXPONENT",
     "Convolution",
     "Dense",
+    "Graded",
     "Input",
     "Integers",
+    "Neurons",
     "Population",
     "Program",
     "Readout",
@@ -48,6 +52,16 @@ __all__ = [
     "Synapse",
     "read_program",
     "write_program",
+]
+
+
+def _kind_of_neurons(values: Any) -> str:
+    graded = "message_bits" in values if isinstance(values, dict) else isinstance(values, Graded)
+    return "graded" if graded else "lif"
+
+
+_AnyNeurons = Annotated[
+    Annotated[Population, Tag("lif")] | Annotated[Graded, Tag("graded")], Discriminator(_kind_of_neurons)
 ]
 
 
@@ -67,19 +81,20 @@ class Program(Part):
     """
 
     input: Input
-    populations: Annotated[tuple[Population, ...], Field(min_length=1, max_length=1000)]
-    synapses: Annotated[
-        tuple[Annotated[Synapse, Field(discriminator="kind")], ...], Field(min_length=1, max_length=4000)
-    ]
+    populations: Annotated[tuple[_AnyNeurons, ...], Field(min_length=1, max_length=1000)]
+    synapses: Annotated[tuple[Annotated[Synapse, Field(discriminator="kind")], ...], Field(max_length=4000)]
     readout: Readout
     steps: Annotated[int, Field(ge=1, le=2**16)]
     profile: Literal["lava"] = "lava"
+    _places: dict[str, int] = PrivateAttr(default_factory=dict)
+    _depths: dict[str, int] = PrivateAttr(default_factory=dict)
 
     def model_post_init(self, context: Any) -> None:
         """Check that the parts fit together."""
         order = [self.input.name, *(population.name for population in self.populations)]
         if len(set(order)) < len(order):
             raise UnsupportedError(f"Program: names must differ: {order}")
+        self._places.update({name: place for place, name in enumerate(order)})
         shapes: dict[str, tuple[int, ...]] = {self.input.name: self.input.shape}
         shapes |= {population.name: population.shape for population in self.populations}
         for synapse in self.synapses:
@@ -100,11 +115,78 @@ class Program(Part):
                 raise UnsupportedError(f"{synapse.label}: gives shape {tuple(given)}, expected {tuple(expected)}")
         if self.readout.population not in order[1:]:
             raise UnsupportedError(f"read-out: no population named {self.readout.population!r}; there are {order[1:]}")
-        self.depths()
+        if isinstance(self.population(self.readout.population), Graded):
+            raise UnsupportedError(
+                f"read-out: population {self.readout.population!r} does not spike; read a spiking one"
+            )
+        self._check_messages()
+        self._find_depths()
 
-    def population(self, name: str) -> Population:
+    def _check_messages(self) -> None:
+        """Check that bias-coded input fits the bias, and graded messages their bits."""
+        for population in self.populations:
+            name = population.name
+            if isinstance(population, Graded):
+                for synapse in self.incoming(name):
+                    if self.bound(synapse) >= 2**23:
+                        raise UnsupportedError(
+                            f"{synapse.label}: sums up to {self.bound(synapse)} would wrap the 24-bit graded message"
+                        )
+                top = sum(self._most(synapse) for synapse in self.incoming(name))
+                if top >= 2**population.message_bits:
+                    raise UnsupportedError(
+                        f"population {name!r}: sums up to {top} do not fit messages of {population.message_bits} bits"
+                    )
+            elif population.input_bias:
+                if population.shape != self.input.shape:
+                    raise UnsupportedError(
+                        f"population {name!r}: bias-coded input has shape {self.input.shape}, not {population.shape}"
+                    )
+                if int(population.bias.max()) + self.input.peak > BIAS_MANTISSA[1]:
+                    raise UnsupportedError(
+                        f"population {name!r}: bias plus bias-coded input up to {self.input.peak} leaves 13 bits"
+                    )
+
+    def _most(self, synapse: Synapse) -> int:
+        """Return the largest positive sum that ``synapse`` can deliver in a step."""
+        rows = np.maximum(synapse.matrix(), 0).astype(np.int64).sum(1)
+        top = int(rows.max()) * self.peak(synapse.source)
+        return top << synapse.exponent if synapse.exponent >= 0 else top >> -synapse.exponent
+
+    def _find_depths(self) -> None:
+        self._depths[self.input.name] = 0
+        for population in self.populations:
+            name = population.name
+            arrivals = [
+                self._depths[synapse.source] + 1 + synapse.delay
+                for synapse in self.incoming(name)
+                if self.forward(synapse)
+            ]
+            if isinstance(population, Population) and population.input_bias:
+                arrivals = arrivals or [0]
+            if not arrivals:
+                raise UnsupportedError(f"population {name!r}: no forward synapse ends in it")
+            self._depths[name] = min(arrivals) if population.start is None else population.start
+        for synapse in self.synapses:
+            lag = self.lag(synapse)
+            if lag < 0:
+                raise UnsupportedError(
+                    f"{synapse.label}: arrives {-lag} steps before the window of its target starts; "
+                    "delay it as much, or start the window earlier"
+                )
+            if lag == 0 and not self.forward(synapse):
+                raise UnsupportedError(
+                    f"{synapse.label}: what it carries is used in the same step of the window; list its source first"
+                )
+
+    def population(self, name: str) -> Neurons:
         """Return the population called ``name``."""
-        return next(population for population in self.populations if population.name == name)
+        return self.populations[self._places[name] - 1]
+
+    @property
+    def spiking(self) -> tuple[Population, ...]:
+        """The populations with state, which send binary spikes."""
+        return tuple(population for population in self.populations if isinstance(population, Population))
 
     def incoming(self, name: str) -> Iterator[Synapse]:
         """Yield the synapses that end in the population called ``name``."""
@@ -116,32 +198,22 @@ class Program(Part):
 
     def forward(self, synapse: Synapse) -> bool:
         """Return whether ``synapse`` points forward in the order of populations; the others are recurrent."""
-        order = [self.input.name, *(population.name for population in self.populations)]
-        return order.index(synapse.source) < order.index(synapse.target)
+        return self._places[synapse.source] < self._places[synapse.target]
 
     def depths(self) -> dict[str, int]:
-        """Return when a sample arrives at each population, in steps after it was sent: the shortest forward path.
+        """Return when a population's window starts, in steps after the sample was sent, by name.
 
-        Each synapse costs one step, and its delay. A population's window is the ``steps`` steps from there.
-
-        Raises:
-            UnsupportedError: no forward synapse ends in a population.
+        Unless a population says so itself: the shortest forward path to it; each synapse costs one step, and its delay,
+        bias-coded input costs none. The window is the ``steps`` steps from there.
         """
-        depths = {self.input.name: 0}
-        for population in self.populations:
-            forward = [synapse for synapse in self.incoming(population.name) if self.forward(synapse)]
-            if not forward:
-                raise UnsupportedError(f"population {population.name!r}: no forward synapse ends in it")
-            depths[population.name] = min(depths[synapse.source] + 1 + synapse.delay for synapse in forward)
-        return depths
+        return dict(self._depths)
 
     def lag(self, synapse: Synapse) -> int:
         """Return how many steps later than the sample itself, in its target's window, a message of ``synapse`` arrives.
 
         0 on the shortest path to a population; 1 or more for longer paths, delays beyond it, and recurrent synapses.
         """
-        depths = self.depths()
-        return depths[synapse.source] + 1 + synapse.delay - depths[synapse.target]
+        return self._depths[synapse.source] + 1 + synapse.delay - self._depths[synapse.target]
 
     @property
     def recurrent(self) -> bool:
@@ -150,7 +222,17 @@ class Program(Part):
 
     def peak(self, name: str) -> int:
         """Return the largest value that the input or population called ``name`` sends."""
-        return self.input.peak if name == self.input.name else 1
+        if name == self.input.name:
+            return self.input.peak
+        population = self.population(name)
+        return int(2**population.message_bits) - 1 if isinstance(population, Graded) else 1
+
+    def message_bits(self, name: str) -> int:
+        """Return the width of the messages of the input or population called ``name``; 0 means binary spikes."""
+        if name == self.input.name:
+            return self.input.message_bits
+        population = self.population(name)
+        return population.message_bits if isinstance(population, Graded) else 0
 
     def bound(self, synapse: Synapse) -> int:
         """Return the largest magnitude that ``synapse`` can deliver in a step before its exponent: an exact integer."""
@@ -160,11 +242,16 @@ class Program(Part):
 
     def header(self) -> dict[str, Any]:
         """Return everything but the arrays, as JSON values."""
-        return {"program": json.loads(self.model_dump_json())}
+        values = json.loads(self.model_dump_json())
+        # Absent is the default, so that what a Program may hold can grow without changing the hash of older ones.
+        for population in values["populations"]:
+            for key in [key for key, value in population.items() if value is None or value is False]:
+                del population[key]
+        return {"program": values}
 
     def arrays(self) -> dict[str, Integers]:
         """Return biases and weights by name."""
-        arrays = {f"bias/{population.name}": population.bias for population in self.populations}
+        arrays = {f"bias/{population.name}": population.bias for population in self.spiking}
         for index, synapse in enumerate(self.synapses):
             arrays |= {f"{name}/{index}": array for name, array in synapse.arrays().items()}
         return arrays
@@ -192,7 +279,8 @@ def read_program(path: Path) -> Program:
     values: Any = header.get("program")
     try:
         for population in values["populations"]:
-            population["bias"] = arrays.pop(f"bias/{population['name']}")
+            if _kind_of_neurons(population) == "lif":
+                population["bias"] = arrays.pop(f"bias/{population['name']}")
             population["shape"] = tuple(population["shape"])
         for index, synapse in enumerate(values["synapses"]):
             for name in ("weight", "rows", "columns") if synapse.get("kind") == "sparse" else ("weight",):

@@ -28,7 +28,7 @@ class _Session(CompiledProgram):
         names = [population.name for population in self.program.populations]
         wanted = ["output", *(f"spikes/{name}" for name in names)]
         if rasters:
-            wanted += [f"{what}/{name}" for name in names for what in "uv"]
+            wanted += [f"{what}/{population.name}" for population in self.program.spiking for what in "uv"]
         messages = np.ascontiguousarray(inputs, dtype=np.int32)
         try:
             found = dict(zip(wanted, self.session.run(wanted, {"messages": messages}), strict=True))
@@ -36,9 +36,9 @@ class _Session(CompiledProgram):
             raise TargetError(f"target 'onnx': ONNX Runtime failed: {error}") from error
         return Trace(
             found["output"],
-            {name: found[f"spikes/{name}"].sum(0, dtype=np.int64) for name in names},
+            {name: (found[f"spikes/{name}"] != 0).sum(0, dtype=np.int64) for name in names},
             None,
-            {name: Raster(found[f"spikes/{name}"], found[f"u/{name}"], found[f"v/{name}"]) for name in names}
+            {name: Raster(found[f"spikes/{name}"], found.get(f"u/{name}"), found.get(f"v/{name}")) for name in names}
             if rasters
             else {},
         )

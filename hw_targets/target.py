@@ -20,9 +20,12 @@ Counts = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Raster:
-    """All that one population did: spikes (time, batch, ...), and u and v after each step where exposed."""
+    """All that one population did: spikes (time, batch, ...), and u and v after each step where exposed.
 
-    spikes: NDArray[np.bool_]
+    A graded population has no u and v, and its messages, integers, in the place of spikes.
+    """
+
+    spikes: NDArray[np.bool_] | NDArray[np.int64]
     u: NDArray[np.int64] | None = None
     v: NDArray[np.int64] | None = None
 
@@ -40,8 +43,8 @@ class Trace:
     """What a run gave.
 
     Attributes:
-        output: (batch, classes), the read-out: spike counts.
-        spike_counts: a population's spikes over all steps, (batch, ...).
+        output: (batch, classes), the read-out.
+        spike_counts: how many messages each neuron sent over all steps, a population, (batch, ...).
         overflow: a population's events; None where the target does not expose them.
         rasters: on request, a population's raster.
     """

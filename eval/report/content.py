@@ -163,7 +163,7 @@ def _gradients(record: Record) -> Cells:
 
 
 def _sample(trace: Trace) -> Cells:
-    spikes = {name: one.spikes[:, 0] for name, one in trace.rasters.items()}
+    spikes = {name: one.spikes[:, 0] != 0 for name, one in trace.rasters.items()}
     counts = trace.output[0]
     order = np.argsort(-counts, kind="stable")[:3]
     return {

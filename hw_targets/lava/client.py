@@ -12,7 +12,7 @@ from typing import Any, ClassVar, final
 import numpy as np
 from numpy.typing import NDArray
 
-from ...export.program import Program, write_program
+from ...export.program import Graded, Program, write_program
 from ...toolkit.errors import FileError, TargetError
 from ...toolkit.files import read_arrays, write_arrays
 from ...toolkit.progress import Track, silent
@@ -149,25 +149,28 @@ def run_jobs(
 
 
 def _trace(program: Program, arrays: dict[str, NDArray[np.int32]], batch: int, rasters: bool) -> Trace:
-    spikes: dict[str, NDArray[np.bool_]] = {}
+    spikes: dict[str, NDArray[Any]] = {}
     states: dict[tuple[str, str], NDArray[np.int64]] = {}
     readout = program.readout
     for population in program.populations:
         name, shape = population.name, (program.steps, batch, *population.shape)
         membrane = readout.kind == "membrane" and readout.population == name
-        for what in ("spikes", "u", "v") if rasters else ("spikes", "v") if membrane else ("spikes",):
+        graded = isinstance(population, Graded)
+        for what in ("spikes", "u", "v") if rasters and not graded else ("spikes", "v") if membrane else ("spikes",):
             key = f"{what}/{name}"
             if key not in arrays or arrays[key].shape != shape:
                 raise TargetError(f"target 'lava': the worker's answer lacks {key!r} of shape {shape}")
             if what == "spikes":
-                spikes[name] = arrays[key].astype(bool)
+                spikes[name] = arrays[key].astype(np.int64 if graded else bool)
             else:
                 states[what, name] = arrays[key].astype(np.int64)
     return Trace(
         readout.output(spikes[readout.population], states.get(("v", readout.population))),
-        {name: raster.sum(0, dtype=np.int64) for name, raster in spikes.items()},
+        {name: (raster != 0).sum(0, dtype=np.int64) for name, raster in spikes.items()},
         None,
-        {name: Raster(spikes[name], states["u", name], states["v", name]) for name in spikes} if rasters else {},
+        {name: Raster(spikes[name], states.get(("u", name)), states.get(("v", name))) for name in spikes}
+        if rasters
+        else {},
     )
 
 

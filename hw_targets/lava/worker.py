@@ -90,11 +90,12 @@ def forward(program: dict[str, Any], synapse: dict[str, Any]) -> bool:
 
 
 def depths(program: dict[str, Any]) -> dict[str, int]:
-    """Return when a sample arrives at each population: the shortest forward path, delays included."""
+    """Return when each population's window starts: what it says, else the shortest forward path, delays included."""
     found = {program["input"]["name"]: 0}
     for population in program["populations"]:
         incoming = [s for s in program["synapses"] if s["target"] == population["name"] and forward(program, s)]
-        found[population["name"]] = min(found[s["source"]] + 1 + s["delay"] for s in incoming)
+        shortest = min((found[s["source"]] + 1 + s["delay"] for s in incoming), default=0)
+        found[population["name"]] = population.get("start", shortest)
     return found
 
 
@@ -114,27 +115,37 @@ class Network:
     """
 
     def __init__(self, program: dict[str, Any], arrays: dict[str, Array], inputs: Array) -> None:
+        from lava.proc.graded.process import GradedReluVec
         from lava.proc.lif.process import LIFReset
 
         self.program, self.arrays, self.inputs = program, arrays, inputs
         self.steps, self.samples = inputs.shape[:2]
         self.input = program["input"]["name"]
         self.shapes = {self.input: program["input"]["shape"]}
-        self.shapes.update({population["name"]: population["shape"] for population in program["populations"]})
+        self.bits = {self.input: program["input"]["message_bits"]}
+        for population in program["populations"]:
+            self.shapes[population["name"]] = population["shape"]
+            self.bits[population["name"]] = population.get("message_bits", 0)
         self.depths = depths(program)
         self.lagging = lagging(program)
         self.total = self.steps * self.samples + max(self.depths.values())
         self.sources: dict[int, Any] = {}
-        self.made = {}
+        self.made: dict[str, Any] = {}
+        self.biases: dict[str, dict[int, Array]] = {}
         for population in program["populations"]:
             name, shape = population["name"], population["shape"]
-            bias = to_lava(arrays["bias/" + name], len(shape))
+            if self.bits[name]:
+                turned = tuple(reversed(shape)) if len(shape) == 3 else tuple(shape)
+                self.made[name] = GradedReluVec(shape=turned, vth=population["vth"])
+                continue
+            self.biases[name] = self._timeline(population)
+            bias = self.biases[name][0]
             self.made[name] = LIFReset(
                 shape=bias.shape,
                 du=population["du"],
                 dv=population["dv"],
                 vth=population["vth"],
-                bias_mant=np.zeros_like(bias) if self.lagging else bias,
+                bias_mant=bias,
                 bias_exp=population["bias_exponent"],
                 # Lava counts steps from 1.
                 reset_interval=self.steps,
@@ -142,6 +153,20 @@ class Network:
             )
         for index, synapse in enumerate(program["synapses"]):
             self._connect(index, synapse)
+
+    def _timeline(self, population: dict[str, Any]) -> dict[int, Array]:
+        """Return the bias mantissas of a population, in Lava's order, from each step on at which they change."""
+        bias = self.arrays["bias/" + population["name"]]
+        start, axes = self.depths[population["name"]], bias.ndim
+        changes = {0: np.zeros_like(bias) if self.lagging else bias, start: bias}
+        if population.get("input_bias"):
+            stream = np.moveaxis(self.inputs, 1, 0).reshape(-1, *bias.shape)
+            changes.update({start + t: bias + x for t, x in enumerate(stream)})
+        kept: dict[int, Array] = {}
+        for now, value in sorted(changes.items()):
+            if not kept or (value != kept[max(kept)]).any():
+                kept[now] = value
+        return {now: np.ascontiguousarray(to_lava(value, axes)) for now, value in kept.items()}
 
     def _source(self, delay: int) -> Any:
         """Return the port of the process that sends the input ``delay`` steps late."""
@@ -165,9 +190,9 @@ class Network:
         from scipy.sparse import csr_matrix
 
         start, end = self.shapes[synapse["source"]], self.shapes[synapse["target"]]
-        target, delay, message = self.made[synapse["target"]], synapse["delay"], 0
+        target, delay, message = self.made[synapse["target"]], synapse["delay"], self.bits[synapse["source"]]
         if synapse["source"] == self.input:
-            port, delay, message = self._source(delay), 0, self.program["input"]["message_bits"]
+            port, delay = self._source(delay), 0
         else:
             port = self.made[synapse["source"]].s_out
         common: dict[str, Any] = {
@@ -206,19 +231,18 @@ class Network:
         (wires.a_out.reshape(target.a_in.shape) if len(end) == 3 else wires.a_out).connect(target.a_in)
 
     def run(self) -> None:
-        """Run to the end; where messages lag, stop at the start of each window to set its populations' biases."""
+        """Run to the end; stop where a population's biases change, to set them."""
         from lava.magma.core.run_conditions import RunSteps
         from lava.magma.core.run_configs import Loihi2SimCfg
 
         first = next(iter(self.made.values()))
         # Without the tag Lava silently picks the floating-point models.
         config = Loihi2SimCfg(select_tag="fixed_pt")
-        starts = sorted(set(self.depths.values()) - {0}) if self.lagging else []
-        for now, then in zip([0, *starts], [*starts, self.total], strict=True):
-            for name, process in self.made.items():
-                bias = self.arrays["bias/" + name]
-                if now and self.depths[name] == now and bias.any():
-                    process.bias_mant.set(np.ascontiguousarray(to_lava(bias, bias.ndim)))
+        stops = sorted({now for changes in self.biases.values() for now in changes if 0 < now < self.total})
+        for now, then in zip([0, *stops], [*stops, self.total], strict=True):
+            for name, changes in self.biases.items():
+                if now and now in changes:
+                    self.made[name].bias_mant.set(changes[now])
             first.run(condition=RunSteps(num_steps=then - now), run_cfg=config)
 
     def observe(self, states: bool, membranes: Sequence[str]) -> dict[str, Array]:
@@ -233,9 +257,9 @@ class Network:
         probes = {}
         for name, process in self.made.items():
             observed = {"spikes": process.s_out}
-            if states:
+            if states and not self.bits[name]:
                 observed["u"] = process.u
-            if states or name in membranes:
+            if (states and not self.bits[name]) or name in membranes:
                 observed["v"] = process.v
             for what, target in observed.items():
                 probes[name, what] = Monitor()

@@ -8,10 +8,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from ...export.program import Convolution, Program, Readout, Synapse
+from ...export.program import Convolution, Graded, Population, Program, Readout, Synapse
 from ...toolkit.progress import Track
 from ..target import Compiled, CompiledProgram, Counts, Overflow, Raster, Target, Trace
 from .arithmetic import int24, int32, shift, step
+from .schedule import by_clock, by_layer
 
 
 def _shifted(total: Tensor, exponent: int) -> Tensor:
@@ -51,28 +52,60 @@ class _Wires:
         return int24(total) if conv.exponent == 0 else _shifted(total, conv.exponent)
 
 
-class _State:
+class _Silent:
+    """What populations of both kinds have: messages sent, and zeros of their shape."""
+
+    takes_input = False
+
+    def __init__(self, shape: tuple[int, ...], device: torch.device) -> None:
+        self.silence = torch.zeros(shape, dtype=torch.int64, device=device)
+        self.sent: list[Tensor] = []
+
+    def counts(self) -> Counts:
+        """Return how many messages each neuron sent, (batch, ...)."""
+        return np.asarray(sum((step != 0).to(torch.int64) for step in self.sent).cpu().numpy())  # type: ignore[union-attr]
+
+    def raster(self) -> Raster:
+        """Return all that was recorded."""
+        return Raster(torch.stack(self.sent).cpu().numpy())
+
+
+class _Graded(_Silent):
+    """Units without state: they send their input where it is above the threshold."""
+
+    def __init__(self, population: Graded, batch: int, device: torch.device) -> None:
+        super().__init__((batch, *population.shape), device)
+        self.vth = population.vth
+
+    def advance(self, a: Tensor, drive: Tensor | None) -> Tensor:
+        """Return what is sent (batch, ...)."""
+        self.sent.append(a.masked_fill(a <= self.vth, 0))
+        return self.sent[-1]
+
+
+class _State(_Silent):
     """u and v of one population, and what is counted and recorded of it."""
 
-    def __init__(self, program: Program, name: str, batch: int, device: torch.device, rasters: bool) -> None:
-        self.population = program.population(name)
-        self.u = torch.zeros((batch, *self.population.shape), dtype=torch.int64, device=device)
-        self.v = torch.zeros_like(self.u)
-        self.bias = torch.from_numpy(self.population.bias.astype(np.int64)).to(device) << self.population.bias_exponent
+    def __init__(self, population: Population, batch: int, device: torch.device, rasters: bool) -> None:
+        super().__init__((batch, *population.shape), device)
+        self.population = population
+        self.takes_input = population.input_bias
+        self.u = self.v = self.silence
+        self.bias = torch.from_numpy(population.bias.astype(np.int64)).to(device) << population.bias_exponent
         self.wraps = torch.zeros((), dtype=torch.int64, device=device)
         self.saturations = torch.zeros_like(self.wraps)
-        self.spikes: list[Tensor] = []
         self.probes: list[tuple[Tensor, Tensor]] | None = [] if rasters else None
 
-    def advance(self, a: Tensor) -> Tensor:
+    def advance(self, a: Tensor, drive: Tensor | None) -> Tensor:
         """Advance one step and return the spikes (batch, ...)."""
         population = self.population
+        bias = self.bias if drive is None else self.bias + (drive.to(torch.int64) << population.bias_exponent)
         self.u, self.v, spikes, wrapped, saturated = step(
-            self.u, self.v, a, du=population.du, dv=population.dv, vth=population.vth, bias=self.bias
+            self.u, self.v, a, du=population.du, dv=population.dv, vth=population.vth, bias=bias
         )
         self.wraps += wrapped.sum()
         self.saturations += saturated.sum()
-        self.spikes.append(spikes)
+        self.sent.append(spikes)
         if self.probes is not None:
             self.probes.append((self.u, self.v))
         return spikes
@@ -81,15 +114,11 @@ class _State:
         """Return all that was recorded."""
         assert self.probes is not None
         u, v = (torch.stack([probe[part] for probe in self.probes]).cpu().numpy() for part in (0, 1))
-        return Raster(torch.stack(self.spikes).cpu().numpy(), u, v)
-
-    def counts(self) -> Counts:
-        """Return spikes over all steps (batch, ...)."""
-        return torch.stack(self.spikes).sum(0).cpu().numpy()
+        return Raster(torch.stack(self.sent).cpu().numpy(), u, v)
 
     def output(self, readout: Readout) -> Counts:
         """Return the read-out (batch, classes)."""
-        return readout.output(torch.stack(self.spikes).cpu().numpy(), self.v.unsqueeze(0).cpu().numpy())
+        return readout.output(torch.stack(self.sent).cpu().numpy(), self.v.unsqueeze(0).cpu().numpy())
 
 
 class _Simulation(CompiledProgram):
@@ -107,55 +136,21 @@ class _Simulation(CompiledProgram):
         batch = inputs.shape[1]
         signal = torch.from_numpy(np.ascontiguousarray(inputs)).to(self.device)
         names = [population.name for population in self.program.populations]
-        states = {name: _State(self.program, name, batch, self.device, rasters) for name in names}
-        if self.latency == 0:
-            self._by_layer(signal, states)
-        else:
-            self._by_clock(signal, states)
-        counts = {name: state.counts() for name, state in states.items()}
+        spiking = {part.name: _State(part, batch, self.device, rasters) for part in self.program.spiking}
+        graded = {
+            part.name: _Graded(part, batch, self.device)
+            for part in self.program.populations
+            if isinstance(part, Graded)
+        }
+        states = {name: spiking.get(name) or graded[name] for name in names}
+        schedule = by_clock if self.latency else by_layer
+        schedule(self.program, signal, self.wires, states)
         return Trace(
-            states[self.program.readout.population].output(self.program.readout),
-            counts,
-            {name: Overflow(int(state.wraps), int(state.saturations)) for name, state in states.items()},
+            spiking[self.program.readout.population].output(self.program.readout),
+            {name: state.counts() for name, state in states.items()},
+            {name: Overflow(int(state.wraps), int(state.saturations)) for name, state in spiking.items()},
             {name: state.raster() for name, state in states.items()} if rasters else {},
         )
-
-    def _by_layer(self, signal: Tensor, states: dict[str, _State]) -> None:
-        """Run population after population, all steps of a synapse at once; a lag moves what arrives to later steps."""
-        sent = {self.program.input.name: signal}
-        for name, state in states.items():
-            total: Tensor | None = None
-            for wires in self.wires[name]:
-                a = wires(sent[wires.synapse.source].flatten(0, 1)).unflatten(0, signal.shape[:2])
-                lag = min(self.program.lag(wires.synapse), self.program.steps)
-                if lag:
-                    a = torch.cat([torch.zeros_like(a[:lag]), a[: len(a) - lag]])
-                total = a if total is None else total + a
-            assert total is not None
-            for a in total:
-                state.advance(a)
-            sent[name] = torch.stack(state.spikes)
-
-    def _by_clock(self, signal: Tensor, states: dict[str, _State]) -> None:
-        """Run step by step on one clock; each synapse delivers a step, and its delay, late.
-
-        A population is silent, with state 0, outside its window: the sample has not arrived yet, or has passed.
-        """
-        depths = self.program.depths()
-        steps = self.program.steps
-        under_way: dict[int, dict[str, Tensor]] = {}
-        for clock in range(steps + max(depths.values())):
-            arriving = under_way.pop(clock, {})
-            sent = {self.program.input.name: signal[clock]} if clock < steps else {}
-            for name, state in states.items():
-                if depths[name] <= clock < depths[name] + steps:
-                    sent[name] = state.advance(arriving.get(name, torch.zeros_like(state.u)))
-            for name, incoming in self.wires.items():
-                for wires in incoming:
-                    if wires.synapse.source in sent:
-                        later = under_way.setdefault(clock + 1 + wires.synapse.delay, {})
-                        a = wires(sent[wires.synapse.source])
-                        later[name] = later[name] + a if name in later else a
 
 
 @final

@@ -9,7 +9,7 @@ import pytest
 from spikeproof.eval.compare import difference
 from spikeproof.export.lower import lower
 from spikeproof.export.nir import read_nir, write_nir
-from spikeproof.export.program import Convolution, Dense, Input, Population, Program, Readout, Sparse
+from spikeproof.export.program import Convolution, Dense, Graded, Input, Population, Program, Readout, Sparse
 from spikeproof.hw_targets.lava.client import LavaTarget
 from spikeproof.hw_targets.loihi.simulator import LoihiTarget
 from spikeproof.hw_targets.onnx import OnnxTarget
@@ -179,6 +179,76 @@ def test_delays_loops_and_shortcuts(target, name):
     bare = Program(**{**dict(program), "synapses": program.synapses[:3]})
     rasters = reference(bare, inputs).rasters
     assert any((rasters[name].v != raster.v).any() for name, raster in trace.rasters.items())
+
+
+def wider_programs():
+    """Graded messages, bias-coded input and windows that start early, each by name."""
+    rng = np.random.default_rng(5)
+    small = Input(shape=(2, 3, 3), message_bits=4)
+
+    def conv(start, end, **options):
+        weight = rng.integers(-60, 60, size=(2, 2, 3, 3)) * 2
+        return Convolution(source=start, target=end, weight=weight, padding=(1, 1), **options)
+
+    def spiking(name, **options):
+        bias = rng.integers(-300, 600, size=(2, 3, 3))
+        return Population(name=name, shape=(2, 3, 3), du=3000, dv=500, vth=250, bias=bias, bias_exponent=4, **options)
+
+    def identity(start, end, **options):
+        count = np.arange(18)
+        weight = np.full(18, 1)
+        return Sparse(
+            source=start,
+            target=end,
+            shape=(18, 18),
+            weight=weight,
+            rows=count,
+            columns=count,
+            sign="excitatory",
+            **options,
+        )
+
+    def program(populations, synapses):
+        weight = rng.integers(-80, 90, size=(4, 18)) * 2
+        head = Population(name="head", shape=(4,), du=4095, dv=900, vth=90, bias=np.array([5, 0, -5, 99]))
+        last = Dense(source=populations[-1].name, target="head", weight=weight)
+        return Program(
+            input=small,
+            populations=(*populations, head),
+            synapses=(*synapses, last),
+            readout=Readout(population="head"),
+            steps=6,
+        )
+
+    join = Graded(name="join", shape=(2, 3, 3), vth=0, message_bits=2)
+    blocks = (spiking("a"), spiking("b", start=2))
+    paths = (conv("input", "a"), conv("a", "b"))
+    return {
+        "join of graded spikes": program(
+            (*blocks, join), (*paths, identity("a", "join", delay=1), identity("b", "join"))
+        ),
+        "unbalanced join": program((*blocks, join), (*paths, identity("a", "join"), identity("b", "join"))),
+        "graded threshold": program(
+            (spiking("a"), Graded(name="g", shape=(2, 3, 3), vth=100, message_bits=11)),
+            (conv("input", "a"), conv("a", "g", exponent=-1)),
+        ),
+        "bias-coded input": program((spiking("a", input_bias=True), spiking("b")), (conv("a", "b"),)),
+        "bias-coded and graded input, recurrent": program(
+            (spiking("a", input_bias=True),),
+            (conv("input", "a"), identity("a", "a", delay=1, exponent=7)),
+        ),
+        "windows that start early": program((spiking("a", start=0), spiking("b", start=1)), paths),
+    }
+
+
+@pytest.mark.parametrize("name", wider_programs())
+def test_graded_and_bias_coded(target, name):
+    program = wider_programs()[name]
+    inputs = np.random.default_rng(6).integers(0, 16, size=(6, 3, 2, 3, 3)).astype(np.int32)
+    trace = assert_equal(target, program, inputs)
+    assert all(0 < (raster.spikes != 0).mean() < 1 for raster in trace.rasters.values())
+    if "join" in name:
+        assert trace.rasters["join"].spikes.max() == 2
 
 
 @pytest.mark.parametrize("name", edge_programs())
