@@ -19,7 +19,7 @@ from torch import nn
 from ..toolkit.coding import MESSAGE_BITS
 from ..toolkit.errors import FileError, UnsupportedError
 from ..toolkit.files import atomic, digest, read_bytes, read_json, write_json
-from ..toolkit.layers import LIF, SpikingNetwork
+from ..toolkit.layers import INPUT, LIF, Delay, SpikingNetwork
 from ..toolkit.quantize import InputGrid
 
 NAME = r"[A-Za-z0-9_-]{1,90}"
@@ -72,18 +72,14 @@ def _pair(value: int | tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.int64]]:
     return np.array([value, value] if isinstance(value, int) else value)
 
 
-def _lif(layer: LIF, shape: tuple[int, ...]) -> nir.LIF:
-    # v <- v + (dt / tau) (R I - v) equals v <- beta v + I for tau = dt / (1 - beta) and R = tau / dt.
+def _lif(layer: LIF, shape: tuple[int, ...]) -> nir.NIRNode:
+    threshold, zero = np.full(shape, layer.threshold), np.zeros(shape)
     if layer.beta >= 1:
-        raise UnsupportedError("beta = 1: a neuron without leak has no time constant; NIR's IF is not exported yet")
+        # v <- v + dt R I: no leak, no time constant.
+        return nir.IF(r=np.full(shape, 1 / TIME_STEP), v_threshold=threshold, v_reset=zero)
+    # v <- v + (dt / tau) (R I - v) equals v <- beta v + I for tau = dt / (1 - beta) and R = tau / dt.
     tau = np.full(shape, TIME_STEP / (1 - layer.beta))
-    return nir.LIF(
-        tau=tau,
-        r=tau / TIME_STEP,
-        v_leak=np.zeros(shape),
-        v_threshold=np.full(shape, layer.threshold),
-        v_reset=np.zeros(shape),
-    )
+    return nir.LIF(tau=tau, r=tau / TIME_STEP, v_leak=zero, v_threshold=threshold, v_reset=zero)
 
 
 def _check_lif(name: str, layer: LIF) -> None:
@@ -97,10 +93,99 @@ def _check_lif(name: str, layer: LIF) -> None:
         raise UnsupportedError(f"layer {name!r}: beta and threshold must be one number a layer, as on Loihi")
 
 
+class _Writer:
+    """Collects nodes and edges; each layer becomes one node, or a chain of them."""
+
+    def __init__(self, network: SpikingNetwork, shape: tuple[int, int, int]) -> None:
+        self.network = network
+        self.nodes: dict[str, nir.NIRNode] = {INPUT: nir.Input({"input": np.array(shape)})}
+        self.edges: list[tuple[str, str]] = []
+        self.grids: dict[str, Grid] = {}
+        self.signals = {INPUT: torch.zeros(1, *shape)}
+        self.spikes: dict[str, bool] = {INPUT: False}
+
+    def layer(self, name: str, layer: nn.Module) -> None:
+        """Append one layer."""
+        sources = self.network.sources(name)
+        if name in (*self.nodes, "output") or not re.fullmatch(NAME, name):
+            raise UnsupportedError(f"layer {name!r}: give it another name: unique, of letters, digits, '_' and '-'")
+        signal = next(self.signals[source] for source in sources if source in self.signals)
+        before = tuple(signal.shape[1:])
+        self.spikes[name] = isinstance(layer, LIF | nn.MaxPool2d)
+        if isinstance(layer, LIF):
+            _check_lif(name, layer)
+            made = [_lif(layer, before)]
+        elif isinstance(layer, Delay):
+            made = [nir.Delay(np.full(before, layer.steps * TIME_STEP))]
+            self.spikes[name] = all(self.spikes.get(source, False) for source in sources)
+        else:
+            with torch.no_grad():
+                signal = layer(signal)
+            spiking = len(sources) == 1 and self.spikes.get(sources[0], False)
+            if isinstance(layer, nn.Flatten):
+                self.spikes[name] = spiking
+            made = self._stateless(name, layer, before, tuple(signal.shape[1:]), spiking)
+        self.signals[name] = signal
+        names = [name] if len(made) == 1 else [f"{name}_sum", name]
+        self.nodes.update(zip(names, made, strict=True))
+        self.edges += [(source, names[0]) for source in sources]
+        self.edges += list(itertools.pairwise(names))
+
+    def _stateless(
+        self, name: str, layer: nn.Module, before: tuple[int, ...], after: tuple[int, ...], spiking: bool
+    ) -> list[nir.NIRNode]:
+        """Return the nodes of a layer without state.
+
+        Args:
+            name: of the layer.
+            layer: any module.
+            before: shape of a sample that it receives.
+            after: shape that it sends.
+            spiking: whether it receives the spikes of one layer.
+        """
+        if isinstance(layer, QuantConv2d | QuantLinear):
+            quantized = layer.quant_weight()
+            self.grids[name] = Grid(bits=int(quantized.bit_width), step=float(quantized.scale))
+            weight = quantized.value.detach().numpy()
+            bias = None if layer.bias is None else layer.bias.detach().numpy()
+            if isinstance(layer, QuantLinear):
+                return [nir.Linear(weight=weight) if bias is None else nir.Affine(weight=weight, bias=bias)]
+            return [
+                nir.Conv2d(
+                    input_shape=before[1:],
+                    weight=weight,
+                    stride=_pair(layer.stride),
+                    padding=_pair(layer.padding),
+                    dilation=_pair(layer.dilation),
+                    groups=layer.groups,
+                    # The format demands a bias here; zeros are none.
+                    bias=np.zeros(len(weight), dtype=np.float32) if bias is None else bias,
+                )
+            ]
+        if isinstance(layer, nn.MaxPool2d):
+            if not spiking:
+                raise UnsupportedError(
+                    f"layer {name!r}: max pooling is an OR of spikes; put it right after a LIF layer"
+                )
+            if layer.ceil_mode or _pair(layer.dilation).max() > 1:
+                raise UnsupportedError(f"layer {name!r}: max pooling with ceil_mode or dilation has no exact NIR form")
+            pool = nir.SumPool2d(_pair(layer.kernel_size), _pair(layer.stride), _pair(layer.padding))
+            return [pool, nir.Threshold(np.full(after, 0.5))]
+        if isinstance(layer, nn.AvgPool2d):
+            if layer.ceil_mode or _pair(layer.padding).any() or layer.divisor_override is not None:
+                raise UnsupportedError(
+                    f"layer {name!r}: average pooling with padding, ceil_mode or another divisor is lost by NIR readers"
+                )
+            return [nir.AvgPool2d(_pair(layer.kernel_size), _pair(layer.stride), _pair(layer.padding))]
+        if isinstance(layer, nn.Flatten):
+            return [nir.Flatten({"input": np.array(before)}, start_dim=0, end_dim=-1)]
+        raise UnsupportedError(f"layer {name!r}: {type(layer).__name__} has no exact form in NIR; remove or replace it")
+
+
 def to_nir(network: SpikingNetwork, shape: tuple[int, int, int]) -> tuple[nir.NIRGraph, dict[str, Grid]]:
     """Return the graph of a quantized network, and the weight grid of each of its nodes.
 
-    Max pooling of spikes, an OR, becomes sum pooling and a threshold of 1/2.
+    Max pooling of spikes, an OR, becomes sum pooling and a threshold of 1/2. Joins and loops are edges that meet.
 
     Args:
         network: from :func:`.quantize.quantized_network`.
@@ -109,72 +194,15 @@ def to_nir(network: SpikingNetwork, shape: tuple[int, int, int]) -> tuple[nir.NI
     Raises:
         UnsupportedError: a layer has no exact form; named with the reason.
     """
-    nodes: dict[str, nir.NIRNode] = {"input": nir.Input({"input": np.array(shape)})}
-    grids: dict[str, Grid] = {}
-    spiking = False
-    signal = torch.zeros(1, *shape)
+    writer = _Writer(network, shape)
     for name, layer in network.named_layers():
-        if (name in nodes and not isinstance(layer, InputGrid)) or name == "output" or not re.fullmatch(NAME, name):
-            raise UnsupportedError(f"layer {name!r}: give it another name: unique, of letters, digits, '_' and '-'")
-        before = tuple(signal.shape[1:])
-        if isinstance(layer, LIF):
-            _check_lif(name, layer)
-            try:
-                nodes[name] = _lif(layer, before)
-            except UnsupportedError as error:
-                raise UnsupportedError(f"layer {name!r}: {error}") from error
-            spiking = True
-            continue
-        with torch.no_grad():
-            signal = layer(signal)
-        if isinstance(layer, InputGrid):
-            continue
-        if isinstance(layer, QuantConv2d | QuantLinear):
-            quantized = layer.quant_weight()
-            grids[name] = Grid(bits=int(quantized.bit_width), step=float(quantized.scale))
-            weight = quantized.value.detach().numpy()
-            bias = layer.bias.detach().numpy()
-            spiking = False
-        if isinstance(layer, QuantConv2d):
-            nodes[name] = nir.Conv2d(
-                input_shape=before[1:],
-                weight=weight,
-                stride=_pair(layer.stride),
-                padding=_pair(layer.padding),
-                dilation=_pair(layer.dilation),
-                groups=layer.groups,
-                bias=bias,
-            )
-        elif isinstance(layer, QuantLinear):
-            nodes[name] = nir.Affine(weight=weight, bias=bias)
-        elif isinstance(layer, nn.MaxPool2d):
-            if not spiking:
-                raise UnsupportedError(
-                    f"layer {name!r}: max pooling is an OR of spikes; put it right after a LIF layer"
-                )
-            if layer.ceil_mode or _pair(layer.dilation).max() > 1:
-                raise UnsupportedError(f"layer {name!r}: max pooling with ceil_mode or dilation has no exact NIR form")
-            nodes[f"{name}_sum"] = nir.SumPool2d(_pair(layer.kernel_size), _pair(layer.stride), _pair(layer.padding))
-            nodes[name] = nir.Threshold(np.full(tuple(signal.shape[1:]), 0.5))
-        elif isinstance(layer, nn.AvgPool2d):
-            if layer.ceil_mode or _pair(layer.padding).any() or layer.divisor_override is not None:
-                raise UnsupportedError(
-                    f"layer {name!r}: average pooling with padding, ceil_mode or another divisor is lost by NIR readers"
-                )
-            spiking = False
-            nodes[name] = nir.AvgPool2d(_pair(layer.kernel_size), _pair(layer.stride), _pair(layer.padding))
-        elif isinstance(layer, nn.Flatten):
-            nodes[name] = nir.Flatten({"input": np.array(before)}, start_dim=0, end_dim=-1)
-        else:
-            raise UnsupportedError(
-                f"layer {name!r}: {type(layer).__name__} has no exact form in NIR; remove or replace it"
-            )
-    if not spiking:
+        if not isinstance(layer, InputGrid):
+            writer.layer(name, layer)
+    if not isinstance(layer, LIF):
         raise UnsupportedError("the last layer must be LIF: classes are read from its spike counts")
-    nodes["output"] = nir.Output({"output": np.array(signal.shape[1:])})
-    names = list(nodes)
+    nodes = writer.nodes | {"output": nir.Output({"output": np.array(writer.signals[name].shape[1:])})}
     # Shapes were computed here, by running the layers; the package's own inference is wrong for some (docs/nir.md).
-    return nir.NIRGraph(nodes, list(itertools.pairwise(names)), type_check=False), grids
+    return nir.NIRGraph(nodes, [*writer.edges, (name, "output")], type_check=False), writer.grids
 
 
 def write_nir(path: Path, network: SpikingNetwork, shape: tuple[int, int, int]) -> SideCar:

@@ -20,7 +20,7 @@ from .coding import LEVELS
 from .config import Recipe
 from .errors import FileError, UnsupportedError
 from .files import read_arrays, write_arrays
-from .layers import LIF, SpikingNetwork
+from .layers import INPUT, LIF, Delay, SpikingNetwork
 from .models import seeded_network
 
 
@@ -44,40 +44,80 @@ class LoihiWeight(IntQuant, WeightQuantSolver):  # type: ignore[misc]
     scaling_per_output_channel = False
 
 
-def weight_step(weight: Tensor, bits: int) -> float:
-    """Return the smallest power of two that covers ``weight``: 2^ceil(log2(max|w| / (2^(bits-1) - 1))).
+def weight_step(weight: Tensor, bits: int, part: float = 1.0) -> float:
+    """Return the smallest power of two, times ``part``, that covers ``weight``.
+
+    step = part 2^ceil(log2(max|w| / (part (2^(bits-1) - 1)))).
 
     Args:
         weight: any shape.
         bits: bits a weight, 2 to 8.
+        part: what the step is a power of two of.
     """
-    peak = float(weight.detach().abs().max())
+    peak = float(weight.detach().abs().max()) / part
     # A layer of zeros has no scale of its own; any power of two represents it exactly.
-    return 2.0 ** math.ceil(math.log2(peak / (2 ** (bits - 1) - 1))) if peak > 0 else 1.0
+    return part * (2.0 ** math.ceil(math.log2(peak / (2 ** (bits - 1) - 1))) if peak > 0 else 1.0)
+
+
+def _joined(network: SpikingNetwork) -> set[str]:
+    """Return the weight layers that bring images to LIF neurons to which others bring spikes.
+
+    A unit of a graded input is worth 1/255 of a spike, and the chip's exponents only bridge powers of two: the steps of
+    these layers are multiples of 255/256 instead.
+    """
+    layers = dict(network.named_layers())
+
+    def weights(name: str, seen: set[str]) -> set[str]:
+        found: set[str] = set()
+        for source in set(network.sources(name)) - seen:
+            if isinstance(layers.get(source), nn.Conv2d | nn.Linear):
+                found.add(source)
+            elif source != INPUT and not isinstance(layers[source], LIF):
+                found |= weights(source, seen | {source})
+        return found
+
+    def sees_images(name: str, seen: set[str]) -> bool:
+        return any(
+            source == INPUT or (not isinstance(layers[source], LIF) and sees_images(source, seen | {source}))
+            for source in set(network.sources(name)) - seen
+        )
+
+    marked: set[str] = set()
+    for name, layer in layers.items():
+        if isinstance(layer, LIF):
+            before = weights(name, set())
+            images = {other for other in before if sees_images(other, set())}
+            marked |= images if images != before else set()
+    return marked
 
 
 def fold_norms(network: SpikingNetwork) -> SpikingNetwork:
     """Return a copy in which every batch norm is folded into the convolution before it, with its running statistics.
 
     Raises:
-        UnsupportedError: a batch norm does not follow a convolution.
+        UnsupportedError: a batch norm does not follow a convolution, or the convolution feeds something else, too.
     """
+    sources = {name: network.sources(name) for name, _ in network.named_layers()}
     folded: OrderedDict[str, nn.Module] = OrderedDict()
+    instead: dict[str, str] = {}
     for name, layer in network.named_layers():
-        if isinstance(layer, nn.BatchNorm2d):
-            previous = next(reversed(folded), None)
-            if previous is None or not isinstance(folded[previous], nn.Conv2d):
-                raise UnsupportedError(f"layer {name!r}: batch norm must follow a convolution to be folded into it")
-            folded[previous] = fuse_conv_bn_eval(folded[previous].eval(), copy.deepcopy(layer).eval())  # type: ignore[type-var]
-        else:
+        if not isinstance(layer, nn.BatchNorm2d):
             folded[name] = copy.deepcopy(layer)
-    return SpikingNetwork(folded, network.steps, network.gain).eval()
+            continue
+        (before, *others) = sources[name]
+        users = [other for other, given in sources.items() if before in given]
+        if others or not isinstance(folded.get(before), nn.Conv2d) or users != [name]:
+            raise UnsupportedError(f"layer {name!r}: batch norm must follow a convolution to be folded into it")
+        folded[before] = fuse_conv_bn_eval(folded[before].eval(), copy.deepcopy(layer).eval())  # type: ignore[type-var]
+        instead[name] = before
+    wiring = {name: [instead.get(source, source) for source in sources[name]] for name in folded}
+    return SpikingNetwork(folded, network.steps, network.gain, wiring).eval()
 
 
 def _quantized_layer(name: str, layer: nn.Module, bits: int, step: float) -> nn.Module:
     # Brevitas divides the constant by 2^(bits-1) to get the step.
     common: dict[str, Any] = {
-        "bias": True,
+        "bias": layer.bias is not None,
         "weight_quant": LoihiWeight,
         "weight_bit_width": bits,
         "weight_scaling_init": step * 2 ** (bits - 1),
@@ -101,11 +141,9 @@ def _quantized_layer(name: str, layer: nn.Module, bits: int, step: float) -> nn.
         made = QuantLinear(layer.in_features, layer.out_features, **common)
     with torch.no_grad():
         assert isinstance(made.weight, Tensor)
-        assert isinstance(made.bias, Tensor)
         made.weight.copy_(layer.weight)
-        if layer.bias is None:
-            made.bias.zero_()
-        else:
+        if isinstance(layer.bias, Tensor):
+            assert isinstance(made.bias, Tensor)
             made.bias.copy_(layer.bias)
     return made
 
@@ -121,21 +159,24 @@ def quantized_network(network: SpikingNetwork, bits: int, steps: dict[str, float
     Raises:
         UnsupportedError: a layer that cannot be deployed, by name and with the reason.
     """
-    layers: OrderedDict[str, nn.Module] = OrderedDict(input=InputGrid())
-    for name, layer in fold_norms(network).named_layers():
+    layers: OrderedDict[str, nn.Module] = OrderedDict({INPUT: InputGrid()})
+    folded = fold_norms(network)
+    joined = _joined(folded)
+    for name, layer in folded.named_layers():
         if name in layers:
             raise UnsupportedError(f"layer {name!r}: this name is taken by the layer that rounds the input; rename it")
         if isinstance(layer, nn.Conv2d | nn.Linear):
-            step = weight_step(layer.weight, bits) if steps is None else steps[name]
+            part = LEVELS / (LEVELS + 1) if name in joined else 1.0
+            step = weight_step(layer.weight, bits, part) if steps is None else steps[name]
             layers[name] = _quantized_layer(name, layer, bits, step)
-        elif isinstance(layer, LIF | nn.MaxPool2d | nn.AvgPool2d | nn.Flatten):
+        elif isinstance(layer, LIF | Delay | nn.MaxPool2d | nn.AvgPool2d | nn.Flatten):
             layers[name] = layer
         else:
             raise UnsupportedError(
                 f"layer {name!r}: {type(layer).__name__} has no exact form in Loihi's integers; deployable layers are "
-                "Conv2d, BatchNorm2d after Conv2d, Linear, LIF, MaxPool2d of spikes, AvgPool2d and Flatten"
+                "Conv2d, BatchNorm2d after Conv2d, Linear, LIF, Delay, MaxPool2d of spikes, AvgPool2d and Flatten"
             )
-    return SpikingNetwork(layers, network.steps, network.gain).eval()
+    return SpikingNetwork(layers, network.steps, network.gain, folded.wiring).eval()
 
 
 def weight_steps(network: SpikingNetwork) -> dict[str, float]:

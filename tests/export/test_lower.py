@@ -184,6 +184,13 @@ def one_layer(node: nir.NIRNode, **grids: Grid) -> Program:
 
 
 SHAPE = (3, 4, 4)
+
+
+def cuba(**changes: Any) -> nir.CubaLIF:
+    values = {name: np.ones(SHAPE) for name in ("tau_syn", "tau_mem", "r", "v_threshold", "w_in")}
+    return nir.CubaLIF(**{**values, "v_leak": np.zeros(SHAPE), "v_reset": np.zeros(SHAPE), **changes})
+
+
 UNEVEN = np.full(SHAPE, 2e-4)
 UNEVEN[1, 2, 3] = 3e-4
 
@@ -191,21 +198,22 @@ UNEVEN[1, 2, 3] = 3e-4
 @pytest.mark.parametrize(
     ("node", "why"),
     [
-        (lif(SHAPE, tau=UNEVEN), "tau must be one finite number"),
-        (lif(SHAPE, r=UNEVEN), "r must be one finite number"),
-        (lif(SHAPE, v_threshold=UNEVEN), "v_threshold must be one finite number"),
-        (lif(SHAPE, tau=np.full(SHAPE, np.nan)), "tau must be one finite number"),
-        (lif(SHAPE, v_leak=UNEVEN), "v_leak must be 0"),
+        (lif(SHAPE, tau=UNEVEN), "tau must be one number for the whole population"),
+        (lif(SHAPE, r=UNEVEN), "r must be one number for the whole population"),
+        (lif(SHAPE, v_threshold=UNEVEN), "v_threshold must be one number for the whole population"),
+        (lif(SHAPE, tau=np.full(SHAPE, np.nan)), "tau holds NaN"),
+        (lif(SHAPE, v_leak=UNEVEN), "v_leak must be one number"),
         (lif(SHAPE, v_reset=np.full(SHAPE, -0.1)), "v_reset must be 0"),
-        (lif(SHAPE, v_reset=np.full(SHAPE, np.nan)), "v_reset must be 0"),
+        (lif(SHAPE, v_reset=np.full(SHAPE, np.nan)), "v_reset holds NaN"),
         (lif(SHAPE, tau=np.full(SHAPE, 1e-5)), "needs 0 < dt/tau <= 1"),
         (lif(SHAPE, tau=np.full(SHAPE, -1e-3)), "needs 0 < dt/tau <= 1"),
         (lif(SHAPE, r=np.full(SHAPE, -1.0)), "needs .*R > 0"),
         (lif(SHAPE, threshold=0.0), "needs .*threshold > 0"),
         (lif(SHAPE, threshold=1e6), "threshold .* units, allowed are 1 to 131071"),
         (lif(SHAPE, threshold=1e-9), "threshold .* units, allowed are 1 to 131071"),
-        (nir.CubaLIF(*[np.ones(SHAPE)] * 6), "CubaLIF has no exact form"),
-        (nir.Threshold(np.full(SHAPE, 0.5)), "a threshold is lowered only right after sum pooling"),
+        (cuba(tau_syn=np.full(SHAPE, 1e-5)), "needs 0 < dt/tau_syn <= 1"),
+        (cuba(w_in=-np.ones(SHAPE)), "needs R > 0"),
+        (nir.LI(tau=np.ones(SHAPE), r=np.zeros(SHAPE), v_leak=np.zeros(SHAPE)), "needs R > 0"),
     ],
 )
 def test_a_neuron_without_an_exact_form_is_refused_by_its_node(node: nir.NIRNode, why: str) -> None:
@@ -238,9 +246,7 @@ NEXT = convolution(np.random.default_rng(0), (3, 3, 1, 1))
 @pytest.mark.parametrize(
     ("nodes", "why"),
     [
-        ({"a": CELL}, "node 'a': LIF needs a convolution or linear node"),
         ({"conv": CONV, "next": NEXT, "a": CELL}, "node 'next': two weight nodes"),
-        ({"conv": CONV, "a": CELL, "b": CELL}, "node 'b': LIF needs"),
         (
             {"conv": CONV, "a": CELL, "p": pool(AVG, 3, 3), "next": NEXT, "b": lif((3, 1, 1))},
             "node 'p': .*fold",
@@ -253,13 +259,16 @@ NEXT = convolution(np.random.default_rng(0), (3, 3, 1, 1))
             {"conv": CONV, "a": CELL, "p": pool(AVG, 2, 2), "q": pool(AVG, 2, 2)},
             "node 'q': pooling",
         ),
-        ({"conv": CONV, "p": pool(AVG, 2, 2), "a": CELL}, "node 'p': pooling must follow a spiking node"),
-        ({"p": pool(SUM, 2, 2), "t": nir.Threshold(np.full((1, 2, 2), 0.5))}, "node 't': pools 'input'"),
+        ({"conv": CONV, "p": pool(AVG, 2, 2), "a": lif((3, 2, 2))}, "node 'p': pooling must follow a spiking node"),
         ({"conv": CONV, "a": CELL, "next": NEXT}, "the last node before the output must be LIF"),
         ({"conv": CONV, "a": CELL, "p": pool(AVG, 2, 2)}, "the last node before the output must be LIF"),
         pytest.param(
             {"flatten": nir.Flatten({"input": np.array([1, 4, 4])}, 0, -1), "conv": CONV, "a": CELL},
             "node 'conv'",
+        ),
+        (
+            {"conv": CONV, "li": nir.LI(CELL.tau, CELL.r, CELL.v_leak), "next": NEXT, "b": lif(SHAPE)},
+            "node 'b': receives from a node that does not spike",
         ),
         ({}, "the last node before the output must be LIF"),
     ],

@@ -97,7 +97,6 @@ def test_a_beta_for_each_neuron_is_refused() -> None:
 @pytest.mark.parametrize(
     ("layers", "why"),
     [
-        ({"leakless": LIF(1.0, 1.0, 2.0)}, "layer 'leakless': beta = 1"),
         (
             {"again": nn.Conv2d(2, 2, 1), "pool": nn.MaxPool2d(2), "l": LIF(0.5, 1, 2)},
             "layer 'pool': max pooling is an OR",

@@ -74,6 +74,29 @@ def test_a_file_of_another_network_is_found_out(
 def test_a_node_that_cannot_be_executed_is_named(exact: Make, binary_images: np.ndarray, tmp_path: Path) -> None:
     write_nir(tmp_path / "n.nir", exact(), SHAPE)
     graph, sidecar = read_nir(tmp_path / "n.nir")
-    graph.nodes["lif1"] = nir.IF(np.ones((3, 8, 8)), np.ones((3, 8, 8)))
-    with pytest.raises(UnsupportedError, match="node 'lif1': IF cannot be executed"):
-        run_nir(graph, sidecar, binary_images)
+    graph.nodes["lif1"].tau[0] = 0
+    with pytest.raises(UnsupportedError, match=r"^n\.nir: node 'lif1': tau must be above 0, is 0"):
+        run_nir(graph, sidecar, binary_images, "n.nir")
+
+
+def test_a_graph_that_does_not_fit_together_is_refused(exact: Make, binary_images: np.ndarray, tmp_path: Path) -> None:
+    write_nir(tmp_path / "n.nir", exact(), SHAPE)
+    graph, sidecar = read_nir(tmp_path / "n.nir")
+    graph.nodes["linear"] = nir.Linear(np.ones((5, 15)))
+    with pytest.raises(
+        UnsupportedError, match=r"^n\.nir: node 'linear': weight \(5, 15\) on an input of shape \(16,\)"
+    ):
+        run_nir(graph, sidecar, binary_images, "n.nir")
+
+
+def test_a_wrong_leak_or_reset_is_found_out(exact: Make, binary_images: np.ndarray, tmp_path: Path) -> None:
+    network = exact()
+    write_nir(tmp_path / "n.nir", network, SHAPE)
+    graph, sidecar = read_nir(tmp_path / "n.nir")
+    expected = spikes_of(network, binary_images)
+    for field, factor in (("tau", 2.0), ("v_threshold", 1.5)):
+        changed, _ = read_nir(tmp_path / "n.nir")
+        setattr(changed.nodes["lif2"], field, getattr(graph.nodes["lif2"], field) * factor)
+        found = run_nir(changed, sidecar, binary_images)
+        assert torch.equal(found["lif1"], expected["lif1"])
+        assert not torch.equal(found["lif2"], expected["lif2"])
