@@ -148,23 +148,31 @@ def quantize(run: Run, track: Track = silent) -> Result:
 
 
 def describe(program: Program) -> list[dict[str, Any]]:
-    """Return one row a population, for people: its integers and how far its synapses are from overflowing."""
-    return [
-        {
+    """Return one row a synapse, for people: the integers, and how far its sums are from overflowing."""
+    rows = []
+    for population in program.populations:
+        own = {
             "population": population.name,
             "shape": list(population.shape),
-            "from": synapse.source,
-            "synapse": synapse.kind,
-            "bits": synapse.bits,
-            "exponent": synapse.exponent,
             "vth": population.vth,
             "dv": getattr(population, "dv", None),
             "bias_exponent": getattr(population, "bias_exponent", None),
-            "largest_sum": program.bound(synapse),
         }
-        for population in program.populations
-        for synapse in program.incoming(population.name)
-    ]
+        if getattr(population, "input_bias", False):
+            coded = {"synapse": "bias", "bits": program.input.message_bits, "exponent": 0, "largest_sum": 0}
+            rows.append(own | {"from": program.input.name} | coded)
+        rows += [
+            own
+            | {
+                "from": synapse.source,
+                "synapse": synapse.kind,
+                "bits": synapse.bits,
+                "exponent": synapse.exponent,
+                "largest_sum": program.bound(synapse),
+            }
+            for synapse in program.incoming(population.name)
+        ]
+    return rows
 
 
 def export(run: Run, track: Track = silent) -> Result:
@@ -282,7 +290,7 @@ def _warnings(recipe: Recipe, data: Dataset, record_forms: list[Any], attacks: d
             f"distance {farthest:.4f}, a little beyond epsilon."
         )
     for form in record_forms:
-        if form.overflow and any(sum(events.values()) for events in form.overflow.values()):
+        if form.overflow and any(events["wraps"] + events["saturations"] for events in form.overflow.values()):
             found.append(f"{form.target}: currents wrapped or voltages saturated on clean images; see overflow.")
         if form.samples < len(data.test_labels):
             found.append(f"{form.target}: measured on the first {form.samples} samples only.")

@@ -120,7 +120,7 @@ def compare(program: Program, inputs: NDArray[np.int32], targets: list[str], *, 
         first,
         tuple(others),
         inputs.shape[1],
-        sum(int(raster.spikes.sum()) for raster in reference.rasters.values()),
+        sum(int((raster.spikes != 0).sum()) for raster in reference.rasters.values()),
         tuple(bits for name in others for bits in difference(name, reference, traces[name])),
         {name: int((traces[name].classes == reference.classes).sum()) for name in others},
     )

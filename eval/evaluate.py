@@ -72,7 +72,7 @@ def measure(
             overflow = None
             continue
         for name, events in trace.overflow.items():
-            so_far = overflow.setdefault(name, {"wraps": 0, "saturations": 0})
+            so_far = overflow.setdefault(name, dict.fromkeys(asdict(events), 0))
             for kind, count in asdict(events).items():
                 so_far[kind] += count
     predicted = np.concatenate(classes)

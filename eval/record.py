@@ -59,7 +59,8 @@ class Form(_Part):
         form: float, quantized (fake-quantized in PyTorch), or program (the integers).
         target: what ran it.
         conditions: by name: "clean", or an attack's label.
-        overflow: wraps and saturations a population on clean images; None where not exposed.
+        overflow: wraps, saturations and states swallowed by a leak, a population, on clean images; None where not
+            exposed.
         seconds: wall time of all conditions.
     """
 

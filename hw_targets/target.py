@@ -32,10 +32,17 @@ class Raster:
 
 @dataclass(frozen=True)
 class Overflow:
-    """How often the current wrapped and the voltage saturated, over neurons, steps and samples."""
+    """How often the numbers' limits showed, over neurons, steps and samples.
+
+    Attributes:
+        wraps: the current left its width and wrapped.
+        saturations: the voltage was clipped.
+        swallowed: a leak rounded a state that was not 0 to 0 (the dead zone of decay toward zero).
+    """
 
     wraps: int
     saturations: int
+    swallowed: int
 
 
 @dataclass(frozen=True)
@@ -71,7 +78,11 @@ def join(traces: list[Trace]) -> Trace:
     if first.overflow is not None:
         events = {name: [trace.overflow[name] for trace in traces if trace.overflow] for name in first.overflow}
         overflow = {
-            name: Overflow(sum(event.wraps for event in parts), sum(event.saturations for event in parts))
+            name: Overflow(
+                sum(event.wraps for event in parts),
+                sum(event.saturations for event in parts),
+                sum(event.swallowed for event in parts),
+            )
             for name, parts in events.items()
         }
     return Trace(
@@ -181,8 +192,10 @@ class Target(ABC, Generic[Form]):
 _BUILTIN = {
     "torch": "torch:TorchTarget",
     "loihi": "loihi.simulator:LoihiTarget",
+    "twin": "twin:TwinTarget",
     "onnx": "onnx:OnnxTarget",
     "lava": "lava.client:LavaTarget",
+    "netx": "lava.netx:NetxTarget",
 }
 GROUP = "spikeproof.targets"
 

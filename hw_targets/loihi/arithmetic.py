@@ -4,6 +4,8 @@ Written from the equations in docs/program.md, which were checked against lava-n
 the value ranges that int32 storage allows.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -28,6 +30,10 @@ def decay(x: Tensor, factor: int) -> Tensor:
         x: state, int64.
         factor: decay in units of 1/4096.
     """
+    if factor == 0:
+        return x
+    if factor == 4096:
+        return torch.zeros_like(x)
     return torch.sign(x) * ((x.abs() * (4096 - factor)) >> 12)
 
 
@@ -41,9 +47,65 @@ def shift(x: Tensor, exponent: int) -> Tensor:
     return x << exponent if exponent >= 0 else x >> -exponent
 
 
-def step(
-    u: Tensor, v: Tensor, a: Tensor, *, du: int, dv: int, vth: int, bias: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+def arriving(total: Tensor, exponent: int, convolution: bool) -> Tensor:
+    """Return what a synapse delivers for the exact sum W x: i32(floor(i32(W x) 2^exponent)).
+
+    The sum is 32 bits wide before the exponent and after it. Lava's convolution knows no exponent, and wraps at 24
+    bits: with exponent 0 the result is i24(W * x); with another the rule is that of its Sparse synapse.
+
+    Args:
+        total: sums of weight times message, int64.
+        exponent: weight exponent, -8...7.
+        convolution: whether the synapse is one.
+    """
+    if convolution and exponent == 0:
+        return int24(total)
+    return int32(shift(int32(total), exponent))
+
+
+class Step(NamedTuple):
+    """What neurons did in one time step; all of one shape.
+
+    Attributes:
+        u: current, int64.
+        v: voltage, int64, 0 where it fired.
+        spikes: whether it fired.
+        wrapped: whether the current (or what drove it) left its width and wrapped.
+        saturated: whether the voltage was clipped.
+        swallowed: whether a decay swallowed a state: u or v (or both) was not 0 and its decay rounded it to 0, that is
+            0 < |x| < 4096 / (4096 - d) for d = du + 1 or dv. Where d is 4096 nothing counts: no memory is wanted there.
+    """
+
+    u: Tensor
+    v: Tensor
+    spikes: Tensor
+    wrapped: Tensor
+    saturated: Tensor
+    swallowed: Tensor
+
+
+def swallowed(u: Tensor, v: Tensor, decayed_u: Tensor, decayed_v: Tensor, du: int, dv: int) -> Tensor:
+    """Return where the decay of u or v took a state to 0, see :class:`Step`.
+
+    Args:
+        u: current before the decay; 0 stays 0 in the decay, so the two differ in being 0 only where it was swallowed.
+        v: voltage before the decay.
+        decayed_u: current after it.
+        decayed_v: voltage after it.
+        du: current decay.
+        dv: voltage decay.
+    """
+    parts = [
+        torch.logical_xor(before, after)
+        for before, after, factor in ((u, decayed_u, du + 1), (v, decayed_v, dv))
+        if 0 < factor < 4096
+    ]
+    if not parts:
+        return torch.zeros_like(u, dtype=torch.bool)
+    return parts[0] | parts[1] if len(parts) == 2 else parts[0]
+
+
+def step(u: Tensor, v: Tensor, a: Tensor, *, du: int, dv: int, vth: int, bias: Tensor) -> Step:
     """Advance current-based leaky integrate-and-fire neurons by one time step.
 
     u <- wrap(int32(decay(u, du + 1) + int32(64 a)));  v <- clip(decay(v, dv) + u + bias, -2^23 + 1, 2^23 - 1);
@@ -57,13 +119,13 @@ def step(
         dv: voltage decay, 0...4096.
         vth: threshold mantissa.
         bias: mantissa 2^exponent, broadcastable.
-
-    Returns:
-        (u, v, spikes, wrapped, saturated), the last three boolean.
     """
-    exact = decay(u, du + 1) + (a << 6)
-    u = wrap_current(int32(decay(u, du + 1) + int32(a << 6)))
-    raw = decay(v, dv) + u + bias
-    v = raw.clamp(-LIMIT + 1, LIMIT - 1)
-    spikes = v > (vth << 6)
-    return u, v.masked_fill(spikes, 0), spikes, u != exact, v != raw
+    decayed_u, decayed_v = decay(u, du + 1), decay(v, dv)
+    exact = decayed_u + (a << 6)
+    # int32(x + int32(y)) = int32(x + y), so one wrap into 32 bits does for both.
+    current = wrap_current(int32(exact))
+    raw = decayed_v + current + bias
+    voltage = raw.clamp(-LIMIT + 1, LIMIT - 1)
+    spikes = voltage > (vth << 6)
+    lost = swallowed(u, v, decayed_u, decayed_v, du, dv)
+    return Step(current, voltage.masked_fill(spikes, 0), spikes, current != exact, voltage != raw, lost)

@@ -1,4 +1,4 @@
-"""Target ``loihi``: the ``lava`` profile's integer arithmetic, batched, on CPU or GPU."""
+"""Target ``loihi``: integer arithmetic by profile, batched, on CPU or GPU."""
 
 from typing import ClassVar, Literal, final
 
@@ -6,50 +6,33 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from ...export.program import Convolution, Graded, Population, Program, Readout, Synapse
 from ...toolkit.progress import Track
 from ..target import Compiled, CompiledProgram, Counts, Overflow, Raster, Target, Trace
-from .arithmetic import int24, int32, shift, step
+from .profiles import Profile, get_profile
 from .schedule import by_clock, by_layer
-
-
-def _shifted(total: Tensor, exponent: int) -> Tensor:
-    """Apply a weight exponent as Lava does: the sum is 32 bits wide before the shift, and again after it."""
-    return int32(shift(int32(total), exponent))
+from .sums import LIMIT, Sums, largest_sum
 
 
 class _Wires:
-    """A synapse ready to run: exact sums by floating-point matrix products whose partial sums all fit the mantissa."""
+    """A synapse ready to run in the arithmetic of a profile."""
 
-    def __init__(self, program: Program, synapse: Synapse, device: torch.device) -> None:
+    def __init__(self, program: Program, synapse: Synapse, profile: Profile, device: torch.device) -> None:
         self.synapse = synapse
-        self.shape = program.shape_of(synapse.target)
-        self.binary = program.peak(synapse.source) == 1
-        # Every partial sum is an integer of at most this magnitude, so any order of additions is exact.
-        self.dtype = torch.float32 if program.bound(synapse) < 2**24 else torch.float64
-        if isinstance(synapse, Convolution):
-            weight = torch.from_numpy(synapse.weight.astype(np.float64))
-            weight = weight.unflatten(0, (synapse.groups, -1)).flatten(2)
-        else:
-            weight = torch.from_numpy(synapse.matrix().astype(np.float64))
-        self.weight = weight.to(device, self.dtype)
+        self.profile = profile
+        self.sums = Sums(program, synapse, device, effective(synapse, profile))
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return what arrives at the target, (batch, ...) int64, for messages x (batch, ...)."""
-        x = x.to(self.dtype)
-        if not isinstance(self.synapse, Convolution):
-            total = (x.flatten(1) @ self.weight.T).to(torch.int64).unflatten(1, self.shape)
-            return _shifted(total, self.synapse.exponent)
-        conv = self.synapse
-        # An explicit matrix product: library convolutions may use Winograd or TF32, which round.
-        columns = functional.unfold(x, tuple(conv.weight.shape[2:]), conv.dilation, conv.padding, conv.stride)
-        groups = columns.unflatten(1, (conv.groups, -1))
-        total = torch.einsum("gok,bgkp->bgop", self.weight, groups).to(torch.int64).flatten(1, 2)
-        total = total.unflatten(2, self.shape[1:])
-        # Lava's convolution knows no exponent; with one, the rule is that of its Sparse synapse.
-        return int24(total) if conv.exponent == 0 else _shifted(total, conv.exponent)
+        total = self.sums(x).to(torch.int64)
+        return self.profile.arriving(total, self.synapse.exponent, isinstance(self.synapse, Convolution))
+
+
+def effective(synapse: Synapse, profile: Profile) -> Tensor:
+    """Return the weights that meet the messages in a profile, int64."""
+    weight = synapse.weight if isinstance(synapse, Convolution) else synapse.matrix()
+    return profile.weight(torch.from_numpy(weight.astype(np.int64)), synapse.exponent)
 
 
 class _Silent:
@@ -86,29 +69,33 @@ class _Graded(_Silent):
 class _State(_Silent):
     """u and v of one population, and what is counted and recorded of it."""
 
-    def __init__(self, population: Population, batch: int, device: torch.device, rasters: bool) -> None:
+    def __init__(
+        self, population: Population, profile: Profile, batch: int, device: torch.device, rasters: bool
+    ) -> None:
         super().__init__((batch, *population.shape), device)
         self.population = population
+        self.profile = profile
         self.takes_input = population.input_bias
         self.u = self.v = self.silence
         self.bias = torch.from_numpy(population.bias.astype(np.int64)).to(device) << population.bias_exponent
         self.wraps = torch.zeros((), dtype=torch.int64, device=device)
         self.saturations = torch.zeros_like(self.wraps)
+        self.swallowed = torch.zeros_like(self.wraps)
         self.probes: list[tuple[Tensor, Tensor]] | None = [] if rasters else None
 
     def advance(self, a: Tensor, drive: Tensor | None) -> Tensor:
         """Advance one step and return the spikes (batch, ...)."""
         population = self.population
         bias = self.bias if drive is None else self.bias + (drive.to(torch.int64) << population.bias_exponent)
-        self.u, self.v, spikes, wrapped, saturated = step(
-            self.u, self.v, a, du=population.du, dv=population.dv, vth=population.vth, bias=bias
-        )
-        self.wraps += wrapped.sum()
-        self.saturations += saturated.sum()
-        self.sent.append(spikes)
+        done = self.profile.step(self.u, self.v, a, du=population.du, dv=population.dv, vth=population.vth, bias=bias)
+        self.u, self.v = done.u, done.v
+        self.wraps += done.wrapped.sum()
+        self.saturations += done.saturated.sum()
+        self.swallowed += done.swallowed.sum()
+        self.sent.append(done.spikes)
         if self.probes is not None:
             self.probes.append((self.u, self.v))
-        return spikes
+        return done.spikes
 
     def raster(self) -> Raster:
         """Return all that was recorded."""
@@ -116,18 +103,25 @@ class _State(_Silent):
         u, v = (torch.stack([probe[part] for probe in self.probes]).cpu().numpy() for part in (0, 1))
         return Raster(torch.stack(self.sent).cpu().numpy(), u, v)
 
+    def events(self) -> Overflow:
+        """Return what was counted."""
+        return Overflow(int(self.wraps), int(self.saturations), int(self.swallowed))
+
     def output(self, readout: Readout) -> Counts:
         """Return the read-out (batch, classes)."""
         return readout.output(torch.stack(self.sent).cpu().numpy(), self.v.unsqueeze(0).cpu().numpy())
 
 
 class _Simulation(CompiledProgram):
-    def __init__(self, program: Program, latency: Literal[0, 1], device: torch.device) -> None:
+    def __init__(self, program: Program, latency: Literal[0, 1], profile: Profile, device: torch.device) -> None:
         super().__init__(program)
         self.latency = latency
+        self.profile = profile
         self.device = device
         self.wires = {
-            population.name: [_Wires(program, synapse, device) for synapse in program.incoming(population.name)]
+            population.name: [
+                _Wires(program, synapse, profile, device) for synapse in program.incoming(population.name)
+            ]
             for population in program.populations
         }
 
@@ -136,7 +130,7 @@ class _Simulation(CompiledProgram):
         batch = inputs.shape[1]
         signal = torch.from_numpy(np.ascontiguousarray(inputs)).to(self.device)
         names = [population.name for population in self.program.populations]
-        spiking = {part.name: _State(part, batch, self.device, rasters) for part in self.program.spiking}
+        spiking = {part.name: _State(part, self.profile, batch, self.device, rasters) for part in self.program.spiking}
         graded = {
             part.name: _Graded(part, batch, self.device)
             for part in self.program.populations
@@ -148,7 +142,7 @@ class _Simulation(CompiledProgram):
         return Trace(
             spiking[self.program.readout.population].output(self.program.readout),
             {name: state.counts() for name, state in states.items()},
-            {name: Overflow(int(state.wraps), int(state.saturations)) for name, state in spiking.items()},
+            {name: state.events() for name, state in spiking.items()},
             {name: state.raster() for name, state in states.items()} if rasters else {},
         )
 
@@ -161,22 +155,24 @@ class LoihiTarget(Target[Program]):
         latency: 1 runs every synapse one step late on a common clock, as Lava does; 0 runs layer by layer, which is
             faster and gives the same integers in each population's window, but is refused for recurrent Programs. By
             default 0 where it can be, else 1.
+        profile: whose arithmetic, one of :data:`.profiles.PROFILES`; only ``lava`` is what "deployed" means.
         device: a torch device.
     """
 
     name: ClassVar[str] = "loihi"
     summary: ClassVar[str] = "batched exact integer simulation in PyTorch, profile lava"
 
-    def __init__(self, *, latency: Literal[0, 1] | None = None, device: str = "cpu") -> None:
+    def __init__(self, *, latency: Literal[0, 1] | None = None, profile: str = "lava", device: str = "cpu") -> None:
         self.latency = latency
+        self.profile = get_profile(profile)
         self.device = device
 
     def unsupported(self, program: Program) -> list[str]:
         """Return reasons: sums that floating-point products could not keep exact, recurrence without latency."""
         reasons = [
-            f"{synapse.label}: sums up to {program.bound(synapse)} exceed 2^53"
+            f"{synapse.label}: sums up to {bound} exceed 2^53"
             for synapse in program.synapses
-            if program.bound(synapse) >= 2**53
+            if (bound := largest_sum(effective(synapse, self.profile), program.peak(synapse.source))) >= LIMIT
         ]
         if self.latency == 0:
             reasons += [
@@ -188,4 +184,4 @@ class LoihiTarget(Target[Program]):
 
     def _compile(self, program: Program) -> Compiled:
         latency = self.latency if self.latency is not None else (1 if program.recurrent else 0)
-        return _Simulation(program, latency, torch.device(self.device))
+        return _Simulation(program, latency, self.profile, torch.device(self.device))

@@ -158,7 +158,7 @@ def test_every_target_is_listed(call: Call) -> None:
     answer = call("targets", "--json")
     assert answer.code == 0
     rows = json.loads(answer.out)["targets"]
-    assert [row["target"] for row in rows][:4] == ["torch", "loihi", "onnx", "lava"]
+    assert [row["target"] for row in rows][:5] == ["torch", "loihi", "twin", "onnx", "lava"]
     assert all(row["what"] for row in rows)
 
 

@@ -13,6 +13,7 @@ from spikeproof.export.program import Convolution, Dense, Graded, Input, Populat
 from spikeproof.hw_targets.lava.client import LavaTarget
 from spikeproof.hw_targets.loihi.simulator import LoihiTarget
 from spikeproof.hw_targets.onnx import OnnxTarget
+from spikeproof.hw_targets.twin import TwinTarget
 from spikeproof.toolkit.coding import direct_integers
 from spikeproof.toolkit.config import DataSettings, ModelSettings, TrainSettings
 from spikeproof.toolkit.data import load_data
@@ -22,6 +23,7 @@ from spikeproof.toolkit.train import fit
 
 TARGETS = {
     "loihi-delayed": lambda: LoihiTarget(latency=1),
+    "twin": TwinTarget,
     "onnx": OnnxTarget,
     "lava": LavaTarget,
 }

@@ -88,8 +88,9 @@ def test_rates_and_operations_are_those_of_an_own_run(
 def test_overflow_is_told_where_a_target_exposes_it(measured: dict[tuple[str, str], Form], forms: Forms) -> None:
     assert measured["float", "torch"].overflow is None
     assert measured["program", "onnx"].overflow is None
-    quiet = {population.name: {"wraps": 0, "saturations": 0} for population in forms.program.populations}
-    assert measured["program", "loihi"].overflow == quiet
+    quiet = {"wraps": 0, "saturations": 0, "swallowed": 0}
+    names = [population.name for population in forms.program.populations]
+    assert measured["program", "loihi"].overflow == dict.fromkeys(names, quiet)
 
 
 def test_the_deployed_forms_agree_with_each_other(measured: dict[tuple[str, str], Form], forms: Forms) -> None:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 
-from spikeproof.hw_targets.loihi.arithmetic import decay, int24, int32, shift, step, wrap_current
+from spikeproof.hw_targets.loihi.arithmetic import arriving, decay, int24, int32, shift, step, wrap_current
 
 M = 2**23
 
@@ -25,13 +25,21 @@ def reference_wrap(x: int) -> int:
     return x + 2 * M if x <= -M else x
 
 
-def reference_step(u: int, v: int, a: int, du: int, dv: int, vth: int, bias: int) -> tuple[int, int, bool, bool, bool]:
+def reference_lost(x: int, d: int) -> bool:
+    """Whether a decay that keeps (4096 - d) / 4096 > 0 of x leaves nothing."""
+    return x != 0 and d < 4096 and abs(x) * (4096 - d) < 4096
+
+
+def reference_step(
+    u: int, v: int, a: int, du: int, dv: int, vth: int, bias: int
+) -> tuple[int, int, bool, bool, bool, bool]:
+    lost = reference_lost(u, du + 1) or reference_lost(v, dv)
     exact = reference_decay(u, du + 1) + 64 * a
     u = reference_wrap(reference_int32(reference_decay(u, du + 1) + reference_int32(64 * a)))
     raw = reference_decay(v, dv) + u + bias
     v = max(-M + 1, min(M - 1, raw))
     fired = v > 64 * vth
-    return u, 0 if fired else v, fired, u != exact, v != raw
+    return u, 0 if fired else v, fired, u != exact, v != raw, lost
 
 
 def one(x: int) -> torch.Tensor:
@@ -98,6 +106,17 @@ def test_a_negative_exponent_rounds_toward_minus_infinity(x: int, exponent: int)
     assert shift(one(x), exponent).item() == expected
 
 
+@given(long, st.integers(-8, 7), st.booleans())
+def test_a_synapse_delivers_32_bits_and_a_convolution_without_exponent_24(
+    total: int, exponent: int, convolution: bool
+) -> None:
+    narrow = reference_int32(total)
+    expected = reference_int32(narrow * 2**exponent if exponent >= 0 else narrow // 2**-exponent)
+    if convolution and exponent == 0:
+        expected = (total + 2**23) % 2**24 - 2**23
+    assert arriving(one(total), exponent, convolution).item() == expected
+
+
 @settings(max_examples=500)
 @given(ints, ints, ints, st.integers(-1, 4095), st.integers(0, 4096), st.integers(0, 2**17 - 1), ints)
 @example(0, 0, 2**17, 4095, 0, 131071, 0)
@@ -105,6 +124,7 @@ def test_a_negative_exponent_rounds_toward_minus_infinity(x: int, exponent: int)
 @example(0, 0, 3 * 2**17 + 1, 4095, 0, 0, 0)
 @example(0, 0, 2**25, 4095, 4096, 1, 0)
 @example(-M, -M + 1, 0, -1, 0, 0, -1)
+@example(3, -4095, 0, 3000, 4095, 5, 0)
 @example(0, 64 * 5, 0, 4095, 0, 5, 0)
 @example(0, 64 * 5, 0, 4095, 0, 5, 1)
 def test_a_step_equals_the_scalar_reference(u: int, v: int, a: int, du: int, dv: int, vth: int, bias: int) -> None:

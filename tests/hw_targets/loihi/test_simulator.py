@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import hypothesis.strategies as st
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 
 from spikeproof.export.program import Convolution, Dense, Graded, Input, Population, Program, Readout, Sparse, Synapse
+from spikeproof.hw_targets.loihi import simulator
 from spikeproof.hw_targets.loihi.simulator import LoihiTarget
 from spikeproof.hw_targets.target import Trace
 from spikeproof.toolkit.errors import UnsupportedError
@@ -57,8 +59,13 @@ def decayed(x: np.ndarray, factor: int) -> np.ndarray:
     return np.sign(x) * (np.abs(x) * (4096 - factor) // 4096)
 
 
-def simulate(program: Program, messages: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
-    """Run on one clock, each synapse a step and its delay late, and return (time, batch, ...) in each one's window."""
+def simulate(
+    program: Program, messages: np.ndarray
+) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, dict[str, int]]]:
+    """Run on one clock, each synapse a step and its delay late.
+
+    Returns what each population did in its window, (time, batch, ...), and how often its numbers' limits showed.
+    """
     steps, batch = messages.shape[:2]
     order = [program.input.name, *(p.name for p in program.populations)]
     arrival = {program.input.name: 0}
@@ -72,6 +79,7 @@ def simulate(program: Program, messages: np.ndarray) -> dict[str, dict[str, np.n
     told: dict[str, dict[str, list[np.ndarray]]] = {
         p.name: {"spikes": [], "u": [], "v": []} for p in program.populations
     }
+    counts = {p.name: dict.fromkeys(("wraps", "saturations", "swallowed"), 0) for p in program.spiking}
     for clock in range(steps + max(arrival.values())):
         if clock < steps:
             history[program.input.name][clock] = messages[clock].astype(np.int64)
@@ -89,15 +97,21 @@ def simulate(program: Program, messages: np.ndarray) -> dict[str, dict[str, np.n
                 continue
             drive = messages[clock - arrival[p.name]].astype(np.int64) if p.input_bias else 0
             u, v = states[p.name]
-            u = twos_complement(decayed(u, p.du + 1) + twos_complement(64 * a, 32), 32)
+            kept, held = decayed(u, p.du + 1), decayed(v, p.dv)
+            lost = (u != 0) & (kept == 0) & (p.du < 4095) | (v != 0) & (held == 0) & (p.dv < 4096)
+            u = twos_complement(kept + twos_complement(64 * a, 32), 32)
             u = np.where(u > M, u - 2 * M, np.where(u <= -M, u + 2 * M, u))
-            v = np.clip(decayed(v, p.dv) + u + (p.bias.astype(np.int64) + drive) * 2**p.bias_exponent, -M + 1, M - 1)
+            raw = held + u + (p.bias.astype(np.int64) + drive) * 2**p.bias_exponent
+            v = np.clip(raw, -M + 1, M - 1)
+            for what, where in (("wraps", u != kept + 64 * a), ("saturations", v != raw), ("swallowed", lost)):
+                counts[p.name][what] += int(where.sum())
             spikes = v > 64 * p.vth
             states[p.name] = np.stack([u, np.where(spikes, 0, v)])
             history[p.name][clock] = spikes.astype(np.int64)
             for what, values in zip(("spikes", "u", "v"), (spikes, *states[p.name]), strict=True):
                 told[p.name][what].append(values)
-    return {name: {what: np.stack(values) for what, values in parts.items() if values} for name, parts in told.items()}
+    found = {name: {what: np.stack(values) for what, values in parts.items() if values} for name, parts in told.items()}
+    return found, counts
 
 
 def run(program: Program, messages: np.ndarray, **settings: Any) -> Trace:
@@ -111,7 +125,8 @@ def test_a_program_runs_as_the_step_by_step_reference_does(
 ) -> None:
     program = data.draw(programs())
     sent = messages(program, batch=3, seed=data.draw(st.integers(0, 999)))
-    trace, expected = run(program, sent), simulate(program, sent)
+    trace, (expected, counts) = run(program, sent), simulate(program, sent)
+    assert {name: asdict(events) for name, events in trace.overflow.items()} == counts
     for name, parts in expected.items():
         raster = trace.rasters[name]
         np.testing.assert_array_equal(raster.spikes, parts["spikes"], err_msg=name)
@@ -260,10 +275,10 @@ def test_without_rasters_the_trace_holds_the_same_counts(messages: Messages) -> 
     assert bare.overflow == full.overflow
 
 
-def test_sums_beyond_float64_are_refused_with_the_synapse() -> None:
+def test_sums_beyond_float64_are_refused_with_the_synapse(monkeypatch: pytest.MonkeyPatch) -> None:
     program = planted()
     assert LoihiTarget().unsupported(program) == []
-    wide = program.model_copy()
-    object.__setattr__(wide, "bound", lambda synapse: 2**53)
-    (reason,) = LoihiTarget().unsupported(wide)
+    # A synapse that wide would need gigabytes.
+    monkeypatch.setattr(simulator, "largest_sum", lambda weight, peak: 2**53)
+    (reason,) = LoihiTarget().unsupported(program)
     assert reason.startswith("synapse 'input' -> 'a': sums up to 9007199254740992 exceed 2^53")

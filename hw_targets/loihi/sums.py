@@ -1,0 +1,58 @@
+"""Exact sums of weights times messages, by floating-point products whose partial sums all fit the mantissa."""
+
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ...export.program import Convolution, Program, Synapse
+
+LIMIT = 2**53
+"""Sums from here on are not exact in float64."""
+
+
+class Sums:
+    """A synapse's W x, before any exponent.
+
+    Args:
+        program: that it belongs to.
+        synapse: any.
+        device: where the weights live.
+        weight: integers to use instead of the synapse's own, of the same shape.
+    """
+
+    def __init__(self, program: Program, synapse: Synapse, device: torch.device, weight: Tensor | None = None) -> None:
+        self.synapse = synapse
+        self.shape = program.shape_of(synapse.target)
+        matrix = torch.from_numpy(
+            (synapse.weight if isinstance(synapse, Convolution) else synapse.matrix()).astype(np.int64)
+        )
+        if weight is not None:
+            matrix = weight
+        self.bound = largest_sum(matrix, program.peak(synapse.source))
+        # Every partial sum is an integer of at most this magnitude, so any order of additions is exact.
+        self.dtype = torch.float32 if self.bound < 2**24 else torch.float64
+        if isinstance(synapse, Convolution):
+            matrix = matrix.unflatten(0, (synapse.groups, -1)).flatten(2)
+        self.weight = matrix.to(device, self.dtype)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return W x (batch, ...) in floating point, exact, for messages x (batch, ...)."""
+        x = x.to(self.dtype)
+        if not isinstance(self.synapse, Convolution):
+            product: Tensor = x.flatten(1) @ self.weight.T
+            return cast(Tensor, product.unflatten(1, self.shape))
+        conv = self.synapse
+        # An explicit matrix product: library convolutions may use Winograd or TF32, which round.
+        columns = functional.unfold(x, tuple(conv.weight.shape[2:]), conv.dilation, conv.padding, conv.stride)
+        groups = columns.unflatten(1, (conv.groups, -1))
+        total = torch.einsum("gok,bgkp->bgop", self.weight, groups)
+        return cast(Tensor, total.flatten(1, 2).unflatten(2, self.shape[1:]))
+
+
+def largest_sum(weight: Tensor, peak: int) -> int:
+    """Return the largest magnitude that a row of ``weight`` can sum up to with messages of 0 to ``peak``."""
+    rows = weight.flatten(1)
+    return int(torch.maximum(rows.clamp(min=0).sum(1), (-rows).clamp(min=0).sum(1)).max()) * peak

@@ -1,0 +1,306 @@
+"""The twin: a differentiable module whose forward is bit for bit the Program, and whose backward is the surrogate.
+
+It is what a white-box attacker of the chip would use, and what fine-tunes a network on the chip's own arithmetic.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal, cast, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ..export.program import Convolution, Graded, Population, Program, Synapse
+from ..toolkit.errors import InputError, UnsupportedError
+from ..toolkit.progress import Track
+from .loihi.arithmetic import LIMIT, arriving, wrap_current
+from .loihi.schedule import by_clock, by_layer
+from .loihi.sums import LIMIT as EXACT
+from .loihi.sums import Sums
+from .target import Compiled, CompiledProgram, Raster, Target, Trace
+
+Surrogate = Callable[[Tensor], Tensor]
+"""The derivative that stands for that of the step function, at the membrane in thresholds above the threshold."""
+
+
+def arctan(alpha: float = 2.0) -> Surrogate:
+    """Return the arctan surrogate, (alpha/2) / (1 + (pi alpha x / 2)^2): snnTorch's ``atan``, x = v/threshold - 1."""
+    return lambda x: (alpha / 2) / (1 + (math.pi * alpha * x / 2) ** 2)
+
+
+class _Straight(torch.autograd.Function):
+    """A function of integers whose derivative is taken to be ``slope``: the chip's roundings and wraps."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, function: Callable[[Tensor], Tensor], slope: float) -> Tensor:
+        ctx.slope = slope
+        return function(x)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        return grads[0] * ctx.slope, None, None
+
+
+class _Fire(torch.autograd.Function):
+    """One time step of neurons in float64, exact for the integers of Loihi's ranges; see :class:`Twin`."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, u: Tensor, v: Tensor, a: Tensor, bias: Tensor, population: Population, surrogate: Surrogate
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        keep_u, keep_v = (4095 - population.du) / 4096, (4096 - population.dv) / 4096
+        # Products of 24 and 13 bits are exact in float64, so this is the decay toward zero.
+        current = a * 64 if keep_u == 0 else torch.trunc(u * keep_u) + a * 64
+        current = wrap_current(_int32(current))
+        raw = current + bias if keep_v == 0 else torch.trunc(v * keep_v) + current + bias
+        raw.clamp_(-LIMIT + 1, LIMIT - 1)
+        spikes = (raw > 64 * population.vth).to(raw.dtype)
+        ctx.save_for_backward(raw)
+        ctx.population, ctx.surrogate = population, surrogate
+        return current, raw * (1 - spikes), spikes
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (raw,) = ctx.saved_tensors
+        to_u, to_v, to_spikes = grads
+        # A threshold of 0 has no scale; its neurons are scaled by one unit of synaptic input.
+        threshold = 64 * max(ctx.population.vth, 1)
+        # As in training, the backward pass does not go through the reset.
+        passed = to_v * (raw <= 64 * ctx.population.vth)
+        inner = passed + to_spikes * ctx.surrogate(raw / threshold - 1) / threshold
+        outer = to_u + inner
+        keep_u, keep_v = (4095 - ctx.population.du) / 4096, (4096 - ctx.population.dv) / 4096
+        bias = inner if ctx.needs_input_grad[3] else None
+        return outer * keep_u, inner * keep_v, outer * 64, bias, None, None
+
+
+def _int32(x: Tensor) -> Tensor:
+    """Return integers in floating point as stored in 32 bits."""
+    return torch.remainder(x + 2**31, 2**32) - 2**31
+
+
+class _Wires:
+    """A synapse: exact sums forward, the weights times 2^exponent backward."""
+
+    def __init__(self, program: Program, synapse: Synapse, device: torch.device) -> None:
+        self.synapse = synapse
+        self.sums = Sums(program, synapse, device)
+        self.convolution = isinstance(synapse, Convolution)
+        # Where sums are proven to fit and no exponent rounds them, they arrive as they are.
+        self.plain = synapse.exponent == 0 and self.sums.bound < 2**23
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return what arrives (batch, ...) for messages x (batch, ...)."""
+        total = self.sums(x).to(torch.float64)
+        return total if self.plain else _straight(total, self._deliver, 2.0**self.synapse.exponent)
+
+    def _deliver(self, total: Tensor) -> Tensor:
+        found = arriving(total.to(torch.int64), self.synapse.exponent, self.convolution)
+        return found.to(torch.float64)
+
+
+def _straight(x: Tensor, function: Callable[[Tensor], Tensor], slope: float) -> Tensor:
+    return cast(Tensor, _Straight.apply(x, function, slope))  # type: ignore[no-untyped-call]
+
+
+class _Units:
+    """Graded units: what is above the threshold passes, and so does its gradient."""
+
+    takes_input = False
+
+    def __init__(self, population: Graded, batch: int, device: torch.device) -> None:
+        self.silence = torch.zeros((batch, *population.shape), dtype=torch.float64, device=device)
+        self.sent: list[Tensor] = []
+        self.vth = population.vth
+
+    def advance(self, a: Tensor, drive: Tensor | None) -> Tensor:
+        self.sent.append(a * (a > self.vth))
+        return self.sent[-1]
+
+
+class _Cells:
+    """Spiking neurons with their state."""
+
+    def __init__(self, twin: "Twin", population: Population, batch: int, record: bool) -> None:
+        self.population, self.surrogate = population, twin.surrogate
+        self.takes_input = population.input_bias
+        self.bias = twin.get_buffer(f"bias_{twin.program.populations.index(population)}")
+        self.silence = torch.zeros((batch, *population.shape), dtype=torch.float64, device=self.bias.device)
+        self.u = self.v = self.silence
+        self.sent: list[Tensor] = []
+        self.states: list[tuple[Tensor, Tensor]] | None = [] if record else None
+
+    def advance(self, a: Tensor, drive: Tensor | None) -> Tensor:
+        bias = self.bias if drive is None else self.bias + drive.to(torch.float64) * 2**self.population.bias_exponent
+        done = _Fire.apply(self.u, self.v, a, bias, self.population, self.surrogate)  # type: ignore[no-untyped-call]
+        self.u, self.v, spikes = cast(tuple[Tensor, Tensor, Tensor], done)
+        self.sent.append(spikes)
+        if self.states is not None:
+            self.states.append((self.u, self.v))
+        return spikes
+
+
+def unsupported(program: Program) -> list[str]:
+    """Return the reasons why ``program`` has no exact twin; empty when it has one."""
+    return [
+        f"{synapse.label}: sums up to {program.bound(synapse)} exceed 2^53"
+        for synapse in program.synapses
+        if program.bound(synapse) >= EXACT
+    ]
+
+
+class Twin(nn.Module):
+    """The Program as a differentiable module.
+
+    Forward, in integers: the ``loihi`` simulator's u, v and spikes, bit for bit, on CPU and GPU. Backward: roundings
+    and wraps count as the identity, decays as their factor, the reset as in training as a constant, and a spike as
+    ``surrogate(v / (64 vth) - 1) / (64 vth)``.
+
+    Args:
+        program: any that :func:`unsupported` has nothing against.
+        surrogate: derivative of a spike.
+        gain: logit of a class whose neuron fires at every step.
+
+    Raises:
+        UnsupportedError: sums that floating-point products could not keep exact.
+    """
+
+    def __init__(self, program: Program, *, surrogate: Surrogate | None = None, gain: float = 10.0) -> None:
+        super().__init__()
+        reasons = unsupported(program)
+        if reasons:
+            raise UnsupportedError("twin: " + "; ".join(reasons))
+        self.program = program
+        self.surrogate = surrogate or arctan()
+        self.gain = gain
+        for index, population in enumerate(program.populations):
+            if isinstance(population, Population):
+                bias = population.bias.astype(np.float64) * 2.0**population.bias_exponent
+                self.register_buffer(f"bias_{index}", torch.from_numpy(bias))
+        self._wires: dict[torch.device, dict[str, list[_Wires]]] = {}
+
+    def messages(self, inputs: Tensor) -> Tensor:
+        """Return what the chip receives (time, batch, ...), in units of a message, from images or messages.
+
+        Args:
+            inputs: images (batch, ...) in [0, 1], rounded to the input's grid at every step (the backward pass is the
+                identity), or messages (time, batch, ...), integers in floating point.
+
+        Raises:
+            InputError: another shape, or messages that are no integers of the input's range.
+        """
+        expected = self.program.input
+        if inputs.shape[1:] == expected.shape:
+            # float32 and a product, as the coder computes it, so that both round the same way.
+            levels = torch.round(inputs.detach().float() * (1 / expected.scale))
+            if inputs.numel() and not 0 <= float(levels.min()) <= float(levels.max()) <= expected.peak:
+                raise InputError(f"input {expected.name!r}: images must lie in [0, 1]")
+            image = _straight(inputs, lambda _: levels.to(inputs.dtype), 1 / expected.scale)
+            return image.unsqueeze(0).expand(self.program.steps, *image.shape)
+        if inputs.dim() < 2 or inputs.shape[0] != self.program.steps or inputs.shape[2:] != expected.shape:
+            raise InputError(
+                f"input {expected.name!r}: shape {tuple(inputs.shape)}, expected images (batch, *{expected.shape}) or "
+                f"messages ({self.program.steps}, batch, *{expected.shape})"
+            )
+        values = inputs.detach()
+        if not bool(((values >= 0) & (values <= expected.peak) & (values == torch.round(values))).all()):
+            raise InputError(f"input {expected.name!r}: messages must be integers of 0 to {expected.peak}")
+        return inputs
+
+    def run(self, messages: Tensor, *, record: bool = False) -> dict[str, "_Cells | _Units"]:
+        """Run messages (time, batch, ...) and return the populations with what they did, differentiable."""
+        device = next(self.buffers()).device
+        if device not in self._wires:
+            self._wires[device] = {
+                population.name: [_Wires(self.program, s, device) for s in self.program.incoming(population.name)]
+                for population in self.program.populations
+            }
+        batch = messages.shape[1]
+        neurons: dict[str, _Cells | _Units] = {
+            population.name: _Cells(self, population, batch, record)
+            if isinstance(population, Population)
+            else _Units(population, batch, device)
+            for population in self.program.populations
+        }
+        schedule = by_clock if self.program.recurrent else by_layer
+        schedule(self.program, messages.to(device), self._wires[device], neurons)
+        return neurons
+
+    def read(self, neurons: dict[str, "_Cells | _Units"]) -> Tensor:
+        """Return the read-out (batch, classes) of a run: integers in float64."""
+        readout = self.program.readout
+        cells = neurons[readout.population]
+        assert isinstance(cells, _Cells)
+        if readout.kind == "membrane":
+            return cells.v.flatten(1)
+        spikes = torch.stack(cells.sent)
+        if readout.kind == "spike_count":
+            return spikes.sum(0).flatten(1)
+        left = torch.arange(len(spikes), 0, -1, device=spikes.device).view(-1, *[1] * (spikes.dim() - 1))
+        return (spikes * left).amax(0).flatten(1)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return logits (batch, classes) for images or messages, see :meth:`messages`.
+
+        gain times the read-out as a share of its largest: steps for spike count and first spike, the threshold for the
+        membrane. Classes, and ties, are those of the Program.
+        """
+        output = self.read(self.run(self.messages(inputs)))
+        readout = self.program.readout
+        largest = self.program.steps
+        if readout.kind == "membrane":
+            largest = 64 * max(self.program.population(readout.population).vth, 1)
+        return (self.gain / largest * output).to(torch.float32)
+
+
+class _Ready(CompiledProgram):
+    def __init__(self, program: Program, device: torch.device) -> None:
+        super().__init__(program)
+        self.twin = Twin(program).to(device)
+
+    @torch.no_grad()
+    def _run(self, inputs: NDArray[np.int32], rasters: bool, track: Track) -> Trace:
+        neurons = self.twin.run(torch.from_numpy(np.ascontiguousarray(inputs)).to(torch.float32), record=rasters)
+
+        def integers(parts: list[Tensor]) -> NDArray[np.int64]:
+            return torch.stack(parts).to(torch.int64).cpu().numpy()
+
+        sent = {name: integers(part.sent) for name, part in neurons.items()}
+        return Trace(
+            self.twin.read(neurons).to(torch.int64).cpu().numpy(),
+            {name: (messages != 0).sum(0, dtype=np.int64) for name, messages in sent.items()},
+            None,
+            {name: _raster(part, sent[name]) for name, part in neurons.items()} if rasters else {},
+        )
+
+
+def _raster(part: "_Cells | _Units", sent: NDArray[np.int64]) -> Raster:
+    if isinstance(part, _Units) or part.states is None:
+        return Raster(sent)
+    u, v = (torch.stack([state[which] for state in part.states]).to(torch.int64).cpu().numpy() for which in (0, 1))
+    return Raster(sent.astype(np.bool_), u, v)
+
+
+@final
+class TwinTarget(Target[Program]):
+    """The twin's forward pass, to be compared with the other targets.
+
+    Args:
+        device: a torch device.
+    """
+
+    name: ClassVar[str] = "twin"
+    summary: ClassVar[str] = "differentiable module: exact integers forward, the surrogate backward; CPU or GPU"
+    form: ClassVar[Literal["program", "network"]] = "program"
+
+    def __init__(self, *, device: str = "cpu") -> None:
+        self.device = torch.device(device)
+
+    def unsupported(self, program: Program) -> list[str]:
+        """Return reasons for sums that floating-point products could not keep exact."""
+        return unsupported(program)
+
+    def _compile(self, program: Program) -> Compiled:
+        return _Ready(program, self.device)
