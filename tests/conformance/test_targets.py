@@ -10,6 +10,7 @@ from spikeproof.eval.compare import difference
 from spikeproof.export.lower import lower
 from spikeproof.export.nir import read_nir, write_nir
 from spikeproof.export.program import Convolution, Dense, Graded, Input, Population, Program, Readout, Sparse
+from spikeproof.export.roundtrip import check_round_trip
 from spikeproof.hw_targets.lava.client import LavaTarget
 from spikeproof.hw_targets.loihi.simulator import LoihiTarget
 from spikeproof.hw_targets.onnx import OnnxTarget
@@ -17,9 +18,10 @@ from spikeproof.hw_targets.twin import TwinTarget
 from spikeproof.toolkit.coding import direct_integers
 from spikeproof.toolkit.config import DataSettings, ModelSettings, TrainSettings
 from spikeproof.toolkit.data import load_data
-from spikeproof.toolkit.models import seeded_network
+from spikeproof.toolkit.models import conv_network
+from spikeproof.toolkit.models.wired import delayed_network, recurrent_network, sew_network, vgg_network
 from spikeproof.toolkit.quantize import quantized_network
-from spikeproof.toolkit.train import fit
+from spikeproof.toolkit.train import fit, seeded
 
 TARGETS = {
     "loihi-delayed": lambda: LoihiTarget(latency=1),
@@ -53,18 +55,35 @@ def assert_equal(target, program, inputs):
     return expected
 
 
-@pytest.fixture(scope="module", params=["max", "avg"])
+NETWORKS = {
+    "max pooling": (conv_network, {"pool": "max"}, 4, 64),
+    "average pooling": (conv_network, {"pool": "avg"}, 4, 64),
+    "SEW-ResNet": (sew_network, {"channels": [4, 8]}, 9, 16),
+    "VGG": (vgg_network, {"channels": [4, 8]}, 12, 16),
+    "recurrent": (recurrent_network, {"channels": [4]}, 4, 8),
+    "delayed": (delayed_network, {"channels": [8]}, 4, 8),
+}
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
 def trained(request, tmp_path_factory):
-    """A digits network of the default shape, trained briefly and lowered; with 64 test images as messages."""
+    """A digits network, trained briefly and lowered; with test images as messages, and their labels."""
+    make, options, epochs, samples = NETWORKS[request.param]
     data = load_data(DataSettings())
-    network = seeded_network(ModelSettings(pool=request.param), 4, data.shape, data.classes, seed=1)
-    fit(network, data.train_images, data.train_labels, TrainSettings(seed=1), epochs=4, rate=2e-3)
-    path = tmp_path_factory.mktemp(request.param) / "network.nir"
-    write_nir(path, quantized_network(network, 8), data.shape)
-    return lower(*read_nir(path)), direct_integers(data.test_images[:64], 4)
+    with seeded(1):
+        network = make(ModelSettings(**options), 4, data.shape, data.classes)
+    fit(network, data.train_images, data.train_labels, TrainSettings(seed=1), epochs=epochs, rate=4e-3)
+    path = tmp_path_factory.mktemp("trained") / "network.nir"
+    quantized = quantized_network(network, 8)
+    write_nir(path, quantized, data.shape)
+    check_round_trip(path, quantized, data.test_images[:samples])
+    program, inputs = lower(*read_nir(path)), direct_integers(data.test_images, 4)
+    accuracy = (LoihiTarget().compile(program).run(inputs).classes == data.test_labels).mean()
+    assert accuracy > 0.7, "a network that knows nothing proves nothing"
+    return program, inputs[:, :samples]
 
 
-def test_digits_64_images(target, trained):
+def test_digits(target, trained):
     program, inputs = trained
     trace = assert_equal(target, program, inputs)
     # A silent or saturated network would agree trivially.
