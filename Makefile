@@ -11,6 +11,8 @@ STAMP := .venv/.installed-$(shell { cat pyproject.toml constraints.txt Makefile;
 setup: $(STAMP)-test
 	@$(BIN)/spikeproof lava status >/dev/null 2>&1 || $(BIN)/spikeproof lava install || \
 	    echo "going on without Lava; its tests are skipped (with SPIKEPROOF_REQUIRE_LAVA=1 they fail)"
+	@$(BIN)/spikeproof lava status --netx >/dev/null 2>&1 || $(BIN)/spikeproof lava install --netx || \
+	    echo "going on without lava-dl's netx; its tests are skipped (with SPIKEPROOF_REQUIRE_LAVA=1 they fail)"
 
 demo: $(STAMP)
 	@$(BIN)/spikeproof lava status >/dev/null 2>&1 || $(BIN)/spikeproof lava install || echo "going on without Lava"
@@ -37,4 +39,5 @@ $(STAMP): .venv/bin/python
 
 $(STAMP)-test: $(STAMP)
 	$(PIP) --editable '.[test]' --config-settings editable_mode=strict
+	$(PIP) --no-deps norse sinabs spikingjelly
 	@touch $@

@@ -11,6 +11,8 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from .. import __version__
+from . import foreign
+from .nir import OneSpike, Origin, Reset, TimeStep, Unscaled, check
 
 EXIT_BUG, EXIT_REFUSED, EXIT_TARGET, EXIT_DIFFERENT, EXIT_INTERRUPTED = 1, 2, 3, 4, 130
 
@@ -33,6 +35,7 @@ Out = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output, no progress bars.")]
 Targets = Annotated[str, typer.Option("--targets", "-t", help="Comma-separated targets, see 'spikeproof targets'.")]
+Netx = Annotated[bool, typer.Option("--netx", help="The environment of target netx: lava-dl's importer.")]
 Samples = Annotated[int, typer.Option("--samples", "-n", min=1, help="How many test images.")]
 
 
@@ -56,14 +59,14 @@ def _names(text: str) -> list[str]:
 
 
 def _load(as_json: bool) -> Any:
-    """Import what the steps need and return their module."""
+    """Import what the steps need and return their modules."""
     from . import show
 
     with show.loading(as_json):
-        from . import steps
+        from . import look, steps
 
         steps.quiet_libraries()
-    return steps
+    return steps, look
 
 
 def _step(name: str, folder: Path, as_json: bool, **options: Any) -> None:
@@ -72,9 +75,9 @@ def _step(name: str, folder: Path, as_json: bool, **options: Any) -> None:
     from .run import Run
 
     run = Run.open(folder)
-    steps = _load(as_json)
+    step = next(getattr(module, name) for module in _load(as_json) if hasattr(module, name))
     with show.progress(as_json) as track:
-        result = getattr(steps, name)(run, track=track, **options)
+        result = step(run, track=track, **options)
     show.show(result, as_json)
 
 
@@ -133,15 +136,65 @@ def compare(
     _step("compare_targets", run, as_json, targets=_names(targets), samples=samples, bitwise=bitwise)
 
 
+app.command()(check)
+
+
 @app.command()
-def evaluate(
-    run: RunFolder,
-    targets: Annotated[str | None, typer.Option("--targets", "-t", help="Targets; the recipe's by default.")] = None,
-    device: Annotated[str, typer.Option(help="Torch device of the float network: cpu or cuda.")] = "cpu",
+def support(
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the tables of docs/support.md.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Measure every form on clean and attacked images; write the record and the report."""
-    _step("evaluate_run", run, as_json, targets=_names(targets) if targets else None, device=device)
+    """List what runs where, found by asking every target, and what the exporter writes, found by trying."""
+    from dataclasses import asdict
+
+    from . import show
+
+    with show.loading(as_json):
+        from ..eval import support as tables
+
+        found = {"programs": tables.programs(), "layers": tables.layers()}
+    if markdown:
+        typer.echo(tables.page(found["programs"], found["layers"]), nl=False)
+    elif as_json:
+        show.show({name: [asdict(answer) for answer in answers] for name, answers in found.items()}, True)
+    else:
+        show.support(found)
+
+
+@app.command()
+def profiles(run: RunFolder, samples: Samples = 500, as_json: Json = False) -> None:
+    """Run the Program under every profile of integer arithmetic and tell what the choice changes."""
+    _step("profiles", run, as_json, samples=samples)
+
+
+@app.command()
+def evaluate(
+    run: foreign.RunOrFile,
+    targets: Annotated[str | None, typer.Option("--targets", "-t", help="Targets; the recipe's by default.")] = None,
+    device: Annotated[str | None, typer.Option(help="Torch device of a run's float network: cpu or cuda.")] = None,
+    data: foreign.Data = None,
+    steps: foreign.Steps = None,
+    bits: foreign.Bits = None,
+    input_bits: foreign.InputBits = None,
+    samples: foreign.Samples = None,
+    out: foreign.OutFile = None,
+    dt: TimeStep = None,
+    origin: Origin = None,
+    reset: Reset = None,
+    one_spike: OneSpike = False,
+    unscaled: Unscaled = False,
+    as_json: Json = False,
+) -> None:
+    """Measure every form of a run, or of a NIR file of any framework, on the same samples; write the record."""
+    names = _names(targets) if targets else None
+    options: dict[str, Any] = {"data": data, "steps": steps, "bits": bits, "input_bits": input_bits}
+    options |= {"samples": samples, "out": out, "dt": dt, "origin": origin, "reset": reset}
+    options |= {"one_spike": one_spike, "unscaled": unscaled}
+    if foreign.is_file(run, device):
+        foreign.evaluate(run, names, as_json, **options)
+    else:
+        foreign.not_for_runs(options)
+        _step("evaluate_run", run, as_json, targets=names, device=device or "cpu")
 
 
 def _run_all(recipe: str, out: Path, as_json: bool, samples: int) -> None:
@@ -151,18 +204,20 @@ def _run_all(recipe: str, out: Path, as_json: bool, samples: int) -> None:
     from .run import Run
 
     made = Run.create(out, load_recipe(recipe))
-    ready = environment_python() is not None
-    if not ready and "lava" in made.recipe().evaluate.targets:
-        show.err.print(f"[yellow]note:[/] without Lava: {status().how}")
+    targets: list[str] = list(made.recipe().evaluate.targets)
+    for kind in ("lava", "netx"):
+        if kind in targets and environment_python(kind) is None:
+            show.err.print(f"[yellow]note:[/] without {kind}: {status(kind).how}")
+            targets.remove(kind)
 
     def report(result: dict[str, Any]) -> None:
         if not as_json:
             show.out.rule(str(result["step"]))
             show.show(result, False)
 
-    steps = _load(as_json)
+    steps, _ = _load(as_json)
     with show.progress(as_json) as track:
-        last = steps.run_all(made, ready, samples, report, track)
+        last = steps.run_all(made, targets, samples, report, track)
     if as_json:
         show.show(last, True)
 
@@ -214,9 +269,10 @@ def doctor(as_json: Json = False) -> None:
     from ..hw_targets.lava.environment import status
     from .show import show
 
-    found = status()
-    show({"machine": machine().model_dump(), "packages": packages(), "lava": asdict(found)}, as_json)
-    if not found.installed:
+    found = {"lava": status("lava"), "netx": status("netx")}
+    environments = {name: asdict(one) for name, one in found.items()}
+    show({"machine": machine().model_dump(), "packages": packages(), **environments}, as_json)
+    if not all(one.installed for one in found.values()):
         raise typer.Exit(EXIT_TARGET)
 
 
@@ -225,24 +281,25 @@ def lava_install(
     python: Annotated[
         str | None, typer.Option(help="Interpreter of Python 3.10.", envvar="SPIKEPROOF_LAVA_PYTHON")
     ] = None,
+    netx: Netx = False,
     as_json: Json = False,
 ) -> None:
-    """Make Lava's environment (about 300 MB) in the user's cache folder."""
+    """Make Lava's environment (about 300 MB; with --netx lava-dl's, about 430 MB) in the user's cache folder."""
     from ..hw_targets.lava.environment import install
     from .show import show
 
-    show({"python": str(install(python))}, as_json)
+    show({"python": str(install(python, "netx" if netx else "lava"))}, as_json)
 
 
 @lava.command("status")
-def lava_status(as_json: Json = False) -> None:
+def lava_status(netx: Netx = False, as_json: Json = False) -> None:
     """Tell whether Lava is installed, and how to get it; exit code 3 if not."""
     from dataclasses import asdict
 
     from ..hw_targets.lava.environment import status
     from .show import show
 
-    found = status()
+    found = status("netx" if netx else "lava")
     show(asdict(found), as_json)
     if not found.installed:
         raise typer.Exit(EXIT_TARGET)

@@ -138,6 +138,39 @@ def _export(result: dict[str, Any]) -> None:
     out.print(table)
 
 
+def _profiles(result: dict[str, Any]) -> None:
+    table = _table(
+        f"profiles of integer arithmetic beside lava, {result['samples']} samples",
+        ("profile", "defined by", "first difference"),
+        ("accuracy", "classes changed", "spikes changed"),
+    )
+    for row in result["profiles"]:
+        first = "" if row["first"] is None else "{}: step {}, sample {}".format(row["first"][0], *row["first"][1][:2])
+        accuracy = "" if row["accuracy"] is None else percent(row["accuracy"])
+        spikes = f"{row['spikes_changed']:,} of {row['spikes_compared']:,}"
+        table.add_row(row["profile"], row["source"], first, accuracy, str(row["classes_changed"]), spikes)
+    out.print(table)
+    for row in result["profiles"]:
+        for reason in row["extrapolated"]:
+            out.print(f"[yellow]extrapolated:[/] {row['profile']}: {reason}")
+    verdict = "changes classes" if result["changes_outputs"] else "changes no class"
+    out.print(f"The choice of profile {verdict} of these samples.")
+
+
+def support(found: dict[str, list[Any]]) -> None:
+    """Print what runs where, and the reasons where it does not."""
+    for title, answers in found.items():
+        places = list(dict.fromkeys(answer.where for answer in answers))
+        table = _table(title, ("construct", *places), ())
+        for construct in dict.fromkeys(answer.construct for answer in answers):
+            row = [answer for answer in answers if answer.construct == construct]
+            table.add_row(construct, *("[red]no[/]" if answer.reason else "[green]yes[/]" for answer in row))
+        out.print(table)
+        for answer in answers:
+            if answer.reason:
+                out.print(f"{answer.construct}, {answer.where}: {answer.reason}", highlight=False)
+
+
 def _plain(result: dict[str, Any]) -> None:
     for key, value in result.items():
         if key in ("step", "classes"):
@@ -169,5 +202,7 @@ def show(result: dict[str, Any], as_json: bool) -> None:
         _attacks(result)
     elif result.get("step") == "export":
         _export(result)
+    elif result.get("step") == "profiles":
+        _profiles(result)
     else:
         _plain(result)

@@ -3,16 +3,14 @@
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..eval.compare import Comparison, compare
 from ..eval.evaluate import Forms, evaluate, gradient_sparsity
 from ..eval.record import Record, machine, now, packages, write_record
 from ..eval.report import write_report
+from ..export import chips, netx
 from ..export.lower import lower
 from ..export.nir import read_nir, write_nir
 from ..export.onnx import read_onnx, write_onnx
@@ -24,13 +22,14 @@ from ..toolkit.attacks.gradient import make_attack
 from ..toolkit.checkpoint import load_network, save_network
 from ..toolkit.coding import direct_integers, on_grid
 from ..toolkit.config import Recipe
-from ..toolkit.data import Dataset, Images, Labels, check_images, check_labels, load_data, read_npz
-from ..toolkit.errors import DisagreementError, FileError, InputError
+from ..toolkit.data import Dataset, Images, check_images, load_data
+from ..toolkit.errors import FileError, UnsupportedError
 from ..toolkit.files import digest, read_arrays, read_json, write_arrays, write_json
 from ..toolkit.models import seeded_network
 from ..toolkit.progress import Track, silent
 from ..toolkit.quantize import load_quantized, quantized_network, save_quantized
 from ..toolkit.train import fit
+from .look import compare_targets
 from .run import Run
 
 Result = dict[str, Any]
@@ -183,94 +182,28 @@ def export(run: Run, track: Track = silent) -> Result:
     write_nir(run.path("network.nir"), network, data.shape)
     trip = check_round_trip(run.path("network.nir"), network, data.test_images[:ROUND_TRIP_SAMPLES])
     graph, sidecar = read_nir(run.path("network.nir"))
-    program = lower(graph, sidecar, str(run.path("network.nir")))
+    how = recipe.export
+    program = lower(graph, sidecar, str(run.path("network.nir")), relays=how.relays, bias_exponent=how.bias_exponent)
+    reasons = chips.unsupported(program, how.chip)
+    if reasons:
+        raise UnsupportedError(f"export.chip = {how.chip!r}: " + "; ".join(reasons))
     write_program(run.path("program.safetensors"), program)
     write_onnx(run.path("network.onnx"), program)
+    without_net = netx.unsupported(program)
+    if without_net:
+        run.path("network.net").unlink(missing_ok=True)
+    else:
+        netx.write_net(run.path("network.net"), program)
     result = {
         "step": "export",
         "program_sha256": program.sha256(),
         "round_trip": asdict(trip),
+        "without_net": without_net,
         "populations": describe(program),
     }
     write_json(run.path("export.json"), result)
-    run.finished("export")
+    run.finished("export", [] if without_net else ["network.net"])
     return result
-
-
-def _images(run: Run, images: Path | None, samples: int | None) -> tuple[Images, Labels | None]:
-    """Return the user's images (labels if the file has them), or the run's test images."""
-    if images is None:
-        data = load_data(run.recipe().data)
-        x, y = data.test_images, data.test_labels
-        return x[:samples], y[:samples]
-    program = read_program(run.path("program.safetensors"))
-    raw, *given = read_npz(images, ("x",), ("y",))
-    checked = check_images(raw, f"{images}: x", program.input.shape)
-    classes = int(np.prod(program.shape_of(program.readout.population)))
-    labels = [check_labels(array, f"{images}: y", len(checked), classes)[:samples] for array in given]
-    return checked[:samples], labels[0] if labels else None
-
-
-def simulate(
-    run: Run, target: str, images: Path | None, samples: int | None, rasters: bool, track: Track = silent
-) -> Result:
-    """Run the Program on one target: trace-TARGET.safetensors, and what it did in numbers."""
-    program = read_program(run.path("program.safetensors"))
-    x, labels = _images(run, images, samples)
-    found = get_target(target)
-    if found.form != "program":
-        raise InputError(f"target {target!r}: runs the float network, not the Program; choose another --target")
-    trace = found.compile(program).run(direct_integers(x, program.steps), rasters=rasters, track=track)
-    arrays: dict[str, NDArray[Any]] = {"output": trace.output}
-    arrays |= {f"counts/{name}": counts for name, counts in trace.spike_counts.items()}
-    for name, raster in trace.rasters.items():
-        arrays[f"spikes/{name}"] = raster.spikes
-        if raster.u is not None and raster.v is not None:
-            arrays |= {f"u/{name}": raster.u, f"v/{name}": raster.v}
-    out = run.path(f"trace-{target}.safetensors")
-    write_arrays(out, "trace", arrays, {"target": target, "program": program.sha256(), "samples": len(x)})
-    neurons = {population.name: int(np.prod(population.shape)) for population in program.populations}
-    return {
-        "step": "simulate",
-        "target": target,
-        "samples": len(x),
-        "accuracy": None if labels is None else float((trace.classes == labels).mean()),
-        "classes": trace.classes.tolist(),
-        "spike_rates": {
-            name: float(counts.sum() / (len(x) * neurons[name] * program.steps))
-            for name, counts in trace.spike_counts.items()
-        },
-        "overflow": None if trace.overflow is None else {name: asdict(e) for name, e in trace.overflow.items()},
-        "file": str(out),
-    }
-
-
-def compare_targets(run: Run, targets: list[str], samples: int, bitwise: bool, track: Track = silent) -> Result:
-    """Run the Program on several targets and compare every spike (and u, v); compare.json with ``bitwise``.
-
-    Raises:
-        DisagreementError: ``bitwise`` was asked for and a value differs.
-    """
-    program = read_program(run.path("program.safetensors"))
-    run.require("export")
-    x, _ = _images(run, None, samples)
-    comparison = compare(program, direct_integers(x, program.steps), targets, track=track)
-    result = {"step": "compare", "program_sha256": program.sha256(), **comparison.to_dict()}
-    if bitwise:
-        write_json(run.path("compare.json"), result)
-        run.finished("compare")
-        if not comparison.equal:
-            raise DisagreementError(_first_difference(comparison))
-    return result
-
-
-def _first_difference(comparison: Comparison) -> str:
-    bits = next(bits for bits in comparison.values if bits.different)
-    step, sample, *neuron = bits.first or ()
-    return (
-        f"{bits.target} differs from {comparison.reference}: {comparison.different()} values, first {bits.quantity} of "
-        f"population {bits.population!r} at step {step}, sample {sample}, neuron {tuple(neuron)}"
-    )
 
 
 def _warnings(recipe: Recipe, data: Dataset, record_forms: list[Any], attacks: dict[str, Any]) -> list[str]:
@@ -309,9 +242,9 @@ def evaluate_run(run: Run, targets: list[str] | None, device: str, track: Track 
     conditions = {"clean": data.test_images, **_attacked(run, recipe, data)}
     names = list(recipe.evaluate.targets) if targets is None else targets
     counts = {
-        name: recipe.evaluate.lava_samples if name == "lava" else len(data.test_labels)
+        name: recipe.evaluate.lava_samples if target.slow else len(data.test_labels)
         for name in names
-        if get_target(name).form == "program"
+        if (target := get_target(name)).form == "program"
     }
     forms = evaluate(
         Forms(network, quantized, program),
@@ -366,10 +299,10 @@ def evaluate_run(run: Run, targets: list[str] | None, device: str, track: Track 
     }
 
 
-def run_all(run: Run, lava: bool, samples: int, report: Callable[[Result], None], track: Track = silent) -> Result:
-    """Run every step that is not done yet, and return the last one's result."""
-    recipe = run.recipe()
-    targets: list[str] = [name for name in recipe.evaluate.targets if lava or name != "lava"]
+def run_all(
+    run: Run, targets: list[str], samples: int, report: Callable[[Result], None], track: Track = silent
+) -> Result:
+    """Run every step that is not done yet, on these targets, and return the last one's result."""
     simple = {"train": train, "attack": attack, "quantize": quantize, "export": export}
     for name, step in simple.items():
         if not run.is_done(name):

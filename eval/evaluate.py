@@ -128,7 +128,7 @@ def evaluate(
                 labels[:count],
                 integers=form == "program",
                 # Lava cuts its samples into runs of its own, and shows progress between them.
-                batch=count if target == "lava" else batch,
+                batch=count if get_target(target).slow else batch,
                 reference=reference[name][:count] if name in reference else None,
                 track=track,
                 what=f"{form} on {target}: {name}",

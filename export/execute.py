@@ -72,8 +72,17 @@ ORIGINS = {
 """Defaults of the frameworks that write NIR files; ``nir`` takes the format's equations by their word."""
 
 
-def settings_of(origin: str, dt: float | None = None, reset: str | None = None) -> Settings:
-    """Return the settings of a framework, with another time step in seconds or another reset if they are given.
+def settings_of(
+    origin: str, dt: float | None = None, reset: str | None = None, *, one_spike: bool = False, unscaled: bool = False
+) -> Settings:
+    """Return the settings of a framework, changed by what is known of a network beyond that.
+
+    Args:
+        origin: a name in :data:`ORIGINS`.
+        dt: seconds a time step.
+        reset: see :class:`Settings`.
+        one_spike: at most one spike a step (sinabs' SingleSpike).
+        unscaled: the input of LIF and LI is added as it is (sinabs' norm_input=False).
 
     Raises:
         UnsupportedError: an unknown framework or reset, or an impossible time step.
@@ -83,7 +92,13 @@ def settings_of(origin: str, dt: float | None = None, reset: str | None = None) 
     settings = ORIGINS[origin]
     if reset is not None and reset not in get_args(Reset):
         raise UnsupportedError(f"reset {reset!r} is unknown; choose among {', '.join(get_args(Reset))}")
-    return replace(settings, dt=settings.dt if dt is None else dt, reset=cast(Reset, reset or settings.reset))
+    return replace(
+        settings,
+        dt=settings.dt if dt is None else dt,
+        reset=cast(Reset, reset or settings.reset),
+        several=settings.several and not one_spike,
+        added=settings.added | (frozenset({"LIF", "LI"}) if unscaled else frozenset()),
+    )
 
 
 class _Run:

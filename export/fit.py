@@ -49,7 +49,7 @@ class Wanted:
     holds: float
 
 
-def fit(wanted: Wanted, wires: Sequence[Wire], peaks: Sequence[int]) -> Fit:
+def fit(wanted: Wanted, wires: Sequence[Wire], peaks: Sequence[int], lowest: int = 0) -> Fit:
     """Choose the weight exponents nearest to 0 at which current, threshold and bias all fit their fields.
 
     One unit of the summed input is worth the finest wire's unit times 2^k, k = 0...8; the exponents follow from it.
@@ -59,6 +59,7 @@ def fit(wanted: Wanted, wires: Sequence[Wire], peaks: Sequence[int]) -> Fit:
         wanted: the population.
         wires: into it, with integer weights.
         peaks: the largest message of each wire's source.
+        lowest: the smallest bias exponent.
 
     Raises:
         UnsupportedError: no exponents fit; the last obstacle is named.
@@ -78,7 +79,7 @@ def fit(wanted: Wanted, wires: Sequence[Wire], peaks: Sequence[int]) -> Fit:
         peak = sum(math.floor(one.sides * top * 2.0**e) for one, top, e in zip(wires, peaks, exponents, strict=True))
         real = 64 * wanted.bias / unit
         largest = float(np.abs(real).max(initial=0.0))
-        bias_exponent = max(0, math.ceil(math.log2(largest / BIAS_MANTISSA[1]))) if largest else 0
+        bias_exponent = max(lowest, math.ceil(math.log2(largest / BIAS_MANTISSA[1]))) if largest else lowest
         vth = VTH_MAX if wanted.threshold is None else round(wanted.threshold / unit)
         if min(exponents) < WEIGHT_EXPONENT[0] or max(exponents) > WEIGHT_EXPONENT[1]:
             why = why or f"the weights that meet here span 2^{max(exponents) - min(exponents)}, too much for exponents"

@@ -11,8 +11,8 @@ from ..toolkit.errors import UnsupportedError
 
 Edge = tuple[str, str]
 
-LOOP_LIMIT = 32
-"""Deepest nesting of loops, and most entries to one that are tried: bounds the work that a file can ask for."""
+LOOP_LIMIT, ENTRY_LIMIT = 32, 8
+"""Deepest nesting of loops, and most entries to one that are tried: bounds on the work that a file can ask for."""
 
 
 def reach(start: str, edges: Iterable[Edge]) -> set[str]:
@@ -81,7 +81,7 @@ def feedback_edges(entry: str, leave: str, edges: list[Edge], spiking: set[str])
             entries = sorted(
                 {end for start, end in edges if end in loop and start not in loop},
                 key=lambda name: (name not in spiking, distance[name], name),
-            )[:LOOP_LIMIT]
+            )[:ENTRY_LIMIT]
 
             def stranded(name: str, inside: list[Edge] = inside, open_edges: list[Edge] = open_edges) -> int:
                 closing = {edge for edge in inside if edge[1] == name}

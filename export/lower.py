@@ -35,6 +35,7 @@ class Deployment:
         grids: weight grid a node; None: weights are real, and quantized here to ``bits``.
         bits: of weights without a grid.
         relays: balance paths with relay populations instead of delays.
+        bias_exponent: the smallest that is used.
     """
 
     steps: int
@@ -43,6 +44,7 @@ class Deployment:
     grids: Mapping[str, Grid] | None = None
     bits: int = 8
     relays: bool = False
+    bias_exponent: int = 0
 
     @property
     def levels(self) -> int:
@@ -144,7 +146,7 @@ class _Lowering:
         self.shapes[name] = shape
         wanted = self._wanted(name, dynamics, signal, shape)
         peaks = [self.deployment.levels if one.path.source == self.input else 1 for one in wires]
-        found = fit(wanted, wires, peaks)
+        found = fit(wanted, wires, peaks, self.deployment.bias_exponent)
         vth = found.vth
         alike = len({(one.unit, peak) for one, peak in zip(wires, peaks, strict=True)}) == 1
         exact = isinstance(node, nir.Threshold) and alike and wires[0].counts and signal.bias is None
@@ -275,19 +277,25 @@ def lower_graph(graph: Graph, deployment: Deployment) -> Program:
     return Program(input=source, populations=populations, synapses=synapses, readout=readout, steps=deployment.steps)
 
 
-def lower(graph: nir.NIRGraph, sidecar: SideCar, source: str = "graph") -> Program:
+def lower(
+    graph: nir.NIRGraph, sidecar: SideCar, source: str = "graph", *, relays: bool = False, bias_exponent: int = 0
+) -> Program:
     """Return the integer Program of a NIR graph that spikeproof wrote, see :func:`lower_graph`.
 
     Args:
         graph: convolution, linear, pooling, flatten, delay, neuron and threshold nodes.
         sidecar: what the file cannot hold.
         source: the file's name, for messages.
+        relays: see :class:`Deployment`.
+        bias_exponent: see :class:`Deployment`.
 
     Raises:
         UnsupportedError: a node that has no exact form; named with the reason.
     """
     settings = Settings(sidecar.time_step, reset=sidecar.reset)
-    deployment = Deployment(sidecar.steps, sidecar.input_bits, settings, sidecar.grids)
+    deployment = Deployment(
+        sidecar.steps, sidecar.input_bits, settings, sidecar.grids, relays=relays, bias_exponent=bias_exponent
+    )
     try:
         return lower_graph(flatten(graph, source), deployment)
     except UnsupportedError as error:

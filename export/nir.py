@@ -21,6 +21,7 @@ from ..toolkit.errors import FileError, UnsupportedError
 from ..toolkit.files import atomic, digest, read_bytes, read_json, write_json
 from ..toolkit.layers import INPUT, LIF, Delay, SpikingNetwork
 from ..toolkit.quantize import InputGrid
+from .reader import read_graph
 
 NAME = r"[A-Za-z0-9_-]{1,90}"
 TIME_STEP = 1e-4
@@ -32,7 +33,7 @@ class Grid(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
     bits: Annotated[int, Field(ge=2, le=8)]
-    step: Annotated[float, Field(gt=0)]
+    step: Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class SideCar(BaseModel):
@@ -53,13 +54,13 @@ class SideCar(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
     version: Literal[1] = 1
     sha256: str
-    time_step: Annotated[float, Field(gt=0)]
+    time_step: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     steps: Annotated[int, Field(ge=1, le=2**16)]
     coding: Literal["direct"] = "direct"
     input_bits: Annotated[int, Field(ge=1, le=24)] = MESSAGE_BITS
     reset: Literal["zero"] = "zero"
     readout: Literal["spike_count"] = "spike_count"
-    gain: Annotated[float, Field(gt=0)]
+    gain: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     grids: dict[str, Grid]
 
     @property
@@ -237,40 +238,4 @@ def read_nir(path: Path) -> tuple[nir.NIRGraph, SideCar]:
         raise FileError(f"{beside}: key {where}: {first['msg']}; export again") from error
     if sidecar.sha256 != digest(data):
         raise FileError(f"{path}: is not the file that {beside.name} describes (SHA-256 differs); export again")
-    try:
-        graph = nir.read(str(path), type_check=False)
-    except Exception as error:  # h5py and nir raise many kinds on damaged or foreign files
-        raise FileError(f"{path}: not a readable NIR file ({type(error).__name__}: {error}); export again") from error
-    if not isinstance(graph, nir.NIRGraph):
-        raise FileError(f"{path}: holds a single {type(graph).__name__}, expected a graph; export again")
-    return graph, sidecar
-
-
-def chain(graph: nir.NIRGraph, source: str) -> list[tuple[str, nir.NIRNode]]:
-    """Return the nodes of a graph without branches, input first and output last.
-
-    Args:
-        graph: the graph.
-        source: its file's name, for messages.
-
-    Raises:
-        UnsupportedError: it branches, joins, loops, or has not exactly one input and one output.
-    """
-    following: dict[str, str] = {}
-    preceding: dict[str, str] = {}
-    for start, end in graph.edges:
-        if start in following or end in preceding:
-            node = start if start in following else end
-            raise UnsupportedError(f"{source}: node {node!r}: graphs that branch or join cannot be lowered yet")
-        if start not in graph.nodes or end not in graph.nodes:
-            raise UnsupportedError(f"{source}: edge {start!r} -> {end!r} names a node that does not exist")
-        following[start], preceding[end] = end, start
-    inputs = [name for name, node in graph.nodes.items() if isinstance(node, nir.Input)]
-    if len(inputs) != 1:
-        raise UnsupportedError(f"{source}: {len(inputs)} input nodes, expected one")
-    names = [inputs[0]]
-    while names[-1] in following and len(names) <= len(graph.nodes):
-        names.append(following[names[-1]])
-    if len(names) != len(graph.nodes) or not isinstance(graph.nodes[names[-1]], nir.Output):
-        raise UnsupportedError(f"{source}: not one chain from input to output; nodes reached: {', '.join(names)}")
-    return [(name, graph.nodes[name]) for name in names]
+    return read_graph(path), sidecar

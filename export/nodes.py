@@ -57,12 +57,17 @@ def _numbers(name: str, what: str, value: Any) -> NDArray[Any]:
     return array
 
 
+def _short(array: NDArray[Any]) -> str:
+    """Return an array as text, its beginning if it is long; a file may hold anything."""
+    return str(array.tolist()) if array.size < 9 else f"{str(array.reshape(-1)[:8].tolist())[:-1]}, ...]"
+
+
 def _sizes(name: str, what: str, value: Any, dimensions: int, low: int) -> tuple[int, ...]:
     array = _numbers(name, what, value)
     if array.ndim > 1 or array.size not in (1, dimensions) or (array != np.floor(array)).any():
-        raise UnsupportedError(f"node {name!r}: {what} must be 1 or {dimensions} whole numbers, is {array.tolist()}")
+        raise UnsupportedError(f"node {name!r}: {what} must be 1 or {dimensions} whole numbers, is {_short(array)}")
     if array.min() < low or array.max() > SIZE_LIMIT:
-        raise UnsupportedError(f"node {name!r}: {what} must be at least {low}, is {array.tolist()}")
+        raise UnsupportedError(f"node {name!r}: {what} must be at least {low}, is {_short(array)}")
     return tuple(int(size) for size in np.broadcast_to(array.reshape(-1), (dimensions,)))
 
 
@@ -139,9 +144,9 @@ def declared_shape(name: str, node: nir.NIRNode) -> Shape:
         raise UnsupportedError(f"node {name!r}: declares no shape; export with the shape of one sample")
     array = _numbers(name, "shape", values[0])
     if array.ndim != 1 or array.size > 8 or (array != np.floor(array)).any() or array.min() < 1:
-        raise UnsupportedError(f"node {name!r}: shape {array.tolist()[:9]}, expected whole numbers of at least 1")
+        raise UnsupportedError(f"node {name!r}: shape {_short(array)}, expected whole numbers of at least 1")
     if np.prod(array, dtype=np.float64) > SIZE_LIMIT:
-        raise UnsupportedError(f"node {name!r}: shape {array.tolist()} is impossibly large")
+        raise UnsupportedError(f"node {name!r}: shape {_short(array)} is impossibly large")
     return tuple(int(size) for size in array)
 
 
@@ -189,7 +194,7 @@ def _flatten(name: str, node: nir.Flatten, shape: Shape) -> Shape:
     for what in ("start_dim", "end_dim"):
         array = _numbers(name, what, getattr(node, what))
         if array.size != 1 or array.item() not in range(-len(shape), len(shape)):
-            place = array.tolist()
+            place = _short(array)
             raise UnsupportedError(f"node {name!r}: {what} {place} on an input of shape {shape} (batch is not counted)")
         places.append(int(array.item()) % len(shape))
     start, end = places

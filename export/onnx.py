@@ -257,7 +257,7 @@ def read_onnx(path: Path, program: Program) -> bytes:
         model = onnx.load_model_from_string(data)
     except Exception as error:  # protobuf raises several kinds on damaged files
         raise FileError(f"{path}: not a readable ONNX file ({type(error).__name__}); export again") from error
-    # The whole graph is compared, not a hash that the file claims of itself.
-    if model.graph != to_onnx(program).graph:
+    # The whole model is compared, not a hash that it claims of itself: operator versions and functions matter, too.
+    if model != to_onnx(program):
         raise FileError(f"{path}: was not made from this Program; export again")
     return data

@@ -68,10 +68,6 @@ class Walk:
         for start in self.graph.before(name):
             signal = self._sent(start)
             late = (start, name) in self.graph.feedback
-            if late and signal.bias is not None:
-                raise UnsupportedError(
-                    f"node {start!r}: a bias inside a loop is missing in the first step; move it to a node outside"
-                )
             paths += [replace(path, lag=path.lag + late) for path in signal.paths]
             if signal.bias is not None:
                 bias = signal.bias if bias is None else bias + signal.bias

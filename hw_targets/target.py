@@ -144,7 +144,9 @@ class CompiledProgram(Compiled):
             raise InputError(
                 f"input {expected.name!r}: values {inputs.min()} to {inputs.max()}, expected 0 to {expected.peak}"
             )
-        return self._run(inputs.astype(np.int32), rasters, track)
+        if inputs.strides[0] == 0:  # the same messages at every step: no copy of each
+            inputs = np.broadcast_to(inputs[0].astype(np.int32), inputs.shape)
+        return self._run(inputs.astype(np.int32, copy=False), rasters, track)
 
 
 Form = TypeVar("Form", Program, SpikingNetwork)
@@ -160,6 +162,8 @@ class Target(ABC, Generic[Form]):
     name: ClassVar[str]
     summary: ClassVar[str]
     form: ClassVar[Literal["program", "network"]] = "program"
+    slow: ClassVar[bool] = False
+    """Whether it takes seconds a sample, so that callers ask it for fewer."""
 
     def unavailable(self) -> str | None:
         """Return how to get what this target needs, or None if it can be used now."""

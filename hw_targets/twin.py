@@ -18,7 +18,7 @@ from ..toolkit.progress import Track
 from .loihi.arithmetic import LIMIT, arriving, wrap_current
 from .loihi.schedule import by_clock, by_layer
 from .loihi.sums import LIMIT as EXACT
-from .loihi.sums import Sums
+from .loihi.sums import Sums, to_tensor
 from .target import Compiled, CompiledProgram, Raster, Target, Trace
 
 Surrogate = Callable[[Tensor], Tensor]
@@ -48,12 +48,20 @@ class _Fire(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, u: Tensor, v: Tensor, a: Tensor, bias: Tensor, population: Population, surrogate: Surrogate
+        ctx: Any,
+        u: Tensor,
+        v: Tensor,
+        a: Tensor,
+        bias: Tensor,
+        population: Population,
+        fits: bool,
+        surrogate: Surrogate,
     ) -> tuple[Tensor, Tensor, Tensor]:
         keep_u, keep_v = (4095 - population.du) / 4096, (4096 - population.dv) / 4096
         # Products of 24 and 13 bits are exact in float64, so this is the decay toward zero.
         current = a * 64 if keep_u == 0 else torch.trunc(u * keep_u) + a * 64
-        current = wrap_current(_int32(current))
+        if not fits:
+            current = wrap_current(_int32(current))
         raw = current + bias if keep_v == 0 else torch.trunc(v * keep_v) + current + bias
         raw.clamp_(-LIMIT + 1, LIMIT - 1)
         spikes = (raw > 64 * population.vth).to(raw.dtype)
@@ -73,7 +81,7 @@ class _Fire(torch.autograd.Function):
         outer = to_u + inner
         keep_u, keep_v = (4095 - ctx.population.du) / 4096, (4096 - ctx.population.dv) / 4096
         bias = inner if ctx.needs_input_grad[3] else None
-        return outer * keep_u, inner * keep_v, outer * 64, bias, None, None
+        return outer * keep_u, inner * keep_v, outer * 64, bias, None, None, None
 
 
 def _int32(x: Tensor) -> Tensor:
@@ -86,6 +94,7 @@ class _Wires:
 
     def __init__(self, program: Program, synapse: Synapse, device: torch.device) -> None:
         self.synapse = synapse
+        self.shape = program.shape_of(synapse.target)
         self.sums = Sums(program, synapse, device)
         self.convolution = isinstance(synapse, Convolution)
         # Where sums are proven to fit and no exponent rounds them, they arrive as they are.
@@ -124,7 +133,7 @@ class _Cells:
     """Spiking neurons with their state."""
 
     def __init__(self, twin: "Twin", population: Population, batch: int, record: bool) -> None:
-        self.population, self.surrogate = population, twin.surrogate
+        self.population, self.surrogate, self.fits = population, twin.surrogate, twin.fits[population.name]
         self.takes_input = population.input_bias
         self.bias = twin.get_buffer(f"bias_{twin.program.populations.index(population)}")
         self.silence = torch.zeros((batch, *population.shape), dtype=torch.float64, device=self.bias.device)
@@ -134,7 +143,7 @@ class _Cells:
 
     def advance(self, a: Tensor, drive: Tensor | None) -> Tensor:
         bias = self.bias if drive is None else self.bias + drive.to(torch.float64) * 2**self.population.bias_exponent
-        done = _Fire.apply(self.u, self.v, a, bias, self.population, self.surrogate)  # type: ignore[no-untyped-call]
+        done = _Fire.apply(self.u, self.v, a, bias, self.population, self.fits, self.surrogate)  # type: ignore[no-untyped-call]
         self.u, self.v, spikes = cast(tuple[Tensor, Tensor, Tensor], done)
         self.sent.append(spikes)
         if self.states is not None:
@@ -149,6 +158,12 @@ def unsupported(program: Program) -> list[str]:
         for synapse in program.synapses
         if program.bound(synapse) >= EXACT
     ]
+
+
+def _fits(program: Program, population: Population) -> bool:
+    """Return whether the current of a population can be proven never to wrap: |u| <= 64 a 4096 / (du + 1) < 2^23."""
+    peak = sum(program.bound(synapse) * 2.0**synapse.exponent for synapse in program.incoming(population.name))
+    return population.du >= 0 and 64 * peak * 4096 / (population.du + 1) < LIMIT
 
 
 class Twin(nn.Module):
@@ -179,7 +194,13 @@ class Twin(nn.Module):
             if isinstance(population, Population):
                 bias = population.bias.astype(np.float64) * 2.0**population.bias_exponent
                 self.register_buffer(f"bias_{index}", torch.from_numpy(bias))
+        self.fits = {population.name: _fits(program, population) for population in program.spiking}
         self._wires: dict[torch.device, dict[str, list[_Wires]]] = {}
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return next(self.buffers()).device
 
     def messages(self, inputs: Tensor) -> Tensor:
         """Return what the chip receives (time, batch, ...), in units of a message, from images or messages.
@@ -211,7 +232,7 @@ class Twin(nn.Module):
 
     def run(self, messages: Tensor, *, record: bool = False) -> dict[str, "_Cells | _Units"]:
         """Run messages (time, batch, ...) and return the populations with what they did, differentiable."""
-        device = next(self.buffers()).device
+        device = self.device
         if device not in self._wires:
             self._wires[device] = {
                 population.name: [_Wires(self.program, s, device) for s in self.program.incoming(population.name)]
@@ -262,7 +283,7 @@ class _Ready(CompiledProgram):
 
     @torch.no_grad()
     def _run(self, inputs: NDArray[np.int32], rasters: bool, track: Track) -> Trace:
-        neurons = self.twin.run(torch.from_numpy(np.ascontiguousarray(inputs)).to(torch.float32), record=rasters)
+        neurons = self.twin.run(to_tensor(inputs, self.twin.device).to(torch.float32), record=rasters)
 
         def integers(parts: list[Tensor]) -> NDArray[np.int64]:
             return torch.stack(parts).to(torch.int64).cpu().numpy()

@@ -71,6 +71,17 @@ def need_lava() -> None:
 
 
 @pytest.fixture(scope="session")
+def need_netx() -> Path:
+    """Skip without lava-dl's environment; fail if SPIKEPROOF_REQUIRE_LAVA says that it must be there."""
+    python = environment_python("netx")
+    if python is None:
+        leave = pytest.fail if os.environ.get("SPIKEPROOF_REQUIRE_LAVA") == "1" else pytest.skip
+        leave(f"lava-dl is not installed: {status('netx').how}")
+    assert python is not None
+    return python
+
+
+@pytest.fixture(scope="session")
 def random_network() -> Callable[..., SpikingNetwork]:
     """Make a network on 1x8x8 images that spikes, its batch norms far from the identity."""
 

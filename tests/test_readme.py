@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from spikeproof.eval import support
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -20,6 +22,12 @@ def tables():
 def test_readme_shows_the_records(tables, part):
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert getattr(tables, part)() in text
+
+
+def test_the_support_tables_are_what_the_code_answers():
+    found = support.page(support.programs(), support.layers())
+    assert (ROOT / "docs" / "support.md").read_text(encoding="utf-8") == found
+    assert support.markdown(support.programs()) in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_speed_claim_of_the_issue():

@@ -90,10 +90,22 @@ class QuantizeSettings(Section):
     rate: Annotated[float, Field(gt=0.0, le=1e3)] = 1e-3
 
 
-class EvaluateSettings(Section):
-    """What is measured where: ``lava_samples`` bounds the share that the slow reference simulator gets."""
+class ExportSettings(Section):
+    """What the Program is made for.
 
-    targets: list[Literal["loihi", "onnx", "lava"]] = ["loihi", "onnx", "lava"]
+    ``chip``: loihi1 knows no graded spikes. ``bias_exponent``: the smallest; lava-dl's importer demands 6. ``relays``:
+    balance paths with relay populations instead of delays.
+    """
+
+    chip: Literal["loihi1", "loihi2"] = "loihi2"
+    bias_exponent: Annotated[int, Field(ge=0, le=7)] = 0
+    relays: bool = False
+
+
+class EvaluateSettings(Section):
+    """What is measured where: ``lava_samples`` bounds the share that the slow simulators, lava and netx, get."""
+
+    targets: list[Literal["loihi", "twin", "onnx", "lava", "netx"]] = ["loihi", "onnx", "lava"]
     batch: Positive = 250
     lava_samples: Positive = 64
 
@@ -111,6 +123,7 @@ class Recipe(Section):
         AttackSettings(name="pgd"),
     ]
     quantize: QuantizeSettings = QuantizeSettings()
+    export: ExportSettings = ExportSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
 
     @model_validator(mode="after")

@@ -193,12 +193,12 @@ class SpikingNetwork(nn.Module):
         return signal
 
     def _by_step(self, signal: Tensor, watch: Callable[[str, Tensor], None] | None) -> Tensor:
-        """Run all layers step by step; a loop delivers what was sent one step earlier, nothing at the first step."""
+        """Run all layers step by step; a loop delivers what was sent one step earlier."""
         run: dict[str, Step] = {
             name: layer.stepper() if isinstance(layer, LIF | Delay) else layer for name, layer in self.named_layers()
         }
         told: dict[str, list[Tensor]] = {name: [] for name in run}
-        earlier: dict[str, Tensor] = {}
+        earlier = self._before_the_first_step(signal[0])
         for now in signal:
             sent = {INPUT: now}
             for name, step in run.items():
@@ -211,6 +211,15 @@ class SpikingNetwork(nn.Module):
             for name, outputs in signals.items():
                 watch(name, outputs)
         return signals[name]
+
+    def _before_the_first_step(self, image: Tensor) -> dict[str, Tensor]:
+        """Return what loops deliver at the first step: what stateless layers answer to silence, which is their bias."""
+        sent = {INPUT: torch.zeros_like(image)}
+        for name, layer in self.named_layers():
+            silence = _total([sent[source] for source in self.sources(name) if source in sent])
+            keeps = isinstance(layer, LIF | Delay | nn.BatchNorm2d)
+            sent[name] = torch.zeros_like(silence) if keeps else layer(silence)
+        return sent
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return logits (batch, classes) for images or encoded input, see :meth:`spikes`."""

@@ -12,7 +12,7 @@ from ..record import Condition, Form, Record
 from . import plots, raster, words
 
 Cells = dict[str, Any]
-SIMULATORS = ("loihi", "onnx", "lava")
+SIMULATORS = ("loihi", "twin", "onnx", "lava", "netx")
 TIMES = "\u00d7"
 CURRENT_LIMIT = 2**17
 """A synaptic sum of this size, aligned by 6 bits, leaves the 24-bit current."""

@@ -6,13 +6,15 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...export.program import Graded, Program, write_program
+from ...export.program import Convolution, Graded, Program, write_program
 from ...toolkit.errors import FileError, TargetError
 from ...toolkit.files import read_arrays, write_arrays
 from ...toolkit.progress import Track, silent
@@ -22,6 +24,29 @@ from .environment import environment_python, status
 WORKER = Path(__file__).with_name("worker.py")
 CHUNK = 16
 """Samples a Lava run: it keeps every probe of every step in memory, and progress moves in these steps."""
+
+
+@dataclass(frozen=True)
+class Script:
+    """What the workers of one target run.
+
+    Args:
+        target: its name, for messages.
+        path: of the script.
+        prepare: writes the network of a Program into a job's folder and returns more settings for the job.
+    """
+
+    target: str
+    path: Path
+    prepare: Callable[[Path, Program], dict[str, Any]]
+
+
+def _write(folder: Path, program: Program) -> dict[str, Any]:
+    write_program(folder / "program.safetensors", program)
+    return {}
+
+
+LAVA = Script("lava", WORKER, _write)
 
 
 class _Pool:
@@ -34,11 +59,13 @@ class _Pool:
         workers: how many processes.
         start_limit: seconds until a worker must have imported Lava.
         run_limit: seconds that one job may take.
+        script: what they run.
     """
 
     def __init__(
-        self, folder: Path, jobs: int, python: Path, workers: int, start_limit: float, run_limit: float
+        self, folder: Path, jobs: int, python: Path, workers: int, start_limit: float, run_limit: float, script: Script
     ) -> None:
+        self.script = script
         self.folder, self.jobs, self.python = folder, jobs, python
         self.workers = min(workers, jobs)
         self.start_limit, self.run_limit = start_limit, run_limit
@@ -47,7 +74,7 @@ class _Pool:
     def __enter__(self) -> "_Pool":
         for number in range(self.workers):
             with (self.folder / f"log-{number}").open("wb") as log:
-                words = [str(self.python), str(WORKER), str(self.folder), str(number), str(self.workers)]
+                words = [str(self.python), str(self.script.path), str(self.folder), str(number), str(self.workers)]
                 try:
                     process = subprocess.Popen(
                         words,
@@ -59,7 +86,7 @@ class _Pool:
                     )
                 except OSError as error:
                     self.__exit__()
-                    raise TargetError(f"target 'lava': the worker cannot start: {error}") from error
+                    raise TargetError(f"target {self.script.target!r}: the worker cannot start: {error}") from error
             self.processes.append(process)
         return self
 
@@ -91,13 +118,15 @@ class _Pool:
             # The worker may have written the trace between the two looks.
             if code is not None and not trace.exists():
                 what = f"died with status {code}" if code else "ended without an answer"
-                raise TargetError(f"target 'lava': the worker {what}; {self._last_words(number)}")
+                raise TargetError(f"target {self.script.target!r}: the worker {what}; {self._last_words(number)}")
             if not started and ready.exists():
                 begun, started = time.monotonic(), True
             limit = self.run_limit if started else self.start_limit
             if time.monotonic() - begun > limit:
                 what = "did not finish" if started else "did not start"
-                raise TargetError(f"target 'lava': the worker {what} within {limit:g} s; {self._last_words(number)}")
+                raise TargetError(
+                    f"target {self.script.target!r}: the worker {what} within {limit:g} s; {self._last_words(number)}"
+                )
             time.sleep(0.02)
         return trace
 
@@ -114,17 +143,19 @@ def run_jobs(
     start_limit: float = 90,
     run_limit: float = 600,
     track: Track = silent,
+    script: Script = LAVA,
 ) -> list[Trace]:
     """Run several Programs, each on its own messages, in one go of one or more workers.
 
     Args:
-        jobs: Programs that :meth:`LavaTarget.unsupported` accepts, with messages (time, batch, ...).
+        jobs: Programs that the target accepts, with messages (time, batch, ...).
         python: interpreter with lava-nc.
         rasters: whether to keep spikes, u and v of every step.
         workers: processes side by side.
         start_limit: seconds until a worker must have imported Lava.
         run_limit: seconds that one job may take.
         track: progress.
+        script: what the workers run.
 
     Raises:
         TargetError: a worker cannot start, dies, hangs or answers nonsense.
@@ -135,20 +166,20 @@ def run_jobs(
             readout = program.readout
             membranes = [readout.population] if readout.kind == "membrane" else []
             settings = {"states": rasters, "membranes": membranes}
-            write_program(folder / f"job-{number}" / "program.safetensors", program)
+            settings |= script.prepare(folder / f"job-{number}", program)
             write_arrays(folder / f"job-{number}" / "input.safetensors", "input", {"input": inputs}, settings)
         traces = []
-        with _Pool(folder, len(jobs), python, workers, start_limit, run_limit) as pool:
-            for number, (program, inputs) in track(enumerate(jobs), "run on lava", len(jobs)):
+        with _Pool(folder, len(jobs), python, workers, start_limit, run_limit, script) as pool:
+            for number, (program, inputs) in track(enumerate(jobs), f"run on {script.target}", len(jobs)):
                 try:
                     arrays, _ = read_arrays(pool.wait(number), "trace")
                 except FileError as error:
-                    raise TargetError(f"target 'lava': the worker answered nonsense: {error}") from error
-                traces.append(_trace(program, arrays, inputs.shape[1], rasters))
+                    raise TargetError(f"target {script.target!r}: the worker answered nonsense: {error}") from error
+                traces.append(_trace(script.target, program, arrays, inputs.shape[1], rasters))
         return traces
 
 
-def _trace(program: Program, arrays: dict[str, NDArray[np.int32]], batch: int, rasters: bool) -> Trace:
+def _trace(target: str, program: Program, arrays: dict[str, NDArray[np.int32]], batch: int, rasters: bool) -> Trace:
     spikes: dict[str, NDArray[Any]] = {}
     states: dict[tuple[str, str], NDArray[np.int64]] = {}
     readout = program.readout
@@ -159,7 +190,7 @@ def _trace(program: Program, arrays: dict[str, NDArray[np.int32]], batch: int, r
         for what in ("spikes", "u", "v") if rasters and not graded else ("spikes", "v") if membrane else ("spikes",):
             key = f"{what}/{name}"
             if key not in arrays or arrays[key].shape != shape:
-                raise TargetError(f"target 'lava': the worker's answer lacks {key!r} of shape {shape}")
+                raise TargetError(f"target {target!r}: the worker's answer lacks {key!r} of shape {shape}")
             if what == "spikes":
                 spikes[name] = arrays[key].astype(np.int64 if graded else bool)
             else:
@@ -174,7 +205,9 @@ def _trace(program: Program, arrays: dict[str, NDArray[np.int32]], batch: int, r
     )
 
 
-class _Worker(CompiledProgram):
+class Worker(CompiledProgram):
+    """A Program that workers run, chunk by chunk; ``settings`` are those of :func:`run_jobs`."""
+
     def __init__(self, program: Program, **settings: Any) -> None:
         super().__init__(program)
         self.settings = settings
@@ -199,6 +232,7 @@ class LavaTarget(Target[Program]):
 
     name: ClassVar[str] = "lava"
     summary: ClassVar[str] = "Intel's lava-nc 0.10.0, fixed-point models, Python 3.10 worker process"
+    slow: ClassVar[bool] = True
 
     def __init__(
         self, *, workers: int | None = None, start_limit: float = 90, run_limit: float = 600, python: Path | None = None
@@ -214,37 +248,38 @@ class LavaTarget(Target[Program]):
 
     def unsupported(self, program: Program) -> list[str]:
         """Return the reasons why Lava cannot run ``program`` exactly."""
-        return (
-            [
-                f"{synapse.label}: convolution from 1-d populations does not exist in Lava"
-                for synapse in program.synapses
-                if synapse.kind == "convolution" and len(program.shape_of(synapse.source)) != 3
-            ]
-            + [
-                f"{synapse.label}: sums up to {program.bound(synapse)} leave 32 bits, undefined in Lava's convolution"
-                for synapse in program.synapses
-                if synapse.kind == "convolution" and synapse.exponent == 0 and program.bound(synapse) >= 2**31
-            ]
-            + [
-                # Lava has no delayed convolution; DelaySparse keeps 32 bits of a sum where Conv keeps 24.
-                f"{synapse.label}: a delayed convolution whose sums, up to {program.bound(synapse)}, leave 24 bits"
-                for synapse in program.synapses
-                if synapse.kind == "convolution"
-                and synapse.exponent == 0
-                and synapse.delay
-                and synapse.source != program.input.name
-                and program.bound(synapse) >= 2**23
-            ]
-            + [
-                f"population {name!r}: 2-d shapes have no defined order in Lava"
-                for name in [program.input.name, *(population.name for population in program.populations)]
-                if len(program.shape_of(name)) == 2
-            ]
-        )
+        names = [program.input.name, *(population.name for population in program.populations)]
+        reasons = [
+            f"population {name!r}: 2-d shapes have no defined order in Lava"
+            for name in names
+            if len(program.shape_of(name)) == 2
+        ]
+        for synapse in program.synapses:
+            if isinstance(synapse, Convolution):
+                reasons += self._convolution(program, synapse)
+        return reasons
+
+    def _convolution(self, program: Program, synapse: Convolution) -> list[str]:
+        bound = program.bound(synapse)
+        reasons = []
+        if len(program.shape_of(synapse.source)) != 3:
+            reasons.append(f"{synapse.label}: convolution from 1-d populations does not exist in Lava")
+        if synapse.exponent:
+            return reasons  # runs as Lava's Sparse, whose rule it follows
+        if bound >= 2**31:
+            reasons.append(f"{synapse.label}: sums up to {bound} leave 32 bits, undefined in Lava's convolution")
+        # Lava has no delayed convolution, and its Conv keeps geometry in 8 bits; DelaySparse and Sparse, which run
+        # instead, keep 32 bits of a sum where Conv keeps 24.
+        geometry = (*synapse.weight.shape[2:], *synapse.stride, *synapse.padding, *synapse.dilation, synapse.groups)
+        if bound >= 2**23 and synapse.delay and synapse.source != program.input.name:
+            reasons.append(f"{synapse.label}: a delayed convolution whose sums, up to {bound}, leave 24 bits")
+        if bound >= 2**23 and max(geometry) > 127:
+            reasons.append(f"{synapse.label}: a geometry beyond 127, and sums up to {bound}, that leave 24 bits")
+        return reasons
 
     def _compile(self, program: Program) -> Compiled:
         assert self.python is not None
-        return _Worker(
+        return Worker(
             program,
             python=self.python,
             workers=self.workers,

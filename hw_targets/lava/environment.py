@@ -1,4 +1,7 @@
-"""Lava's own Python 3.10 environment in the user's cache folder, keyed by the hash of its pinned requirements."""
+"""Python 3.10 environments in the user's cache folder, each keyed by the hash of its pinned requirements.
+
+``lava`` holds lava-nc, ``netx`` lava-dl's importer on top of it.
+"""
 
 import os
 import shutil
@@ -6,19 +9,60 @@ import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from platformdirs import user_cache_path
 
 from ...toolkit.errors import TargetError
 from ...toolkit.files import digest
 
-REQUIREMENTS = Path(__file__).with_name("requirements.txt")
+Kind = Literal["lava", "netx"]
+
 PYTHON_VARIABLE = "SPIKEPROOF_LAVA_PYTHON"
 CACHE_VARIABLE = "SPIKEPROOF_CACHE"
-HOW = (
-    "Lava needs an interpreter of Python 3.10 (pyenv install 3.10, uv python install 3.10, or your system's package); "
-    f"then run 'spikeproof lava install [--python PATH]', or set {PYTHON_VARIABLE}"
-)
+
+
+@dataclass(frozen=True)
+class _Environment:
+    """How one environment is made.
+
+    Args:
+        command: that installs it.
+        requirements: file beside this one.
+        options: for pip.
+        check: Python that must run in it.
+    """
+
+    command: str
+    requirements: str
+    options: tuple[str, ...]
+    check: str
+
+    @property
+    def path(self) -> Path:
+        # Resolved: a strict editable installation links only the files that were there when it was made.
+        return Path(__file__).resolve().with_name(self.requirements)
+
+
+_KINDS: dict[str, _Environment] = {
+    "lava": _Environment(
+        "spikeproof lava install", "requirements.txt", (), "import lava.proc.lif.process, safetensors"
+    ),
+    "netx": _Environment(
+        "spikeproof lava install --netx",
+        "requirements-netx.txt",
+        ("--no-deps",),
+        # The importer itself asks for the PyTorch that is left out, see worker_netx.py.
+        "import h5py, safetensors, lava.proc.lif.process, lava.lib.dl",
+    ),
+}
+
+
+def _how(kind: Kind) -> str:
+    return (
+        "Lava needs an interpreter of Python 3.10 (pyenv install 3.10, uv python install 3.10, or your system's "
+        f"package); then run '{_KINDS[kind].command} [--python PATH]', or set {PYTHON_VARIABLE}"
+    )
 
 
 def cache() -> Path:
@@ -27,15 +71,15 @@ def cache() -> Path:
     return Path(given) if given else user_cache_path("spikeproof", appauthor=False)
 
 
-def folder() -> Path:
+def folder(kind: Kind = "lava") -> Path:
     """Return where the environment belongs, whether or not it is there."""
-    return cache() / f"lava-{digest(REQUIREMENTS.read_bytes())[:16]}"
+    return cache() / f"{kind}-{digest(_KINDS[kind].path.read_bytes())[:16]}"
 
 
-def environment_python() -> Path | None:
+def environment_python(kind: Kind = "lava") -> Path | None:
     """Return the environment's interpreter, or None if it is not installed completely."""
-    python = folder() / "bin" / "python"
-    return python if python.exists() and (folder() / "complete").exists() else None
+    python = folder(kind) / "bin" / "python"
+    return python if python.exists() and (folder(kind) / "complete").exists() else None
 
 
 def _is_310(python: Path) -> bool:
@@ -47,7 +91,7 @@ def _is_310(python: Path) -> bool:
     return answer.stdout.strip() == "True"
 
 
-def find_python(given: str | None = None) -> Path:
+def find_python(given: str | None = None, kind: Kind = "lava") -> Path:
     """Return an interpreter of Python 3.10: the given one, else from PATH, pyenv's versions, or uv's.
 
     Raises:
@@ -57,7 +101,7 @@ def find_python(given: str | None = None) -> Path:
     if given:
         found = Path(shutil.which(given) or given)
         if not _is_310(found):
-            raise TargetError(f"target 'lava': {given} is not an interpreter of Python 3.10; {HOW}")
+            raise TargetError(f"target {kind!r}: {given} is not an interpreter of Python 3.10; {_how(kind)}")
         return found
     home = Path.home()
     pyenv = Path(os.environ.get("PYENV_ROOT") or home / ".pyenv")
@@ -68,7 +112,7 @@ def find_python(given: str | None = None) -> Path:
     for candidate in candidates:
         if _is_310(candidate):
             return candidate
-    raise TargetError(f"target 'lava': no Python 3.10 found; {HOW}")
+    raise TargetError(f"target {kind!r}: no Python 3.10 found; {_how(kind)}")
 
 
 @dataclass(frozen=True)
@@ -81,36 +125,37 @@ class Status:
     how: str
 
 
-def status() -> Status:
+def status(kind: Kind = "lava") -> Status:
     """Return whether the environment is there; looks for an interpreter only if it is not."""
-    if environment_python() is not None:
-        return Status(True, str(folder()), str(environment_python()), "installed")
+    if environment_python(kind) is not None:
+        return Status(True, str(folder(kind)), str(environment_python(kind)), "installed")
     try:
-        return Status(False, str(folder()), str(find_python()), "run 'spikeproof lava install'")
+        return Status(False, str(folder(kind)), str(find_python(None, kind)), f"run '{_KINDS[kind].command}'")
     except TargetError as error:
-        return Status(False, str(folder()), None, str(error))
+        return Status(False, str(folder(kind)), None, str(error))
 
 
-def install(given: str | None = None) -> Path:
+def install(given: str | None = None, kind: Kind = "lava") -> Path:
     """Make the environment if it is not there and return its interpreter.
 
-    Made beside its place and moved there once complete, so an interrupted installation leaves nothing half done.
+    A virtual environment cannot be moved, so it is made in place; without its file ``complete``, written last, it does
+    not count, so an interrupted installation leaves nothing half done.
 
     Raises:
         TargetError: no interpreter, or pip failed; its last lines are in the message.
     """
-    ready = environment_python()
+    ready = environment_python(kind)
     if ready is not None:
         return ready
-    python = find_python(given)
-    target = folder()
+    python, recipe = find_python(given, kind), _KINDS[kind]
+    target = folder(kind)
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(target, ignore_errors=True)
-    # A virtual environment cannot be moved, so it is made in place; the file 'complete' is written last.
+    made = str(target / "bin" / "python")
     steps = [
         [str(python), "-m", "venv", str(target)],
-        [str(target / "bin" / "python"), "-m", "pip", "install", "--quiet", "-r", str(REQUIREMENTS)],
-        [str(target / "bin" / "python"), "-c", "import lava.proc.lif.process, safetensors"],
+        [made, "-m", "pip", "install", "--quiet", *recipe.options, "-r", str(recipe.path)],
+        [made, "-c", recipe.check],
     ]
     with tempfile.TemporaryFile("w+") as log:
         for step in steps:
@@ -118,14 +163,14 @@ def install(given: str | None = None) -> Path:
                 code = subprocess.run(step, stdout=log, stderr=log, timeout=1200, check=False).returncode
             except (OSError, subprocess.TimeoutExpired) as error:
                 shutil.rmtree(target, ignore_errors=True)
-                raise TargetError(f"target 'lava': {step[0]} failed: {error}") from error
+                raise TargetError(f"target {kind!r}: {step[0]} failed: {error}") from error
             if code != 0:
                 log.seek(0)
                 last = " | ".join(log.read().strip().splitlines()[-3:])
                 shutil.rmtree(target, ignore_errors=True)
-                raise TargetError(f"target 'lava': installation failed with status {code}: {last}")
+                raise TargetError(f"target {kind!r}: installation failed with status {code}: {last}")
     (target / "complete").touch()
-    made = environment_python()
-    if made is None:
-        raise TargetError(f"target 'lava': installation in {target} is incomplete; remove that folder and try again")
-    return made
+    found = environment_python(kind)
+    if found is None:
+        raise TargetError(f"target {kind!r}: installation in {target} is incomplete; remove that folder and try again")
+    return found

@@ -83,6 +83,12 @@ def connections(
     return to, start, weight.ravel()
 
 
+def fits_conv(arrays: dict[str, Array], index: int, synapse: dict[str, Any]) -> bool:
+    """Return whether Lava's Conv, which keeps its geometry in 8 bits, can hold a convolution's."""
+    fields = [*arrays[f"weight/{index}"].shape[2:], *synapse["stride"], *synapse["padding"], *synapse["dilation"]]
+    return bool(max([*fields, synapse["groups"]]) <= 127)
+
+
 def forward(program: dict[str, Any], synapse: dict[str, Any]) -> bool:
     """Return whether a synapse points forward in the order of populations."""
     order = [program["input"]["name"], *(population["name"] for population in program["populations"])]
@@ -200,7 +206,12 @@ class Network:
             "num_message_bits": message,
             "weight_exp": synapse["exponent"],
         }
-        if synapse["kind"] == "convolution" and synapse["exponent"] == 0 and delay == 0:
+        if (
+            synapse["kind"] == "convolution"
+            and synapse["exponent"] == 0
+            and delay == 0
+            and fits_conv(self.arrays, index, synapse)
+        ):
             wires = Conv(
                 weight=kernel(self.arrays[f"weight/{index}"].astype(np.int64)),
                 input_shape=tuple(reversed(start)),

@@ -16,6 +16,8 @@ class Wires(Protocol):
     """A synapse ready to run."""
 
     synapse: Synapse
+    shape: tuple[int, ...]
+    """Of the target."""
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return what arrives at the target, (batch, ...), for messages x (batch, ...)."""
@@ -52,7 +54,12 @@ def by_layer(
     for name, state in neurons.items():
         total: Tensor | None = None
         for wire in wires[name]:
-            a = wire(sent[wire.synapse.source].flatten(0, 1)).unflatten(0, signal.shape[:2])
+            x = sent[wire.synapse.source]
+            if x.stride(0) == 0:
+                # The same messages at every step, as direct coding sends them, are summed once.
+                a = wire(x[0]).expand(len(x), -1, *[-1] * len(wire.shape))
+            else:
+                a = wire(x.flatten(0, 1)).unflatten(0, signal.shape[:2])
             lag = min(program.lag(wire.synapse), program.steps)
             if lag:
                 a = torch.cat([torch.zeros_like(a[:lag]), a[: len(a) - lag]])

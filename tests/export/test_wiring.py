@@ -59,7 +59,7 @@ def networks(draw: st.DrawFn, loops: bool = True) -> SpikingNetwork:
         layers[cell] = lif()
         spiking.append(cell)
         if loops and draw(st.booleans()):
-            layers[f"loop{number}"] = weighted(nn.Conv2d(CHANNELS, CHANNELS, 1, bias=False))
+            layers[f"loop{number}"] = weighted(nn.Conv2d(CHANNELS, CHANNELS, 1, bias=draw(st.booleans())))
             wiring[f"loop{number}"] = (cell,)
             arriving.append(f"loop{number}")
         wiring[cell] = tuple(arriving)

@@ -21,7 +21,7 @@ from spikeproof.hw_targets.target import (
 from spikeproof.toolkit.errors import InputError, TargetError, UnsupportedError
 from spikeproof.toolkit.progress import Track
 
-BUILT_IN = ["torch", "loihi", "onnx", "lava"]
+BUILT_IN = ["torch", "loihi", "twin", "onnx", "lava", "netx"]
 
 
 def small(message_bits: int = 4) -> Program:

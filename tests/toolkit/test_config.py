@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from spikeproof.toolkit.config import Recipe, Section, builtin_recipes, load_recipe, parse_recipe
 from spikeproof.toolkit.errors import FileError, RecipeError
 
-TOP = "name, data, coding, model, train, attacks, quantize, evaluate"
+TOP = "name, data, coding, model, train, attacks, quantize, export, evaluate"
 
 UNKNOWN = [
     ({"trains": {}}, "trains", TOP),
@@ -58,7 +58,7 @@ WRONG = [
     ({"attacks": [{"name": "fgsm"}, {"name": "fgsm", "steps": 3}]}, "fgsm@0.1", "differ"),
     ({"quantize": {"bits": 1}}, "quantize.bits", "greater than or equal to 2"),
     ({"quantize": {"bits": 9}}, "quantize.bits", "less than or equal to 8"),
-    ({"evaluate": {"targets": ["loihi", "gpu"]}}, "evaluate.targets.1", "'loihi', 'onnx' or 'lava'"),
+    ({"evaluate": {"targets": ["loihi", "gpu"]}}, "evaluate.targets.1", "'loihi', 'twin', 'onnx', 'lava' or 'netx'"),
     ([1, 2], "(top level)", "dictionary"),
 ]
 

@@ -1,0 +1,161 @@
+"""``spikeproof evaluate FILE.nir``: what must be told, what comes out, and the exit codes."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nir
+import numpy as np
+import pytest
+
+from spikeproof.eval import foreign
+from spikeproof.hw_targets.onnx import OnnxTarget
+from spikeproof.hw_targets.target import get_target
+
+TOLD = ("--origin", "snntorch", "--reset", "zero")
+
+
+@pytest.fixture
+def graph(tmp_path: Path) -> Path:
+    rng, (ones, three) = np.random.default_rng(0), (np.ones(8), np.ones(3))
+    nodes = {
+        "input": nir.Input({"input": np.array([6])}),
+        "fc": nir.Affine(rng.normal(size=(8, 6)), rng.normal(size=8) / 10),
+        "[lif]": nir.LIF(5e-4 * ones, 5 * ones, 0 * ones, ones, 0 * ones),
+        "out": nir.Linear(rng.normal(size=(3, 8))),
+        "last": nir.LIF(5e-4 * three, 5 * three, 0 * three, three, 0 * three),
+        "output": nir.Output({"output": np.array([3])}),
+    }
+    edges = list(zip(list(nodes), list(nodes)[1:], strict=False))
+    nir.write(str(tmp_path / "g.nir"), nir.NIRGraph(nodes, edges))
+    return tmp_path / "g.nir"
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(1)
+    np.savez(tmp_path / "d.npz", x=rng.random((20, 6)), y=rng.integers(0, 3, 20))
+    return tmp_path / "d.npz"
+
+
+def test_everything_is_measured_and_kept(call: Callable[..., Any], graph: Path, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "record.json"
+    answer = call("evaluate", graph, *TOLD, "--data", data, "--steps", 6, "--out", out, "--json")
+    assert (answer.code, answer.err) == (0, "")
+    told = json.loads(answer.out)
+    assert told == json.loads(out.read_text())
+    assert (told["samples"], told["equal"], told["different"], told["refused"]) == (20, True, 0, {})
+    assert [row["target"] for row in told["targets"]] == ["loihi", "twin", "onnx"]
+    places = 6 * 20 * (8 + 3)
+    assert [row["compared"] for row in told["targets"]] == [0, 3 * places, 3 * places]
+    assert [row["population"] for row in told["spikes"]] == ["_lif_", "last"]
+    assert [row["node"] for row in told["spikes"]] == ["[lif]", "last"]
+    assert all(0 < row["float_rate"] < 1 for row in told["spikes"])
+    assert (told["settings"]["dt"], told["settings"]["reset"], told["steps"]) == (1e-4, "zero", 6)
+    assert (told["weight_bits"], told["input_bits"], told["origin"]) == (8, 8, "snntorch")
+    assert told["float_accuracy"]["samples"] == 20
+    assert str(tmp_path) not in out.read_text()
+
+
+def test_options_reach_the_measurement(call: Callable[..., Any], graph: Path, data: Path) -> None:
+    options = ("--steps", 5, "--bits", 4, "--input-bits", 3, "--samples", 7, "--targets", "onnx", "--dt", "2e-4")
+    answer = call("evaluate", graph, *TOLD, "--data", data, *options, "--json")
+    told = json.loads(answer.out)
+    assert [row["target"] for row in told["targets"]] == ["onnx"]
+    assert (told["steps"], told["weight_bits"], told["input_bits"], told["samples"]) == (5, 4, 3, 7)
+    assert told["settings"]["dt"] == 2e-4
+    assert any("not 0.0002 s" in text for text in told["warnings"])
+
+
+def test_a_terminal_gets_tables(call: Callable[..., Any], graph: Path, data: Path) -> None:
+    answer = call("evaluate", graph, *TOLD, "--data", data, "--steps", 6)
+    assert answer.code == 0
+    for text in ("float, its origin's", "program, onnx", "_lif_", "same class as in float", "equal, bit for bit"):
+        assert text in " ".join(answer.out.split())
+
+
+def test_spikes_need_no_number_of_steps(call: Callable[..., Any], graph: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "s.npz", x=np.random.default_rng(0).integers(0, 2, (6, 4, 6)))
+    told = json.loads(call("evaluate", graph, *TOLD, "--data", tmp_path / "s.npz", "--json").out)
+    assert (told["steps"], told["input_bits"], told["samples"], told["float_accuracy"]) == (6, 0, 4, None)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ((), "needs a time step, which NIR does not hold: give --dt SECONDS or --origin"),
+        (("--origin", "snntorch"), "say it with --reset"),
+        (("--origin", "snntorch", "--reset", "subtract_later"), "which Loihi does not have"),
+        (("--origin", "sinabs", "--dt", "1e-4", "--reset", "zero"), "several spikes a step"),
+        (("--origin", "nowhere"), "origin 'nowhere' is unknown"),
+        (TOLD, "say what to run it on with --data"),
+        ((*TOLD, "--data", "DATA"), "say how many with --steps"),
+        ((*TOLD, "--data", "DATA", "--steps", "4", "--input-bits", "0"), "not all 0 or 1"),
+        ((*TOLD, "--data", "DATA", "--steps", "4", "--targets", "torch"), "runs no Programs"),
+        ((*TOLD, "--data", "DATA", "--steps", "4", "--targets", "nowhere"), "target 'nowhere': unknown"),
+        ((*TOLD, "--data", "DATA", "--steps", "4", "--targets", ","), "no target can run the Program: none was named"),
+        ((*TOLD, "--device", "cuda"), "for run folders only"),
+    ],
+)
+def test_what_is_missing_or_impossible_is_one_line(
+    call: Callable[..., Any], graph: Path, data: Path, options: tuple[str, ...], reason: str
+) -> None:
+    answer = call("evaluate", graph, *(data if option == "DATA" else option for option in options), "--json")
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err.startswith("error: ")
+    assert reason in answer.err
+    assert answer.err.count("\n") == 1
+
+
+def test_absent_and_damaged_files_are_refused(call: Callable[..., Any], graph: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.nir").write_bytes(graph.read_bytes()[:700])
+    for name in ("bad.nir", "absent.nir"):
+        answer = call("evaluate", tmp_path / name, *TOLD)
+        assert answer.code == 2
+        assert name in answer.err
+
+
+def test_targets_that_differ_give_exit_code_4_after_the_result(
+    call: Callable[..., Any], graph: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Liar:
+        form = "program"
+
+        def unsupported(self, program: Any) -> list[str]:
+            return []
+
+        def compile(self, program: Any) -> Any:
+            first = program.synapses[0]
+            bent = first.model_copy(update={"weight": -first.weight})
+            return OnnxTarget().compile(program.model_copy(update={"synapses": (bent, *program.synapses[1:])}))
+
+    monkeypatch.setattr(foreign, "get_target", lambda name: Liar() if name == "liar" else get_target(name))
+    options = ("--data", data, "--steps", 6, "--targets", "loihi,liar", "--out", tmp_path / "r.json", "--json")
+    answer = call("evaluate", graph, *TOLD, *options)
+    assert answer.code == 4
+    assert "liar differs from loihi" in answer.err
+    told = json.loads(answer.out)
+    assert told["different"] > 0
+    assert not told["equal"]
+    assert json.loads((tmp_path / "r.json").read_text()) == told
+
+
+def test_a_target_that_refuses_gives_exit_code_2_after_the_others_ran(
+    call: Callable[..., Any], graph: Path, tmp_path: Path
+) -> None:
+    # Wide messages: sums beyond 2^24 are not exact in ONNX's float32.
+    np.savez(tmp_path / "s.npz", x=np.random.default_rng(0).random((4, 6)))
+    wide = ("--data", tmp_path / "s.npz", "--steps", 4, "--input-bits", 15, "--targets", "loihi,onnx", "--json")
+    answer = call("evaluate", graph, *TOLD, *wide)
+    told = json.loads(answer.out)
+    assert answer.code == 2
+    assert list(told["refused"]) == ["onnx"]
+    assert "not exact in float32" in answer.err
+    assert [row["target"] for row in told["targets"]] == ["loihi"]
+
+
+def test_options_of_files_are_refused_for_runs(call: Callable[..., Any], tmp_path: Path) -> None:
+    answer = call("evaluate", tmp_path, "--steps", 4, "--one-spike", "--input-bits", 0)
+    assert answer.code == 2
+    assert "--steps, --input-bits, --one-spike: for FILE.nir only" in answer.err
