@@ -164,7 +164,7 @@ def _programs(draw: st.DrawFn, message_bits: int | None = None, chain: bool = Fa
     bits = draw(st.sampled_from([0, 1, 8, 16, 24])) if message_bits is None else message_bits
     first = Input(shape=tuple(draw(st.integers(1, 4)) for _ in range(3)), message_bits=bits)
     shapes, populations, synapses = [("input", first.shape)], [], []
-    if bits <= 8 and not chain and draw(st.integers(0, 3)) == 0:
+    if bits <= 8 and not chain and draw(st.integers(0, 3)) == 3:
         populations.append(_population(draw, rng, "coded", first.shape, input_bias=True))
         shapes.append(("coded", first.shape))
     for number in range(draw(st.integers(1, 3))):
@@ -201,7 +201,7 @@ def _programs(draw: st.DrawFn, message_bits: int | None = None, chain: bool = Fa
         if draw(st.booleans()):
             size = (int(np.prod(shape)), int(np.prod(shapes[-1][1])))
             synapses.append(Dense(source=source, target=name, weight=_weight(rng, size, 8, "mixed")))
-        if number and not chain and draw(st.integers(0, 3)) == 0:
+        if number and not chain and draw(st.integers(0, 3)) == 3:
             # Narrow sums; those too wide for the messages are refused, see below.
             synapses[-1] = synapses[-1].model_copy(update={"exponent": min(common["exponent"], 0)})
             populations.append(Graded(name=name, shape=shape, vth=draw(st.sampled_from([0, 3, 200])), message_bits=12))
