@@ -20,16 +20,23 @@ class Section(BaseModel):
 
 
 class DataSettings(Section):
-    """Which images: scikit-learn's digits, or the arrays ``x_train y_train x_test y_test`` of an ``.npz`` file."""
+    """Which images, and how many of them: the first ``train_samples`` and ``test_samples``.
 
-    name: Literal["digits", "arrays"] = "digits"
+    scikit-learn's digits; MNIST or Fashion-MNIST from their published files in the folder ``path`` (or under
+    ``$SPIKEPROOF_DATA``); or the arrays ``x_train y_train x_test y_test`` of the ``.npz`` file ``path``.
+    """
+
+    name: Literal["digits", "mnist", "fashion-mnist", "arrays"] = "digits"
     path: str | None = None
+    train_samples: Positive | None = None
     test_samples: Positive | None = None
 
     @model_validator(mode="after")
     def _path(self) -> "DataSettings":
-        if (self.path is None) == (self.name == "arrays"):
-            raise ValueError("'path' belongs to name = \"arrays\", which needs it")
+        if self.name == "arrays" and self.path is None:
+            raise ValueError("name = \"arrays\" needs 'path'")
+        if self.name == "digits" and self.path is not None:
+            raise ValueError("'path' does not belong to name = \"digits\", which comes with scikit-learn")
         return self
 
 

@@ -16,7 +16,7 @@ TOP = "name, data, coding, model, train, attacks, quantize, export, evaluate"
 
 UNKNOWN = [
     ({"trains": {}}, "trains", TOP),
-    ({"data": {"sample": 1}}, "data.sample", "name, path, test_samples"),
+    ({"data": {"sample": 1}}, "data.sample", "name, path, train_samples, test_samples"),
     ({"coding": {"step": 1}}, "coding.step", "name, steps"),
     ({"model": {"Pool": "max"}}, "model.Pool", "pool, channels, beta, threshold, alpha, gain"),
     ({"train": {"epoch": 3}}, "train.epoch", "seed, epochs, batch, rate, accelerator, devices, precision"),
@@ -28,7 +28,7 @@ UNKNOWN = [
 WRONG = [
     ({"name": 3}, "name", "string"),
     ({"model": 3}, "model", "dictionary"),
-    ({"data": {"name": "mnist"}}, "data.name", "'digits' or 'arrays'"),
+    ({"data": {"name": "mnist"}}, "data.name", "'digits', 'mnist', 'fashion-mnist' or 'arrays'"),
     ({"data": {"name": "arrays"}}, "data", "path"),
     ({"data": {"path": "x.npz"}}, "data", "path"),
     ({"data": {"test_samples": 0}}, "data.test_samples", "greater than or equal to 1"),

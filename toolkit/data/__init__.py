@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..config import DataSettings
 from ..errors import FileError, InputError
 from ..files import digest, read_bytes
+from .idx import read_idx
 
 MOST_CLASSES = 10_000
 """A label beyond this is taken for a mistake: every class costs an output neuron."""
@@ -118,17 +119,16 @@ def _digits() -> Dataset:
     return _dataset("digits", train_images, train_labels.astype(np.int64), test_images, test_labels.astype(np.int64))
 
 
-def _arrays(path: Path) -> Dataset:
-    names = ("x_train", "y_train", "x_test", "y_test")
-    x_train, y_train, x_test, y_test = read_npz(path, names)
-    train_images = check_images(x_train, f"{path}: x_train")
-    test_images = check_images(x_test, f"{path}: x_test", train_images.shape[1:])
-    train_labels = check_labels(y_train, f"{path}: y_train", len(train_images), MOST_CLASSES)
+def _checked(name: str, source: str, arrays: dict[str, NDArray[Any]]) -> Dataset:
+    """Return a data set of arrays ``x_train y_train x_test y_test``, each checked."""
+    train_images = check_images(arrays["x_train"], f"{source}: x_train")
+    test_images = check_images(arrays["x_test"], f"{source}: x_test", train_images.shape[1:])
+    train_labels = check_labels(arrays["y_train"], f"{source}: y_train", len(train_images), MOST_CLASSES)
     classes = int(train_labels.max()) + 1
     if classes < 2:
-        raise InputError(f"{path}: y_train: only one class; expected at least two")
-    test_labels = check_labels(y_test, f"{path}: y_test", len(test_images), classes)
-    return _dataset(path.stem, train_images, train_labels, test_images, test_labels)
+        raise InputError(f"{source}: y_train: only one class; expected at least two")
+    test_labels = check_labels(arrays["y_test"], f"{source}: y_test", len(test_images), classes)
+    return _dataset(name, train_images, train_labels, test_images, test_labels)
 
 
 def _dataset(name: str, train: Images, train_labels: Labels, test: Images, test_labels: Labels) -> Dataset:
@@ -137,14 +137,27 @@ def _dataset(name: str, train: Images, train_labels: Labels, test: Images, test_
 
 
 def load_data(settings: DataSettings) -> Dataset:
-    """Return the data set that a recipe names, its test part cut to ``test_samples`` if asked.
+    """Return the data set that a recipe names, cut to ``train_samples`` and ``test_samples`` if asked.
 
     Raises:
         FileError: the file cannot be read.
         InputError: its content is refused.
     """
-    data = _arrays(Path(settings.path)) if settings.path is not None else _digits()
-    if settings.test_samples is None:
+    if settings.name == "digits":
+        data = _digits()
+    elif settings.name == "arrays":
+        path = Path(str(settings.path))
+        names = ("x_train", "y_train", "x_test", "y_test")
+        data = _checked(path.stem, str(path), dict(zip(names, read_npz(path, names), strict=True)))
+    else:
+        data = _checked(settings.name, settings.name, read_idx(settings.name, settings.path))
+    if settings.train_samples is None and settings.test_samples is None:
         return data
-    count = settings.test_samples
-    return _dataset(data.name, data.train_images, data.train_labels, data.test_images[:count], data.test_labels[:count])
+    train, test = settings.train_samples, settings.test_samples
+    return _dataset(
+        data.name,
+        data.train_images[:train],
+        data.train_labels[:train],
+        data.test_images[:test],
+        data.test_labels[:test],
+    )
