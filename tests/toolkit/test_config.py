@@ -28,7 +28,7 @@ UNKNOWN = [
 WRONG = [
     ({"name": 3}, "name", "string"),
     ({"model": 3}, "model", "dictionary"),
-    ({"data": {"name": "mnist"}}, "data.name", "'digits', 'mnist', 'fashion-mnist' or 'arrays'"),
+    ({"data": {"name": "cifar"}}, "data.name", "'digits', 'mnist', 'fashion-mnist' or 'arrays'"),
     ({"data": {"name": "arrays"}}, "data", "path"),
     ({"data": {"path": "x.npz"}}, "data", "path"),
     ({"data": {"test_samples": 0}}, "data.test_samples", "greater than or equal to 1"),
