@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from ..export.check import TRIAL_LIMIT, check
-from ..export.execute import Settings, run_graph, settings_of
+from ..export.dynamics import Settings, settings_of
+from ..export.execute import run_graph
 from ..export.graph import Graph, flatten
 from ..export.lower import Deployment, lower_graph
 from ..export.paths import NEURONS

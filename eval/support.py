@@ -9,7 +9,7 @@ import numpy as np
 from torch import nn
 
 from ..export import chips
-from ..export.execute import Settings
+from ..export.dynamics import Settings
 from ..export.graph import flatten
 from ..export.lower import Deployment, lower_graph
 from ..export.nir import to_nir

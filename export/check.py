@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from ..toolkit.errors import FileError, SpikeproofError, UnsupportedError
-from .execute import Settings, settings_of
+from .dynamics import Settings, settings_of
 from .graph import Graph, flatten
 from .lower import Deployment, lower_graph
 from .reader import read_graph

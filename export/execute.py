@@ -1,14 +1,8 @@
-"""Executing a NIR graph by itself, with the time step, integration and reset that its origin meant.
-
-NIR's equations are continuous in time; files say neither how they were made discrete nor whether a spike resets or
-subtracts. :class:`Settings` say it, and :data:`ORIGINS` know it of the frameworks that write such files (docs/nir.md).
-"""
+"""Executing a NIR graph by itself, with the time step, integration and reset that its origin meant."""
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from math import isfinite
-from typing import Any, Literal, cast, get_args
+from typing import Any
 
 import nir
 import numpy as np
@@ -18,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..toolkit.errors import UnsupportedError
+from .dynamics import Dynamics, Settings, dynamics
 from .graph import Graph
 from .loops import forward_order
 from .nodes import SPIKING, Shape, bias_of, geometry, parameter, weight_of
@@ -25,80 +20,6 @@ from .nodes import SPIKING, Shape, bias_of, geometry, parameter, weight_of
 Step = Callable[[Tensor], Tensor]
 DELAY_LIMIT = 4096
 """Longest delay in steps: bounds the memory that a file can ask for."""
-
-
-Reset = Literal["zero", "subtract", "subtract_later", "zero_later", "none"]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a NIR file leaves open.
-
-    Attributes:
-        dt: seconds a time step.
-        integration: ``euler``: x += dt/tau (target - x); ``exponential``: x += (1 - exp(-dt/tau)) (target - x).
-        reset: ``zero``: to v_reset, at once; ``subtract``: the threshold, at once; ``subtract_later``: the threshold,
-            after the leak of the next step; ``zero_later``: to v_reset instead of the next step, whose input is lost;
-            ``none``.
-        start: membranes start at ``v_leak`` or at ``v_reset``, where a node has it.
-        at_threshold: a membrane exactly at the threshold fires, too (NIR: only above it).
-        several: a membrane n thresholds high sends n spikes in one step.
-        added: node types whose input is added to their first state as it is, whatever R, w_in and dt are.
-    """
-
-    dt: float
-    integration: Literal["euler", "exponential"] = "euler"
-    reset: Reset = "zero"
-    start: Literal["v_leak", "v_reset"] = "v_leak"
-    at_threshold: bool = False
-    several: bool = False
-    added: frozenset[str] = frozenset()
-
-    def __post_init__(self) -> None:
-        if not (isfinite(self.dt) and self.dt > 0):
-            raise UnsupportedError(f"time step {self.dt} s, expected a number above 0")
-
-
-ORIGINS = {
-    "nir": Settings(1e-4),
-    "spikeproof": Settings(1e-4),
-    "snntorch": Settings(1e-4),
-    "spikingjelly": Settings(1e-4, start="v_reset", at_threshold=True),
-    # It writes tau as dt times the time constant in seconds, so one of its steps of 1 ms is 1e-6 s of the file.
-    "norse": Settings(1e-6, added=frozenset({"CubaLIF", "IF"})),
-    # It counts time in steps.
-    "sinabs": Settings(1.0, "exponential", "subtract", at_threshold=True, several=True),
-}
-"""Defaults of the frameworks that write NIR files; ``nir`` takes the format's equations by their word."""
-
-
-def settings_of(
-    origin: str, dt: float | None = None, reset: str | None = None, *, one_spike: bool = False, unscaled: bool = False
-) -> Settings:
-    """Return the settings of a framework, changed by what is known of a network beyond that.
-
-    Args:
-        origin: a name in :data:`ORIGINS`.
-        dt: seconds a time step.
-        reset: see :class:`Settings`.
-        one_spike: at most one spike a step (sinabs' SingleSpike).
-        unscaled: the input of LIF and LI is added as it is (sinabs' norm_input=False).
-
-    Raises:
-        UnsupportedError: an unknown framework or reset, or an impossible time step.
-    """
-    if origin not in ORIGINS:
-        raise UnsupportedError(f"origin {origin!r} is unknown; choose among {', '.join(sorted(ORIGINS))}")
-    settings = ORIGINS[origin]
-    if reset is not None and reset not in get_args(Reset):
-        raise UnsupportedError(f"reset {reset!r} is unknown; choose among {', '.join(get_args(Reset))}")
-    return replace(
-        settings,
-        dt=settings.dt if dt is None else dt,
-        reset=cast(Reset, reset or settings.reset),
-        several=settings.several and not one_spike,
-        added=settings.added | (frozenset({"LIF", "LI"}) if unscaled else frozenset()),
-    )
 
 
 class _Run:
@@ -111,47 +32,19 @@ class _Run:
     def tensor(self, values: NDArray[Any] | float) -> Tensor:
         return torch.from_numpy(np.array(values, dtype=np.float64)).to(self.dtype)
 
-    def decay(self, tau: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Return what a step keeps of a state, and what it takes of its target."""
-        rate = self.settings.dt / tau
-        taken = rate if self.settings.integration == "euler" else -np.expm1(-rate)
-        return 1 - taken, taken
-
     def neuron(self, name: str, node: nir.NIRNode, shape: Shape) -> Step:
-        kind, settings = type(node).__name__, self.settings
-
-        def field(what: str, positive: bool = False) -> NDArray[np.float64]:
-            values = parameter(name, node, what, shape)
-            if positive and values.min() <= 0:
-                raise UnsupportedError(f"node {name!r}: {what} must be above 0, is {values.min():g}")
-            return values
-
-        current: tuple[Tensor, Tensor] | None = None
-        as_it_is = np.ones(shape)
-        if kind.startswith("Cuba"):
-            keep, taken = self.decay(field("tau_syn", positive=True))
-            gain = as_it_is if kind in settings.added else taken * field("w_in")
-            current = self.tensor(keep), self.tensor(gain)
-        if kind in ("I", "IF"):
-            keep, taken, rest = np.ones(shape), np.full(shape, settings.dt), np.zeros(shape)
-            start = rest
-        else:
-            keep, taken = self.decay(field("tau" if current is None else "tau_mem", positive=True))
-            start = field("v_leak")
-            rest = taken * start
-        if settings.start == "v_reset" and isinstance(node, SPIKING):
-            start = field("v_reset")
-        gain = as_it_is if kind in settings.added and current is None else taken * field("r")
-        v_keep, v_gain, v_rest = self.tensor(keep), self.tensor(gain), self.tensor(rest)
-        fire = self.firing(name, node, shape) if isinstance(node, SPIKING) else None
-        v = self.tensor(start)
+        found = dynamics(name, node, shape, self.settings)
+        keep, gain, rest = self.tensor(found.keep), self.tensor(found.gain), self.tensor(found.rest)
+        current = None if found.current is None else tuple(self.tensor(part) for part in found.current)
+        fire = None if found.threshold is None else self.firing(name, found)
+        v = self.tensor(found.start)
         i = torch.zeros((), dtype=self.dtype)
 
         def step(x: Tensor) -> Tensor:
             nonlocal v, i
             if current is not None:
                 x = i = current[0] * i + current[1] * x
-            v = v_keep * v + v_gain * x + v_rest
+            v = keep * v + gain * x + rest
             if fire is None:
                 return v
             v, spikes = fire(v)
@@ -159,11 +52,12 @@ class _Run:
 
         return step
 
-    def firing(self, name: str, node: nir.NIRNode, shape: Shape) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    def firing(self, name: str, found: Dynamics) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
         """Return the function from a membrane to (membrane after the reset, spikes)."""
         settings = self.settings
-        threshold = self.tensor(parameter(name, node, "v_threshold", shape))
-        reset = self.tensor(parameter(name, node, "v_reset", shape))
+        assert found.threshold is not None
+        assert found.reset is not None
+        threshold, reset = self.tensor(found.threshold), self.tensor(found.reset)
         if settings.several and threshold.min() <= 0:
             raise UnsupportedError(f"node {name!r}: several spikes a step need a threshold above 0")
         owed = torch.zeros((), dtype=self.dtype)

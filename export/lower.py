@@ -10,12 +10,12 @@ import nir
 import numpy as np
 
 from ..toolkit.errors import UnsupportedError
-from .execute import Settings
+from .dynamics import Settings, dynamics
 from .fit import Wanted, fit, fit_input_bias
 from .graph import Graph, flatten
 from .latency import MEMORYLESS, balanced
 from .nir import Grid, SideCar
-from .nodes import parameter
+from .nodes import PARAMETERS, parameter
 from .parts import Convolution, Dense, Input, Population, Readout, Sparse, Synapse
 from .paths import NEURONS, Floats, Path, Signal, Walk
 from .program import Program
@@ -53,8 +53,8 @@ class Deployment:
 
 
 @dataclass(frozen=True)
-class _Dynamics:
-    """A membrane: v <- keep v + gain i + rest, where i is the input x or, with ``current``, i <- current i + x."""
+class _Neuron:
+    """A whole population's :class:`.dynamics.Dynamics`, with the membrane counted from its reset."""
 
     keep: float
     gain: float
@@ -63,52 +63,42 @@ class _Dynamics:
     current: float | None = None
 
 
-def _one(name: str, node: nir.NIRNode, what: str, shape: tuple[int, ...]) -> float:
-    """Return the one value of a population's parameter."""
-    values = np.unique(parameter(name, node, what, shape))
-    if values.size != 1:
-        raise UnsupportedError(
-            f"node {name!r}: {what} must be one number for the whole population, as on Loihi; "
-            f"it goes from {values[0]:g} to {values[-1]:g}"
-        )
-    return float(values[0])
+def _neuron(name: str, node: nir.NIRNode, shape: tuple[int, ...], settings: Settings) -> _Neuron:
+    def one(what: str, values: Floats) -> float:
+        found = np.unique(values)
+        if found.size != 1:
+            raise UnsupportedError(
+                f"node {name!r}: {what} must be one number for the whole population, as on Loihi; "
+                f"it goes from {found[0]:g} to {found[-1]:g}"
+            )
+        return float(found[0])
 
-
-def _dynamics(name: str, node: nir.NIRNode, shape: tuple[int, ...], settings: Settings) -> _Dynamics:
-    kind = type(node).__name__
+    for what in PARAMETERS[type(node)]:
+        one(what, parameter(name, node, what, shape))
     if isinstance(node, nir.Threshold):
-        return _Dynamics(0.0, 1.0, 0.0, _one(name, node, "threshold", shape))
-    threshold = None
-    if isinstance(node, _SPIKING):
-        threshold = _one(name, node, "v_threshold", shape)
+        return _Neuron(0.0, 1.0, 0.0, one("threshold", parameter(name, node, "threshold", shape)))
+    found = dynamics(name, node, shape, settings)
+    keep, gain, rest, start = (one("it", part) for part in (found.keep, found.gain, found.rest, found.start))
+    current, threshold, reset = None, None, start
+    if found.threshold is not None and found.reset is not None:
+        threshold, reset = one("v_threshold", found.threshold), one("v_reset", found.reset)
         if settings.reset != "zero" or settings.several:
             what = "several spikes a step" if settings.several else f"reset {settings.reset!r}"
             raise UnsupportedError(f"node {name!r}: {what} does not exist on Loihi's LIF; train with a hard reset")
-        if _one(name, node, "v_reset", shape) != 0:
-            raise UnsupportedError(f"node {name!r}: v_reset must be 0; Loihi's LIF resets to 0")
-
-    def taken(what: str) -> float:
-        tau = _one(name, node, what, shape)
-        share = settings.dt / tau if settings.integration == "euler" else -math.expm1(-settings.dt / tau)
-        if not 0 < share <= 1:
-            raise UnsupportedError(f"node {name!r}: needs 0 < dt/{what} <= 1, is {settings.dt:g} / {tau:g}")
-        return share
-
-    current, gain = None, 1.0
-    if kind.startswith("Cuba"):
-        share = taken("tau_syn")
-        current = 1 - share
-        gain = 1.0 if kind in settings.added else share * _one(name, node, "w_in", shape)
-    if kind in ("I", "IF"):
-        keep, share, rest = 1.0, settings.dt, 0.0
-    else:
-        share = taken("tau_mem" if current is not None else "tau")
-        keep, rest = 1 - share, share * _one(name, node, "v_leak", shape)
-    if current is not None or kind not in settings.added:
-        gain *= share * _one(name, node, "r", shape)
-    if not gain > 0 or (threshold is not None and not threshold > 0):
+        if start != reset:
+            raise UnsupportedError(
+                f"node {name!r}: starts at {start:g} and resets to v_reset = {reset:g}; on Loihi both are the same"
+            )
+    if found.current is not None:
+        current, share = one("it", found.current[0]), one("it", found.current[1])
+        gain *= share
+    for what, kept in (("tau", keep), ("tau_syn", current)):
+        if kept is not None and not 0 <= kept <= 1:
+            raise UnsupportedError(f"node {name!r}: needs 0 < dt/{what} <= 1, is {1 - kept:g}")
+    if not gain > 0 or (threshold is not None and not threshold > reset):
         raise UnsupportedError(f"node {name!r}: needs R > 0 and threshold > 0; got gain {gain:g}, {threshold}")
-    return _Dynamics(keep, gain, rest, threshold, current)
+    # v' = v - reset:  v' <- keep v' + gain i + rest - (1 - keep) reset.
+    return _Neuron(keep, gain, rest - (1 - keep) * reset, None if threshold is None else threshold - reset, current)
 
 
 class _Lowering:
@@ -133,18 +123,18 @@ class _Lowering:
     def neurons(self, name: str, node: nir.NIRNode) -> None:
         """Append a population and the synapses into it."""
         shape = self.graph.shapes[name]
-        dynamics = _dynamics(name, node, shape, self.deployment.settings)
+        neuron = _neuron(name, node, shape, self.deployment.settings)
         signal = self.walk.arriving(name)
         if any(path.source in self.graph.nodes and self._silent(path.source) for path in signal.paths):
             raise UnsupportedError(f"node {name!r}: receives from a node that does not spike; put LIF between")
         if all(path.source == self.input and path.weights is None and path.pool is None for path in signal.paths):
-            self._bias_coded(name, dynamics, signal, shape)
+            self._bias_coded(name, neuron, signal, shape)
             return
-        wires = [self._wire(path, dynamics) for path in signal.paths]
+        wires = [self._wire(path, neuron) for path in signal.paths]
         wires = quantized(wires, self.deployment.bits)
         shape = next((one.shape for one in wires if one.shape and math.prod(one.shape) == math.prod(shape)), shape)
         self.shapes[name] = shape
-        wanted = self._wanted(name, dynamics, signal, shape)
+        wanted = self._wanted(name, neuron, signal, shape)
         peaks = [self.deployment.levels if one.path.source == self.input else 1 for one in wires]
         found = fit(wanted, wires, peaks, self.deployment.bias_exponent)
         vth = found.vth
@@ -152,17 +142,17 @@ class _Lowering:
         exact = isinstance(node, nir.Threshold) and alike and wires[0].counts and signal.bias is None
         if exact:
             # Sums are multiples of 2 units; this is between two of them: exact for any threshold.
-            assert dynamics.threshold is not None
-            if dynamics.threshold < 0:
-                raise UnsupportedError(f"node {name!r}: threshold {dynamics.threshold} is always exceeded")
-            vth = 2 * math.floor(dynamics.threshold * peaks[0]) + 1
+            assert neuron.threshold is not None
+            if neuron.threshold < 0:
+                raise UnsupportedError(f"node {name!r}: threshold {neuron.threshold} is always exceeded")
+            vth = 2 * math.floor(neuron.threshold * peaks[0]) + 1
         forgets = isinstance(node, nir.Threshold)
         self.populations.append(
             Population(
                 name=self.names[name],
                 shape=shape,
-                du=MEMORYLESS if dynamics.current is None else round((1 - dynamics.current) * 4096) - 1,
-                dv=(MEMORYLESS if exact else 4096) if forgets else round((1 - dynamics.keep) * 4096),
+                du=MEMORYLESS if neuron.current is None else round((1 - neuron.current) * 4096) - 1,
+                dv=(MEMORYLESS if exact else 4096) if forgets else round((1 - neuron.keep) * 4096),
                 vth=vth,
                 bias_exponent=found.bias_exponent,
                 bias=found.mantissa,
@@ -176,40 +166,40 @@ class _Lowering:
         node = self.graph.nodes[name]
         return isinstance(node, NEURONS) and not isinstance(node, _SPIKING)
 
-    def _wire(self, path: Path, dynamics: _Dynamics) -> Wire:
+    def _wire(self, path: Path, neuron: _Neuron) -> Wire:
         worth = 1 / self.deployment.levels if path.source == self.input else 1.0
         shape = self.shapes.get(path.source, self.graph.shapes[path.source])
-        return wire(path, shape, dynamics.gain * worth, self.deployment.grids)
+        return wire(path, shape, neuron.gain * worth, self.deployment.grids)
 
-    def _wanted(self, name: str, dynamics: _Dynamics, signal: Signal, shape: tuple[int, ...]) -> Wanted:
+    def _wanted(self, name: str, neuron: _Neuron, signal: Signal, shape: tuple[int, ...]) -> Wanted:
         bias: Floats = np.zeros(shape) if signal.bias is None else signal.bias.reshape(shape).astype(np.float64)
-        if dynamics.current is not None and bias.any():
+        if neuron.current is not None and bias.any():
             raise UnsupportedError(
                 f"node {name!r}: a bias through a synaptic current builds up over time; Loihi's bias enters the voltage"
             )
-        sums = 1.0 if dynamics.current is None else min(1 / (1 - dynamics.current), self.deployment.steps)
-        holds = min(1 / (1 - dynamics.keep), self.deployment.steps) if dynamics.keep < 1 else self.deployment.steps
-        return Wanted(name, dynamics.threshold, bias * dynamics.gain + dynamics.rest, sums, holds)
+        sums = 1.0 if neuron.current is None else min(1 / (1 - neuron.current), self.deployment.steps)
+        holds = min(1 / (1 - neuron.keep), self.deployment.steps) if neuron.keep < 1 else self.deployment.steps
+        return Wanted(name, neuron.threshold, bias * neuron.gain + neuron.rest, sums, holds)
 
-    def _bias_coded(self, name: str, dynamics: _Dynamics, signal: Signal, shape: tuple[int, ...]) -> None:
+    def _bias_coded(self, name: str, neuron: _Neuron, signal: Signal, shape: tuple[int, ...]) -> None:
         """Append a population that the input drives without weights: the host adds it to the bias."""
         (path, *others) = signal.paths
-        if others or path.lag or dynamics.current is not None or (path.scale is not None and path.scale.ndim):
+        if others or path.lag or neuron.current is not None or (path.scale is not None and path.scale.ndim):
             raise UnsupportedError(
                 f"node {name!r}: input without weights is bias-coded: it must reach the node once, undelayed, scaled "
                 "by one number, and enters the voltage"
             )
-        gain = dynamics.gain / self.deployment.levels * (1.0 if path.scale is None else float(path.scale))
+        gain = neuron.gain / self.deployment.levels * (1.0 if path.scale is None else float(path.scale))
         if shape != self.shapes[self.input] or gain <= 0:
             raise UnsupportedError(f"node {name!r}: bias-coded input must keep its shape and be scaled up from 0")
-        found = fit_input_bias(self._wanted(name, dynamics, signal, shape), gain, self.deployment.levels)
+        found = fit_input_bias(self._wanted(name, neuron, signal, shape), gain, self.deployment.levels)
         self.shapes[name] = shape
         self.populations.append(
             Population(
                 name=self.names[name],
                 shape=shape,
                 du=MEMORYLESS,
-                dv=4096 if isinstance(self.graph.nodes[name], nir.Threshold) else round((1 - dynamics.keep) * 4096),
+                dv=4096 if isinstance(self.graph.nodes[name], nir.Threshold) else round((1 - neuron.keep) * 4096),
                 vth=found.vth,
                 bias_exponent=found.bias_exponent,
                 bias=found.mantissa,

@@ -8,7 +8,7 @@ import nir
 import numpy as np
 from numpy.typing import NDArray
 
-from .execute import Settings
+from .dynamics import Settings
 from .graph import Graph
 from .nodes import SPIKING, Shape, declared_shape, geometry, weight_of
 from .parts import DELAY_MAX

@@ -11,7 +11,8 @@ import torch
 from scipy.linalg import expm
 from torch import Tensor, nn
 
-from spikeproof.export.execute import ORIGINS, Settings, run_graph, settings_of
+from spikeproof.export.dynamics import ORIGINS, Settings, settings_of
+from spikeproof.export.execute import run_graph
 from spikeproof.export.graph import Graph, flatten
 from spikeproof.toolkit.errors import UnsupportedError
 

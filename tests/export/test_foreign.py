@@ -17,7 +17,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from spikeproof.export.execute import Settings, run_graph, settings_of
+from spikeproof.export.dynamics import Settings, settings_of
+from spikeproof.export.execute import run_graph
 from spikeproof.export.graph import Graph, flatten
 from spikeproof.export.reader import read_graph
 from spikeproof.toolkit.errors import FileError, UnsupportedError

@@ -22,7 +22,8 @@ from snntorch.import_nir import import_from_nir
 from torch import Tensor, nn
 
 from spikeproof.export.check import check
-from spikeproof.export.execute import Settings, run_graph, settings_of
+from spikeproof.export.dynamics import Settings, settings_of
+from spikeproof.export.execute import run_graph
 from spikeproof.export.graph import Graph, flatten
 from spikeproof.export.lower import lower
 from spikeproof.export.nir import read_nir, to_nir, write_nir

@@ -12,7 +12,8 @@ import torch
 from hypothesis import given, settings
 from torch import nn
 
-from spikeproof.export.execute import Settings, run_graph
+from spikeproof.export.dynamics import Settings
+from spikeproof.export.execute import run_graph
 from spikeproof.export.graph import flatten
 from spikeproof.export.latency import balance
 from spikeproof.export.lower import Deployment, lower_graph

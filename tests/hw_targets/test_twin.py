@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from torch.nn import functional
 
 from spikeproof.eval.compare import difference
-from spikeproof.export.execute import Settings
+from spikeproof.export.dynamics import Settings
 from spikeproof.export.graph import flatten
 from spikeproof.export.lower import Deployment, lower_graph
 from spikeproof.export.nir import to_nir
