@@ -12,6 +12,7 @@ import typer
 
 from .. import __version__
 from . import foreign
+from . import protocol as robustness
 from .nir import OneSpike, Origin, Reset, TimeStep, Unscaled, check
 
 EXIT_BUG, EXIT_REFUSED, EXIT_TARGET, EXIT_DIFFERENT, EXIT_INTERRUPTED = 1, 2, 3, 4, 130
@@ -183,6 +184,8 @@ def evaluate(
     reset: Reset = None,
     one_spike: OneSpike = False,
     unscaled: Unscaled = False,
+    protocol: robustness.Protocol = None,
+    epsilon: robustness.Epsilon = None,
     as_json: Json = False,
 ) -> None:
     """Measure every form of a run, or of a NIR file of any framework, on the same samples; write the record."""
@@ -190,7 +193,9 @@ def evaluate(
     options: dict[str, Any] = {"data": data, "steps": steps, "bits": bits, "input_bits": input_bits}
     options |= {"samples": samples, "out": out, "dt": dt, "origin": origin, "reset": reset}
     options |= {"one_spike": one_spike, "unscaled": unscaled}
-    if foreign.is_file(run, device):
+    if robustness.asked(run, protocol, epsilon, device, options):
+        robustness.evaluate(run, str(protocol), names, epsilon, samples, as_json)
+    elif foreign.is_file(run, device):
         foreign.evaluate(run, names, as_json, **options)
     else:
         foreign.not_for_runs(options)

@@ -15,6 +15,7 @@ from ..export.lower import lower
 from ..export.nir import read_nir, write_nir
 from ..export.onnx import read_onnx, write_onnx
 from ..export.program import Program, read_program, write_program
+from ..export.qcdq import check_qcdq, write_qcdq
 from ..export.roundtrip import check_round_trip
 from ..hw_targets.target import get_target
 from ..toolkit.attacks.base import THREAT_MODEL, predict
@@ -25,6 +26,7 @@ from ..toolkit.config import Recipe
 from ..toolkit.data import Dataset, Images, check_images, load_data
 from ..toolkit.errors import FileError, UnsupportedError
 from ..toolkit.files import digest, read_arrays, read_json, write_arrays, write_json
+from ..toolkit.layers import SpikingNetwork
 from ..toolkit.models import seeded_network
 from ..toolkit.progress import Track, silent
 from ..toolkit.quantize import load_quantized, quantized_network, save_quantized
@@ -34,6 +36,7 @@ from .run import Run
 
 Result = dict[str, Any]
 ROUND_TRIP_SAMPLES = 64
+QCDQ = "network-qcdq.onnx"
 
 
 def _attack_file(label: str) -> str:
@@ -174,8 +177,18 @@ def describe(program: Program) -> list[dict[str, Any]]:
     return rows
 
 
+def _qcdq(run: Run, network: SpikingNetwork, data: Dataset) -> tuple[dict[str, Any] | None, list[str]]:
+    """Write Brevitas' QCDQ form and return how it agrees with the network, and the reasons if there is none."""
+    try:
+        write_qcdq(run.path(QCDQ), network, data.shape)
+    except UnsupportedError as error:
+        run.path(QCDQ).unlink(missing_ok=True)
+        return None, [str(error)]
+    return asdict(check_qcdq(run.path(QCDQ), network, data.test_images[:ROUND_TRIP_SAMPLES])), []
+
+
 def export(run: Run, track: Track = silent) -> Result:
-    """Write NIR, check it by executing what was written, lower it, and write Program and ONNX (a second: no bar)."""
+    """Write NIR, check it by executing what was written, lower it, and write Program and ONNX (seconds: no bar)."""
     network, recipe = load_quantized(run.path("quantized.safetensors"))
     run.require("quantize")
     data = load_data(recipe.data)
@@ -194,15 +207,19 @@ def export(run: Run, track: Track = silent) -> Result:
         run.path("network.net").unlink(missing_ok=True)
     else:
         netx.write_net(run.path("network.net"), program)
+    qcdq, without_qcdq = _qcdq(run, network, data)
     result = {
         "step": "export",
         "program_sha256": program.sha256(),
         "round_trip": asdict(trip),
         "without_net": without_net,
+        "qcdq": qcdq,
+        "without_qcdq": without_qcdq,
         "populations": describe(program),
     }
     write_json(run.path("export.json"), result)
-    run.finished("export", [] if without_net else ["network.net"])
+    others = {"network.net": without_net, QCDQ: without_qcdq}
+    run.finished("export", [name for name, reasons in others.items() if not reasons])
     return result
 
 

@@ -5,6 +5,7 @@ file is known before any of it is parsed.
 """
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,21 @@ def write_net(path: Path, program: Program) -> Net:
     return net
 
 
+def _strange(group: h5py.Group, prefix: str, expected: dict[str, Any]) -> Iterator[str]:
+    """Yield names in a group that are not expected, and expected ones that are not there.
+
+    The importer counts members, so that a link to what is in the file, or in another, matters as much as data.
+    """
+    wanted = {name[len(prefix) :].partition("/")[0] for name in expected if name.startswith(prefix)}
+    for name in sorted(wanted | set(group)):
+        place = prefix + name
+        linked = name in wanted and isinstance(group.get(name, getlink=True), h5py.HardLink)
+        if not linked or isinstance(group[name], h5py.Dataset) != (place in expected):
+            yield place
+        elif place not in expected:
+            yield from _strange(group[name], f"{place}/", expected)
+
+
 def check_net(path: Path, program: Program) -> None:
     """Check that ``path`` is whole and holds ``program``, data set by data set; nothing is read that is not expected.
 
@@ -128,11 +144,9 @@ def check_net(path: Path, program: Program) -> None:
         raise FileError(f"{path}: damaged, its SHA-256 is another; {AGAIN}")
     try:
         with h5py.File(path, "r") as file:
-            names: list[str] = []
-            file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
-            strange = sorted(set(names) ^ set(expected))
-            if strange:
-                raise FileError(f"{path}: {strange[0]} is missing or too much; {AGAIN}")
+            strange = next(_strange(file, "", expected), None)
+            if strange is not None:
+                raise FileError(f"{path}: {strange} is missing or too much; {AGAIN}")
             for name, value in expected.items():
                 item, array = file[name], _stored(value)
                 if item.shape != array.shape or item.dtype != array.dtype or item.is_virtual or item.external:

@@ -309,7 +309,7 @@ def _forge(path: Path) -> None:
     [
         (lambda file: file["layer/1/weight"].__setitem__((0, 0, 0, 0), 6), "layer/1/weight differs from the Program"),
         (lambda file: file.__delitem__("layer/3/bias"), "layer/3/bias is missing or too much"),
-        (lambda file: file.__setitem__("layer/9/type", b"pool"), "layer/9/type is missing or too much"),
+        (lambda file: file.__setitem__("layer/9/type", b"pool"), "layer/9 is missing or too much"),
         (lambda file: file.move("layer/3/shape", "layer/3/delay"), "layer/3/delay is missing or too much"),
     ],
 )

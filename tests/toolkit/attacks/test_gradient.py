@@ -3,12 +3,17 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from art.attacks.evasion import FastGradientMethod, ProjectedGradientDescentPyTorch
+from art.estimators.classification import PyTorchClassifier
 
-from spikeproof.toolkit.attacks.base import Attack, predict
+from spikeproof.toolkit.attacks.base import THREAT_MODEL, Attack, predict
 from spikeproof.toolkit.attacks.gradient import FGSM, PGD, make_attack
+from spikeproof.toolkit.backward import Backward
 from spikeproof.toolkit.config import AttackSettings
 from spikeproof.toolkit.errors import InputError
 from spikeproof.toolkit.layers import SpikingNetwork
+from spikeproof.toolkit.surrogates import AdaptiveSharpness, Surrogate
+from spikeproof.toolkit.train import seeded
 
 ATTACKS = [FGSM(epsilon=0.1), PGD(epsilon=0.1, steps=3)]
 
@@ -59,7 +64,10 @@ def test_the_network_is_what_it_was(
     network: SpikingNetwork, images: np.ndarray, labels: np.ndarray, attack: Attack
 ) -> None:
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    for parameter in network.parameters():
+        parameter.grad = torch.ones_like(parameter)
     attack(network, images, labels)
+    assert all(bool((parameter.grad == 1).all()) for parameter in network.parameters())
     assert not any(module.training for module in network.modules())
     assert all(parameter.requires_grad for parameter in network.parameters())
     for name, tensor in network.state_dict().items():
@@ -121,5 +129,43 @@ def test_a_label_that_the_network_does_not_know_is_refused(
 def test_a_recipes_entry_becomes_the_attack_that_it_names() -> None:
     fgsm = make_attack(AttackSettings(name="fgsm", epsilon=0.2, seed=4), batch=7)
     pgd = make_attack(AttackSettings(name="pgd", epsilon=0.3, steps=6, seed=5), batch=8)
-    assert (type(fgsm), vars(fgsm)) == (FGSM, {"epsilon": 0.2, "batch": 7, "seed": 4})
-    assert (type(pgd), vars(pgd)) == (PGD, {"epsilon": 0.3, "batch": 8, "seed": 5, "steps": 6})
+    assert (type(fgsm), fgsm.epsilon, fgsm.batch, fgsm.seed) == (FGSM, 0.2, 7, 4)
+    assert (type(pgd), pgd.epsilon, pgd.batch, pgd.seed, pgd.steps) == (PGD, 0.3, 8, 5, 6)
+    for made, settings in ((fgsm, "fgsm"), (pgd, "pgd")):
+        assert made.label == AttackSettings(name=settings, epsilon=made.epsilon, steps=6).label
+        assert made.threat_model == THREAT_MODEL
+        assert (made.norm, made.backward, made.restarts) == ("linf", None, 1)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_examples_are_bit_for_bit_those_of_the_library_alone(
+    network: SpikingNetwork, images: np.ndarray, labels: np.ndarray, norm: str
+) -> None:
+    box = PyTorchClassifier(network, torch.nn.CrossEntropyLoss(), (1, 8, 8), 10, clip_values=(0.0, 1.0))
+    order = {"linf": np.inf, "l2": 2}[norm]
+    common = {"norm": order, "eps": 0.2, "batch_size": 12}
+    library = {
+        "fgsm": FastGradientMethod(box, **common),
+        "pgd": ProjectedGradientDescentPyTorch(
+            box, eps_step=0.1, max_iter=5, num_random_init=1, verbose=False, **common
+        ),
+    }
+    ours = {"fgsm": FGSM(epsilon=0.2, norm=norm), "pgd": PGD(epsilon=0.2, steps=5, norm=norm)}
+    for name, attack in ours.items():
+        with seeded(0):
+            expected = library[name].generate(images, labels)
+        found = attack(network, images, labels).images
+        np.testing.assert_allclose(found, expected, atol=0 if norm == "linf" else 1e-6)
+        assert (expected != images).any()
+
+
+def test_another_backward_pass_makes_other_examples(
+    network: SpikingNetwork, images: np.ndarray, labels: np.ndarray
+) -> None:
+    plain = PGD(epsilon=0.2, steps=4)(network, images, labels).images
+    same, other = (
+        PGD(epsilon=0.2, steps=4, backward=Backward(surrogate=surrogate))(network, images, labels).images
+        for surrogate in (Surrogate("arctan", 2.0), AdaptiveSharpness("gaussian"))
+    )
+    np.testing.assert_allclose(same, plain, atol=1e-6)
+    assert (other != plain).any()

@@ -1,0 +1,268 @@
+"""``evaluate --protocol``: robustness of every form of a run, with alarms where a number cannot be believed."""
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+if TYPE_CHECKING:
+    from ..eval.robustness.record import Robustness
+    from ..toolkit.progress import Track
+
+T = TypeVar("T")
+_PANEL = "Robustness of a run"
+Protocol = Annotated[
+    str | None,
+    typer.Option(
+        metavar="quick|standard|strong",
+        help="Attack every form and count a sample robust only if it survives all; writes robustness.json and .html.",
+        rich_help_panel=_PANEL,
+    ),
+]
+Epsilon = Annotated[
+    float | None,
+    typer.Option(help="L-infinity radius in pixels of [0, 1], 0.1 by default.", rich_help_panel=_PANEL),
+]
+DEFAULT_TARGETS = ("torch", "loihi")
+KEPT = "robustness-attacks"
+"""Folder of attacks that are done or interrupted, inside the run."""
+
+
+def asked(
+    folder: Path, protocol: str | None, epsilon: float | None, device: str | None, others: dict[str, Any]
+) -> bool:
+    """Return whether a protocol was asked for.
+
+    Args:
+        folder: the run, or a NIR file.
+        protocol: its name.
+        epsilon: radius.
+        device: for the other evaluation of runs.
+        others: options of NIR files; of them, a protocol takes ``samples``.
+
+    Raises:
+        InputError: an option does not go with the others.
+    """
+    from ..toolkit.errors import InputError
+    from .foreign import is_file, not_for_runs
+
+    if protocol is None:
+        if epsilon is not None:
+            raise InputError("--epsilon: belongs to --protocol quick, standard or strong")
+        return False
+    if is_file(folder, None):
+        raise InputError(f"--protocol: for run folders, {folder} is a NIR file without a float network to attack")
+    if device is not None:
+        raise InputError(f"--device {device}: a protocol runs on the CPU, as the integer targets do")
+    not_for_runs({name: value for name, value in others.items() if name != "samples"})
+    return True
+
+
+def evaluate(
+    folder: Path,
+    protocol: str,
+    targets: list[str] | None,
+    epsilon: float | None,
+    samples: int | None,
+    as_json: bool,
+) -> None:
+    """Run a protocol on a run, print it, and write robustness.json and robustness.html.
+
+    Args:
+        folder: the run.
+        protocol: "quick", "standard" or "strong".
+        targets: "torch" for the float and quantized network, "loihi" for the Program, others to judge worst cases.
+        epsilon: radius; 0.1 if None.
+        samples: the first so many test images; all if None.
+        as_json: print JSON.
+
+    Raises:
+        InputError: an option or the run is refused.
+        DisagreementError: targets that must agree do not.
+    """
+    from . import show
+    from .run import Run
+
+    run = Run.open(folder)
+    with show.loading(as_json):
+        from ..toolkit.errors import DisagreementError
+        from .steps import quiet_libraries
+
+        quiet_libraries()
+    with _progress(as_json) as track:
+        record = robustness(run.folder, protocol, targets, 0.1 if epsilon is None else epsilon, samples, track)
+    result = {"step": "robustness", **record.model_dump(mode="json")}
+    result |= {"record": str(run.path("robustness.json")), "report": str(run.path("robustness.html"))}
+    if as_json:
+        show.show(result, True)
+    else:
+        _print(record)
+        show.out.print(f"record: {result['record']}\nreport: {result['report']}", soft_wrap=True, highlight=False)
+    for form in record.forms:
+        for name, one in form.judged.items():
+            if one.same != 2 * one.samples:
+                raise DisagreementError(
+                    f"{name} answers {2 * one.samples - one.same} of {2 * one.samples} images otherwise than "
+                    f"{form.target}; run 'spikeproof compare --bitwise {folder}'"
+                )
+
+
+def robustness(
+    folder: Path, protocol: str, targets: list[str] | None, epsilon: float, samples: int | None, track: "Track"
+) -> "Robustness":
+    """Run a protocol on a run and write what was found; see :func:`evaluate`."""
+    from ..eval.record import machine, now, packages
+    from ..eval.report.robustness import write_robustness
+    from ..eval.robustness import plan
+    from ..eval.robustness.protocol import THREAT_MODEL, Subject, run_protocol, summary
+    from ..eval.robustness.record import Robustness, write
+    from ..export.program import read_program
+    from ..hw_targets.target import get_target
+    from ..toolkit.checkpoint import load_network
+    from ..toolkit.coding import LEVELS
+    from ..toolkit.data import load_data
+    from ..toolkit.quantize import load_quantized
+    from .run import Run
+
+    begun = time.perf_counter()
+    run = Run.open(folder)
+    plan.check(protocol)
+    levels = plan.levels(epsilon)
+    names = list(DEFAULT_TARGETS) if targets is None else targets
+    found = {name: get_target(name) for name in names}
+    network, recipe = load_network(run.path("model.safetensors"))
+    quantized, _ = load_quantized(run.path("quantized.safetensors"))
+    program = read_program(run.path("program.safetensors"))
+    for step in ("train", "quantize", "export"):
+        run.require(step)
+    data = load_data(recipe.data)
+    images, labels = data.test_images[:samples], data.test_labels[:samples]
+    others = {
+        name: recipe.evaluate.lava_samples if target.slow else len(labels)
+        for name, target in found.items()
+        if target.form == "program" and name != "loihi"
+    }
+    for name in others:
+        found[name].compile(program)  # Unavailable or refused: said now, not after an hour of attacks.
+    seed = 0
+    subject = Subject(network, quantized, program, others, torch="torch" in names)
+    forms = run_protocol(
+        subject, images, labels, protocol=protocol, epsilon=epsilon, seed=seed, folder=run.path(KEPT), track=track
+    )
+    record = Robustness(
+        name=recipe.name,
+        created=now(),
+        protocol=protocol,
+        threat_model=THREAT_MODEL,
+        epsilon=levels / LEVELS,
+        levels=levels,
+        asked=epsilon,
+        samples=len(labels),
+        cascade=plan.cascade(protocol),
+        seed=seed,
+        data={"name": data.name, "sha256": data.sha256, "test": len(data.test_labels)},
+        program={"sha256": program.sha256(), "profile": program.profile},
+        recipe=recipe.model_dump(mode="json"),
+        machine=machine(),
+        packages=packages(),
+        forms=forms,
+        summary=summary(forms),
+        seconds=time.perf_counter() - begun,
+    )
+    write(run.path("robustness.json"), record)
+    write_robustness(run.path("robustness.html"), record)
+    return record
+
+
+@contextmanager
+def _progress(quiet: bool) -> Iterator["Track"]:
+    """Yield a Track with a bar of all work and one of the attack that is running; as :func:`.show.progress` else."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    from ..toolkit.progress import silent
+    from . import show
+
+    if quiet or not show.err.is_terminal:
+        yield silent
+        return
+    left = (TextColumn("left"), TimeRemainingColumn())
+    with Progress(
+        TextColumn("{task.description:<40}"),
+        BarColumn(20),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        *left,
+        console=show.err,
+    ) as bars:
+
+        def track(items: Iterable[T], what: str, total: int) -> Iterable[T]:
+            task = bars.add_task(what, total=total)
+            for item in items:
+                yield item
+                bars.advance(task)
+            # Some fifty attacks: bars of those that are done would push the others off the screen.
+            bars.remove_task(task)
+
+        yield track
+
+
+def _print(record: "Robustness") -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
+    from rich.table import Table
+
+    from .show import out, percent
+
+    def cell(share: Any) -> str:
+        if share is None:
+            return "[dim]\u2013[/]"
+        return f"[bold]{percent(share.value)}[/]\n[dim]{percent(share.low)}\u2013{percent(share.high)}[/]"
+
+    budget = f"@{record.epsilon:g}"
+
+    def short(label: str) -> str:
+        return label.replace(budget, "")
+
+    out.print(
+        f"{record.name}, protocol {record.protocol}, {record.samples} samples, epsilon {record.epsilon:.4f} "
+        f"({record.levels} levels of the chip's input)\nthreat model: {record.threat_model}",
+        highlight=False,
+    )
+    for form in record.forms:
+        mark = "" if form.reliable else "   [red bold]UNRELIABLE, see alarms[/]"
+        table = Table(
+            box=SIMPLE_HEAD, pad_edge=False, title=f"{form.form} on {form.target}{mark}", title_justify="left"
+        )
+        table.add_column("attack\naccess", overflow="fold")
+        for column in ("tried", "broken", "rounded\nbroken", "alone\n%", "and all\nabove, %"):
+            table.add_column(column, justify="right", no_wrap=True)
+        table.add_row("none", "", "", "", cell(form.clean), cell(form.clean))
+        for one in form.attacks:
+            counts = (str(one.tried), str(one.broken), str(one.on_grid.count("x")))
+            table.add_row(f"{short(one.label)}\n[dim]{one.access}[/]", *counts, cell(one.accuracy), cell(one.after))
+        table.add_section()
+        table.add_row("worst case", "", "", "", "", cell(form.worst))
+        if form.worst_on_grid != form.worst:
+            table.add_row("worst case, rounded to 8 bit", "", "", "", "", cell(form.worst_on_grid))
+        out.print(table)
+        for name, judged in form.judged.items():
+            out.print(
+                f"{name}, first {judged.samples}: clean {percent(judged.clean.value)} %, worst-case examples "
+                f"{percent(judged.worst.value)} %; {judged.same} of {2 * judged.samples} answers as {form.target}",
+                highlight=False,
+            )
+        for alarm in form.alarms:
+            colour = "red" if alarm.severity == "alarm" else "yellow"
+            text = f"[{colour}]{alarm.severity} {alarm.code}:[/] {escape(alarm.message)}"
+            out.print(text, soft_wrap=True, highlight=False)
+    out.print(escape(record.summary), soft_wrap=True, highlight=False)

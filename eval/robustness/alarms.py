@@ -1,0 +1,214 @@
+"""Hygiene alarms: what makes a robustness number unbelievable, judged from the record alone.
+
+Codes: unbounded, steps, epsilon, black-box, transfer, fgsm, zero-gradients, loss, surrogates, stochastic, ball, grid.
+"""
+
+from collections.abc import Iterator
+from typing import Literal
+
+import numpy as np
+from scipy.stats import binomtest
+
+from .plan import NONE, TRANSFER, WHITE
+from .record import BROKEN, Alarm, FormResult, Mask, Outcome, is_letter, share_of
+
+TOLERANCE = 0.02
+"""Two points: half of one standard error at 50 % of 500 samples lies beyond, and no conclusion hangs on less."""
+SIGNIFICANCE = 0.01
+"""Of one-sided sign tests on pairs: some ten of them a form, so that a false alarm stays rare."""
+UNBOUNDED = 0.05
+"""At epsilon 1 any image may be replaced by any other: what survives more than chance stops the attack, not the eye."""
+ZERO_SHARE = 0.5
+"""Where more than half of the input's gradient is exactly 0, an attack is blind for most pixels."""
+ZERO_ACCURACY = 0.1
+"""Below, zeros do no harm: the attack works without them."""
+ROSE = 0.5
+"""A working attack raises the loss of nearly all samples; spike counts have plateaus, so half is asked for."""
+SPREAD = 0.1
+"""Accuracies of backward passes that differ by more: the choice of surrogate decides, and is to be told."""
+ROUNDING = 1e-6
+"""Of distances in float32."""
+
+
+def alarms(result: FormResult, epsilon: float) -> list[Alarm]:
+    """Return the reasons to doubt the worst case of a form.
+
+    Args:
+        result: outcomes and probes; its own alarms are not looked at.
+        epsilon: radius of the ball that all attacks were given.
+    """
+    found = [*_outside(result, epsilon), *_rounded(result), *_blind_stronger(result)]
+    if result.probes is not None:
+        found += [*_gradients(result), *_weaker(result), *_sweep(result), *_stochastic(result)]
+    return found
+
+
+def clearly(more: int, less: int, samples: int) -> bool:
+    """Return whether ``more`` of discordant pairs is significantly, and by more than the tolerance, above ``less``."""
+    if more - less <= TOLERANCE * samples:
+        return False
+    return float(binomtest(more, more + less, alternative="greater").pvalue) < SIGNIFICANCE
+
+
+def _alarm(code: str, result: FormResult, message: str, severity: Literal["alarm", "note"] = "alarm") -> Alarm:
+    return Alarm(code=code, form=result.form, severity=severity, message=message)
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f} %"
+
+
+def _outside(result: FormResult, epsilon: float) -> Iterator[Alarm]:
+    for one in result.attacks:
+        if one.distance > epsilon + ROUNDING:
+            yield _alarm(
+                "ball",
+                result,
+                f"{one.label} reaches distance {one.distance:.5f}, epsilon is {epsilon:.5f}; project its examples",
+            )
+
+
+def _rounded(result: FormResult) -> Iterator[Alarm]:
+    # Two masks of the same samples: a sample may be broken only as made, or only after rounding.
+    broken, rounded = np.zeros((2, len(result.outcomes)), dtype=np.bool_)
+    for one in result.attacks:
+        broken |= is_letter(one.outcomes, BROKEN)
+        rounded |= is_letter(one.on_grid, BROKEN)
+    saved, lost = int((broken & ~rounded).sum()), int((rounded & ~broken).sum())
+    text = (
+        f"worst case {_percent(result.worst.value)} with examples as made, {_percent(result.worst_on_grid.value)} "
+        "after rounding them to the chip's 8-bit input"
+    )
+    if clearly(lost, saved, len(broken)):
+        yield _alarm("grid", result, f"{text}: rounding alone breaks {lost} more; attack with the rounding inside")
+    elif clearly(saved, lost, len(broken)):
+        # As made they are inside the ball and broken, so the number stands; it is the chip that would not see them.
+        yield _alarm("grid", result, f"{text}; the chip is judged on the form 'program'", "note")
+
+
+def _white_survivors(result: FormResult) -> Mask | None:
+    """Return who is right and survives the white-box attacks; None if there was none."""
+    parts = [one for one in result.attacks if one.access == WHITE]
+    if not parts:
+        return None
+    left = ~is_letter(result.outcomes, ".")
+    for one in parts:
+        left &= ~is_letter(one.outcomes, BROKEN)
+    return left
+
+
+def _blind_stronger(result: FormResult) -> Iterator[Alarm]:
+    white = _white_survivors(result)
+    if white is None:
+        return
+    for code, kinds in (("transfer", (TRANSFER,)), ("black-box", ("black box, logits", "black box, classes", NONE))):
+        extra, names = np.zeros(len(white), dtype=np.bool_), []
+        for one in result.attacks:
+            if one.access in kinds:
+                added = is_letter(one.outcomes, BROKEN) & white & ~extra
+                extra |= added
+                names += [one.label] * bool(added.any())
+        count = int(extra.sum())
+        # More than the tolerance with confidence, of all samples: each is one that gradients should have found.
+        if count and share_of(count, len(white)).low > TOLERANCE:
+            how = "transferred examples" if code == "transfer" else "attacks without gradients"
+            yield _alarm(
+                code,
+                result,
+                f"{how} ({', '.join(names)}) break {count} of {int(white.sum())} samples that survive every white-box "
+                "attack: gradients mislead; try --protocol strong, other surrogates, or more steps",
+            )
+
+
+def _gradients(result: FormResult) -> Iterator[Alarm]:
+    probes = result.probes
+    assert probes is not None
+    unbounded, worst = probes.accuracy["unbounded"], result.worst.value
+    if unbounded.value > UNBOUNDED:
+        yield _alarm(
+            "unbounded",
+            result,
+            f"{_percent(unbounded.value)} of {probes.samples} samples survive PGD at epsilon 1.0, where every image is "
+            "allowed: the attack fails, not the adversary; attack through another backward pass, or without gradients",
+        )
+    if probes.zero_share > ZERO_SHARE and worst > ZERO_ACCURACY:
+        yield _alarm(
+            "zero-gradients",
+            result,
+            f"{_percent(probes.zero_share)} of the input's gradient is exactly 0, with accuracy {_percent(worst)} "
+            "under attack; replace the derivative of what rounds or saturates (straight-through, another surrogate)",
+        )
+    before, after = probes.loss
+    if not after > before or probes.rose < ROSE:
+        yield _alarm(
+            "loss",
+            result,
+            f"PGD leaves the mean loss at {after:.4g} from {before:.4g} and raises it for {_percent(probes.rose)} of "
+            f"{probes.samples} samples; the gradient does not point uphill, try another surrogate or loss",
+        )
+
+
+def _weaker(result: FormResult) -> Iterator[Alarm]:
+    probes = result.probes
+    assert probes is not None
+    told = {
+        "steps": ("steps", "PGD with 5 steps", "PGD with 50"),
+        "half": ("epsilon", "PGD at half of epsilon", "PGD at epsilon"),
+        "twice": ("epsilon", "PGD at epsilon", "PGD at twice epsilon"),
+        "fgsm": ("fgsm", "FGSM", "PGD with 50 steps"),
+    }
+    for name, (weak_only, strong_only) in probes.backwards.items():
+        code, weak, strong = told[name]
+        if clearly(weak_only, strong_only, probes.samples):
+            yield _alarm(
+                code,
+                result,
+                f"{weak} breaks {weak_only} samples that {strong} does not, and misses {strong_only} that it breaks, "
+                f"of {probes.samples}: more of the attack is less; attack with momentum or another surrogate",
+            )
+    one_step = probes.accuracy["fgsm"].value
+    many = probes.accuracy["pgd-50"].value
+    if many >= one_step > ZERO_ACCURACY and not clearly(*probes.backwards["fgsm"], probes.samples):
+        yield _alarm(
+            "fgsm",
+            result,
+            f"PGD with 50 steps leaves {_percent(many)}, FGSM {_percent(one_step)} of {probes.samples} samples: no "
+            "gain from 50 gradients; look at the loss along the steps",
+            "note",
+        )
+
+
+def _sweep(result: FormResult) -> Iterator[Alarm]:
+    probes = result.probes
+    assert probes is not None
+    if not probes.sweep:
+        return
+    values = {name: one.value for name, one in probes.sweep.items()}
+    low, high = min(values, key=lambda name: values[name]), max(values, key=lambda name: values[name])
+    text = f"PGD leaves {_percent(values[low])} with surrogate {low} and {_percent(values[high])} with {high}"
+    if probes.sweep_only and share_of(probes.sweep_only, probes.samples).low > TOLERANCE:
+        yield _alarm(
+            "surrogates",
+            result,
+            f"{text}; the sweep breaks {probes.sweep_only} of {probes.samples} samples that survive the protocol's "
+            "white-box attacks; run --protocol strong, which adapts the surrogate",
+        )
+    elif values[high] - values[low] > SPREAD:
+        yield _alarm("surrogates", result, f"{text}; the protocol's attacks break what the best of them does", "note")
+
+
+def _stochastic(result: FormResult) -> Iterator[Alarm]:
+    probes = result.probes
+    assert probes is not None
+    single = [one.label for one in result.attacks if one.access == WHITE and _draws(one) == 1]
+    if probes.differ > 0 and single:
+        yield _alarm(
+            "stochastic",
+            result,
+            f"two forward passes give {_percent(probes.differ)} of {probes.samples} samples other logits, and "
+            f"{', '.join(single)} take one draw a gradient; attack the average of many draws, or fix the noise",
+        )
+
+
+def _draws(one: Outcome) -> int:
+    return int(one.settings.get("draws", 1))

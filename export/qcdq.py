@@ -1,0 +1,146 @@
+"""Brevitas' own QCDQ form of the quantized network, for the ordinary ONNX ecosystem: float, not Loihi's integers.
+
+Weights are int8 behind ``DequantizeLinear``; spikes are ``Greater`` and ``Cast``; time is unrolled. It computes what
+the quantized network computes in PyTorch. What the chip computes is in the other file, see :mod:`.onnx`.
+"""
+
+import copy
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ..toolkit.coding import spike_count_logits
+from ..toolkit.errors import DisagreementError, UnsupportedError
+from ..toolkit.files import atomic, read_bytes
+from ..toolkit.layers import INPUT, LIF, Delay, SpikingNetwork
+
+with warnings.catch_warnings():
+    # Brevitas warns of optional packages that nothing here uses.
+    warnings.simplefilter("ignore")
+    from brevitas.export import export_onnx_qcdq
+
+OPSET = 17
+TOLERANCE = 1e-4
+"""Largest difference of a logit that rounding explains; one spike more or less is gain / steps."""
+SHARE = 0.02
+"""Largest share of images with another spike somewhere: both sides add floats, each in its own order."""
+
+
+class _Unrolled(nn.Module):
+    """The network step by step, so that no shape depends on the batch that it is traced with."""
+
+    def __init__(self, network: SpikingNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        network = self.network
+        if network.recurrent:
+            # It runs step by step by itself, and knows what its loops deliver at the first step.
+            logits: Tensor = network(images)
+            return logits
+        run = {n: part.stepper() if isinstance(part, LIF | Delay) else part for n, part in network.named_layers()}
+        last = []
+        for _ in range(network.steps):
+            sent = {INPUT: images}
+            for name, step in run.items():
+                parts = [sent[source] for source in network.sources(name)]
+                sent[name] = step(sum(parts[1:], parts[0]))
+            last.append(sent[name])
+        return spike_count_logits(torch.stack(last), network.gain)
+
+
+def write_qcdq(path: Path, network: SpikingNetwork, shape: tuple[int, ...]) -> None:
+    """Write a quantized network as QCDQ ONNX: ``images`` (batch, *shape) in [0, 1] to ``logits`` (batch, classes).
+
+    The file is written by Brevitas' exporter and passes ``onnx.checker``; it holds standard operators alone.
+
+    Args:
+        path: where to; replaced atomically.
+        network: from :func:`.quantize.quantized_network`; it is not changed.
+        shape: (channels, height, width) of an image.
+
+    Raises:
+        UnsupportedError: a layer that PyTorch or Brevitas cannot export.
+        FileError: it cannot be written.
+    """
+    # Brevitas leaves its export handlers in what it exports.
+    module = _Unrolled(copy.deepcopy(network)).eval()
+    with atomic(path) as temporary:
+        try:
+            # The exporter by tracing: the newer one unrolls the same, but needs onnxscript and takes ten times as long.
+            export_onnx_qcdq(
+                module,
+                args=torch.zeros(1, *shape),
+                export_path=str(temporary),
+                opset_version=OPSET,
+                dynamo=False,
+                input_names=["images"],
+                output_names=["logits"],
+                dynamic_axes={"images": {0: "batch"}, "logits": {0: "batch"}},
+                keep_initializers_as_inputs=False,
+            )
+            onnx.checker.check_model(onnx.load(str(temporary)), full_check=True)
+        except ModuleNotFoundError as error:
+            raise UnsupportedError(f"QCDQ: {error}") from error
+        except (RuntimeError, torch.onnx.errors.OnnxExporterError, onnx.checker.ValidationError) as error:
+            raise UnsupportedError(
+                f"{path}: this network has no QCDQ form ({type(error).__name__}: {error})"
+            ) from error
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """A QCDQ file in ONNX Runtime against the network in PyTorch.
+
+    Attributes:
+        samples: images.
+        same_logits: images whose logits all differ by 1e-4 at most.
+        same_classes: images with the same class.
+        largest: largest difference of a logit among the same.
+    """
+
+    samples: int
+    same_logits: int
+    same_classes: int
+    largest: float
+
+
+@torch.no_grad()
+def check_qcdq(path: Path, network: SpikingNetwork, images: NDArray[np.float32]) -> Agreement:
+    """Run a file that :func:`write_qcdq` wrote in ONNX Runtime and compare its logits with the network's.
+
+    Args:
+        path: the file.
+        network: that it was written from.
+        images: (batch, channels, height, width).
+
+    Raises:
+        DisagreementError: the logits of more than one image in 50 differ by more than 1e-4.
+        FileError: the file is missing.
+    """
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(read_bytes(path), options, providers=["CPUExecutionProvider"])
+    (found,) = session.run(["logits"], {"images": np.ascontiguousarray(images, dtype=np.float32)})
+    expected = network(torch.from_numpy(np.array(images, dtype=np.float32))).numpy()
+    distance = np.abs(found - expected).max(1)
+    same = distance <= TOLERANCE
+    if (~same).mean() > SHARE:
+        raise DisagreementError(
+            f"{path}: in ONNX Runtime {int((~same).sum())} of {len(same)} images get other logits than in PyTorch, "
+            f"by up to {distance.max():g}"
+        )
+    return Agreement(
+        len(same),
+        int(same.sum()),
+        int((found.argmax(1) == expected.argmax(1)).sum()),
+        float(distance[same].max(initial=0.0)),
+    )

@@ -1,0 +1,276 @@
+"""Planted broken defences raise alarms, an honest network raises none; and each rule, on figures made up for it."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import snntorch.surrogate
+import torch
+from torch import Tensor, nn
+
+from spikeproof.eval.robustness.alarms import alarms, clearly
+from spikeproof.eval.robustness.protocol import measure
+from spikeproof.eval.robustness.record import FormResult, Outcome, Probes, letters, share, share_of
+from spikeproof.toolkit.config import DataSettings, ModelSettings, TrainSettings
+from spikeproof.toolkit.data import Dataset, load_data
+from spikeproof.toolkit.layers import LIF, SpikingNetwork
+from spikeproof.toolkit.models import seeded_network
+from spikeproof.toolkit.train import fit
+
+EPSILON = 0.1
+SAMPLES = 120
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    return load_data(DataSettings())
+
+
+def trained(
+    digits: Dataset, *, adversarial: bool, wrap: Callable[[nn.Module], nn.Module] = lambda net: net
+) -> nn.Module:
+    """Return a small perceptron, trained on digits with or without PGD examples written out here."""
+    torch.manual_seed(0)
+    network = wrap(nn.Sequential(nn.Flatten(), nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10)))
+    optimizer = torch.optim.Adam(network.parameters(), 3e-3)
+    x, y = torch.from_numpy(digits.train_images), torch.from_numpy(digits.train_labels)
+    for _ in range(40 if adversarial else 25):
+        for part in torch.randperm(len(x)).split(64):
+            seen = x[part]
+            for _ in range(7 if adversarial else 0):
+                moved = seen.clone().requires_grad_()
+                (gradient,) = torch.autograd.grad(nn.functional.cross_entropy(network(moved), y[part]), moved)
+                seen = (seen + 0.03 * gradient.sign()).clamp(x[part] - EPSILON, x[part] + EPSILON).clamp(0, 1)
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(network(seen), y[part]).backward()
+            optimizer.step()
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def plain(digits: Dataset) -> nn.Module:
+    return trained(digits, adversarial=False)
+
+
+@pytest.fixture(scope="module")
+def hardened(digits: Dataset) -> nn.Module:
+    return trained(digits, adversarial=True)
+
+
+@pytest.fixture(scope="module")
+def spiking(digits: Dataset) -> SpikingNetwork:
+    network = seeded_network(ModelSettings(channels=[8], pool="avg"), 4, digits.shape, digits.classes, 0)
+    settings = TrainSettings(epochs=6, rate=1e-2)
+    fit(network, digits.train_images, digits.train_labels, settings, epochs=settings.epochs, rate=settings.rate)
+    return network
+
+
+class Shattered(nn.Module):
+    """Right answers, no gradients: the planted defence that stops every gradient attack."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.inner(x)
+        return logits if self.training else logits.detach() + 0 * x.flatten(1).sum(1, keepdim=True)
+
+
+class Noisy(nn.Module):
+    """Random noise on the input, also in evaluation mode."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.inner(x + 0.15 * torch.randn_like(x))
+        return logits
+
+
+class OneBit(nn.Module):
+    """Black and white: every pixel becomes 0 or 1."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.inner(torch.round(x))
+        return logits
+
+
+def run(module: nn.Module, digits: Dataset, protocol: str = "standard") -> FormResult:
+    x, y = digits.test_images[:SAMPLES], digits.test_labels[:SAMPLES]
+    return measure(module, x, y, protocol=protocol, epsilon=EPSILON)
+
+
+def codes(result: FormResult) -> set[str]:
+    return {alarm.code for alarm in result.alarms if alarm.severity == "alarm"}
+
+
+def test_an_adversarially_trained_perceptron_raises_none(hardened: nn.Module, digits: Dataset) -> None:
+    result = run(hardened, digits)
+    assert [alarm.message for alarm in result.alarms] == []
+    assert result.reliable
+    assert 0.3 < result.worst.value < result.clean.value
+
+
+def test_gradients_zeroed_at_inference_are_caught(plain: nn.Module, digits: Dataset) -> None:
+    honest, result = run(plain, digits), run(Shattered(plain), digits)
+    assert result.attacks[1].broken < honest.attacks[1].broken  # PGD is fooled,
+    assert {"zero-gradients", "unbounded", "black-box"} <= codes(result)  # the reader is not.
+    assert not result.reliable
+
+
+def test_a_surrogate_too_sharp_is_caught(spiking: SpikingNetwork, digits: Dataset) -> None:
+    honest = run(spiking, digits, "quick")
+    before = {id(layer): layer.neuron.spike_grad for layer in spiking.modules() if isinstance(layer, LIF)}
+    try:
+        for layer in spiking.modules():
+            if isinstance(layer, LIF):
+                layer.neuron.spike_grad = snntorch.surrogate.atan(alpha=1e4)
+        result = run(spiking, digits, "quick")
+    finally:
+        for layer in spiking.modules():
+            if isinstance(layer, LIF):
+                layer.neuron.spike_grad = before[id(layer)]
+    assert result.attacks[0].broken < honest.attacks[0].broken
+    assert "surrogates" in codes(result)
+    assert not result.reliable
+
+
+def test_a_stochastic_layer_is_caught(plain: nn.Module, digits: Dataset) -> None:
+    result = run(Noisy(plain), digits)
+    assert "stochastic" in codes(result)
+    assert not result.reliable
+
+
+def test_one_bit_rounding_of_the_input_is_caught(digits: Dataset) -> None:
+    network = trained(digits, adversarial=False, wrap=OneBit)
+    result = run(network, digits)
+    assert {"zero-gradients", "black-box"} <= codes(result)
+    assert not result.reliable
+
+
+def test_a_model_without_gradients_at_all_is_still_judged(digits: Dataset) -> None:
+    """Every image gets class 0: nothing to attack, and no division by the samples that are right."""
+
+    class Constant(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return nn.functional.one_hot(torch.full((len(x),), 10), 11).float() + 0 * x.flatten(1).sum(1, keepdim=True)
+
+    x, y = digits.test_images[:20], digits.test_labels[:20]
+    result = measure(Constant(), x, y, protocol="quick", epsilon=EPSILON)
+    assert (result.clean.correct, result.worst.correct, result.probes) == (0, 0, None)
+
+
+def outcome(label: str, access: str, text: str, on_grid: str | None = None, distance: float = 0.1) -> Outcome:
+    right = np.array(list(text)) == "o"
+    return Outcome(
+        label=label,
+        access=access,
+        threat_model="",
+        settings={"name": label},
+        outcomes=text,
+        on_grid=on_grid or text,
+        accuracy=None,
+        after=share(right),
+        distance=distance,
+        distance_on_grid=distance,
+        seconds=0,
+    )
+
+
+GOOD = Probes(
+    samples=100,
+    accuracy={
+        name: share_of(correct, 100)
+        for name, correct in {"fgsm": 60, "pgd-5": 52, "pgd-50": 50, "unbounded": 0}.items()
+    },
+    backwards={"steps": (0, 2), "fgsm": (0, 10), "half": (0, 20), "twice": (0, 30)},
+    zero_share=0.0,
+    loss=(0.1, 1.0),
+    rose=1.0,
+    differ=0.0,
+    sweep={"a": share_of(50, 100), "b": share_of(52, 100)},
+    sweep_only=0,
+)
+
+
+def form(*attacks: Outcome, **probes: object) -> FormResult:
+    text = attacks[0].outcomes if attacks else "o" * 100
+    right = np.ones(len(text), dtype=bool)
+    return FormResult(
+        form="made up",
+        target="none",
+        clean=share(right),
+        attacks=list(attacks),
+        worst=share_of(60, 100),
+        worst_on_grid=share_of(60, 100),
+        worst_by={},
+        outcomes=letters(right, right, right),
+        probes=GOOD.model_copy(update=probes),
+        seconds=0,
+    )
+
+
+def raised(result: FormResult) -> list[tuple[str, str]]:
+    return [(alarm.code, alarm.severity) for alarm in alarms(result, 0.1)]
+
+
+WHITE = outcome("pgd", "white box", "x" * 40 + "o" * 60)
+
+
+def test_good_figures_raise_nothing() -> None:
+    assert raised(form(WHITE, outcome("square", "black box, logits", "x" * 41 + "o" * 59))) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "severity", "probes"),
+    [
+        ("unbounded", "alarm", {"accuracy": GOOD.accuracy | {"unbounded": share_of(6, 100)}}),
+        ("zero-gradients", "alarm", {"zero_share": 0.51}),
+        ("loss", "alarm", {"loss": (1.0, 1.0)}),
+        ("loss", "alarm", {"rose": 0.49}),
+        ("steps", "alarm", {"backwards": GOOD.backwards | {"steps": (15, 2)}}),
+        ("epsilon", "alarm", {"backwards": GOOD.backwards | {"half": (15, 2)}}),
+        ("epsilon", "alarm", {"backwards": GOOD.backwards | {"twice": (15, 2)}}),
+        ("fgsm", "alarm", {"backwards": GOOD.backwards | {"fgsm": (15, 2)}}),
+        ("fgsm", "note", {"accuracy": GOOD.accuracy | {"pgd-50": share_of(60, 100)}}),
+        ("surrogates", "alarm", {"sweep_only": 8}),
+        ("surrogates", "note", {"sweep": {"a": share_of(40, 100), "b": share_of(52, 100)}}),
+        ("stochastic", "alarm", {"differ": 0.01}),
+    ],
+)
+def test_each_probe_out_of_bounds_raises_its_alarm(code: str, severity: str, probes: dict[str, object]) -> None:
+    assert raised(form(WHITE, **probes)) == [(code, severity)]
+
+
+@pytest.mark.parametrize(
+    ("access", "code"), [("transfer", "transfer"), ("black box, logits", "black-box"), ("no access", "black-box")]
+)
+def test_examples_that_need_no_gradients_and_break_more(access: str, code: str) -> None:
+    assert raised(form(WHITE, outcome("other", access, "x" * 47 + "o" * 53))) == [(code, "alarm")]
+    # In a cascade, the same is told by what was left.
+    assert raised(form(WHITE, outcome("other", access, "-" * 40 + "x" * 7 + "o" * 53))) == [(code, "alarm")]
+
+
+def test_examples_off_the_grid_and_outside_the_ball() -> None:
+    spoilt = outcome("pgd", "white box", "x" * 40 + "o" * 60, on_grid="x" * 20 + "o" * 80)
+    assert raised(form(spoilt)) == [("grid", "note")]  # The number is the lower one of the two,
+    worse = outcome("pgd", "white box", "x" * 40 + "o" * 60, on_grid="x" * 60 + "o" * 40)
+    assert raised(form(worse)) == [("grid", "alarm")]  # here the higher one.
+    both = outcome("pgd", "white box", "x" * 40 + "o" * 60, on_grid="x" * 41 + "o" * 59)
+    assert raised(form(both)) == []
+    far = outcome("pgd", "white box", "x" * 40 + "o" * 60, distance=0.1001)
+    assert raised(form(far)) == [("ball", "alarm")]
+
+
+def test_clearly_is_a_sign_test_with_a_margin() -> None:
+    # P(>= 8 of 8 heads) = 1/256 < 0.01 <= 1/64 = P(6 of 6).
+    assert clearly(8, 0, 100)
+    assert not clearly(6, 0, 100)
+    assert not clearly(8, 0, 400)  # 2 points are no more than the tolerance
+    assert not clearly(60, 50, 200)

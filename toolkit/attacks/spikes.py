@@ -1,0 +1,189 @@
+"""Attacks on binary encoded input: spikes flipped, inserted, deleted or shifted, with a budget in spikes."""
+
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ..backward import Backward, attack_gradient
+from ..data import Images, Labels
+from ..errors import InputError
+from .base import Attack, Space, suffix
+from .iterative import Search, look, wide
+from .losses import Loss, check_loss
+from .victim import Victim, device_of
+
+Edit = Literal["flip", "insert", "delete", "shift"]
+EDITS: tuple[Edit, ...] = ("flip", "insert", "delete", "shift")
+
+
+class SpikeAttack(Attack):
+    """What attacks on spikes (time, samples, ...) share: input and output are 0 or 1, the distance counts edits.
+
+    Args:
+        budget: edits a sample; a shift by one time step is one.
+        edit: "flip" any entry, only "insert", only "delete", or "shift" a spike to the step before or after.
+        batch: samples attacked at once.
+        seed: of everything that is random.
+        restarts: how often it is run on those that still resist.
+        backward: what is taken for derivatives.
+    """
+
+    spares_wrong: ClassVar[bool] = True
+    space: Space = "encoded"
+
+    def __init__(
+        self,
+        *,
+        budget: int,
+        edit: Edit = "flip",
+        batch: int = 250,
+        seed: int = 0,
+        restarts: int = 1,
+        backward: Backward | None = None,
+    ) -> None:
+        if budget < 1 or edit not in EDITS:
+            raise InputError(f"budget, edit: {budget}, {edit!r}, expected 1 or more, and one of {', '.join(EDITS)}")
+        super().__init__(epsilon=1, space="encoded", batch=batch, seed=seed, restarts=restarts, backward=backward)
+        # A budget takes the place of the ball.
+        del self.epsilon, self.norm, self.space
+        self.budget = budget
+        self.edit: Edit = edit
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All settings as JSON values, with the unit of the budget."""
+        return {**super().settings, "unit": "spikes"}
+
+    @property
+    def label(self) -> str:
+        """Name, edit, backward pass and budget in spikes."""
+        return f"{self.name}-{self.edit}{suffix(self.backward)}@{self.budget}-spikes"
+
+    @property
+    def threat_model(self) -> str:
+        """Space, edit and access."""
+        return f"encoded space, binary, {self.edit}, {self.access}"
+
+    def check(self, inputs: NDArray[Any]) -> Images:
+        """Return ``inputs`` as float32 if they are spikes; else raise :class:`InputError`."""
+        checked = super().check(inputs)
+        if not np.isin(checked, (0, 1)).all():
+            raise InputError("spikes to attack: values other than 0 and 1; use an attack in continuous encoded space")
+        return checked
+
+    def project(self, raw: Images, clean: Images) -> Images:
+        """Return ``raw``, with samples that break budget or edit put back to ``clean``."""
+        samples = tuple(range(1, raw.ndim))
+        wrong = (~np.isin(raw, (0, 1))).any(axis=samples) | (self.distances(raw, clean) > self.budget)
+        if self.edit == "shift":
+            wrong |= raw.sum(axis=samples) != clean.sum(axis=samples)
+        elif self.edit != "flip":
+            wrong |= ((raw < clean) if self.edit == "insert" else (raw > clean)).any(axis=samples)
+        return np.where(wrong.reshape(-1, *[1] * len(samples)), clean, raw).astype(np.float32)
+
+    def distances(self, made: Images, clean: Images) -> NDArray[np.float64]:
+        """Return the edits of every sample (samples,)."""
+        changed: NDArray[np.float64] = (made != clean).reshape(len(clean), -1).sum(1).astype(np.float64)
+        return changed / 2 if self.edit == "shift" else changed
+
+    def allowed(self, x: Tensor, touched: Tensor) -> Tensor:
+        """Return which edits of spikes (batch, time, n) are possible, (batch, kinds, time, n).
+
+        A shift at step t exchanges the entries of t and t + 1, to later or to earlier; nothing is edited twice.
+        """
+        spike, free = x > 0.5, ~touched
+        if self.edit != "shift":
+            kinds = {"flip": free, "insert": free & ~spike, "delete": free & spike}
+            return kinds[self.edit][:, None]
+        pair = (spike[:, :-1] ^ spike[:, 1:]) & free[:, :-1] & free[:, 1:]
+        return torch.cat([pair, torch.zeros_like(pair[:, :1])], 1)[:, None]
+
+    def gains(self, x: Tensor, gradient: Tensor) -> Tensor:
+        """Return what every edit adds to the loss, to first order, (batch, kinds, time, n)."""
+        gain = gradient * (1 - 2 * x)
+        if self.edit == "shift":
+            gain = torch.cat([gain[:, :-1] + gain[:, 1:], torch.zeros_like(gain[:, :1])], 1)
+        return gain[:, None]
+
+    def apply(self, x: Tensor, touched: Tensor, scores: Tensor, edits: int) -> None:
+        """Make up to ``edits`` edits a sample, by falling score; those without a positive score are left out."""
+        every = torch.arange(len(x), device=x.device)
+        step = x[0, 0].numel()
+        flat, marks = x.flatten(1), touched.flatten(1)
+        for _ in range(edits):
+            found = torch.where(self.allowed(x, touched), scores, -torch.inf).flatten(1).max(1)
+            chosen = found.values > 0
+            for offset in (0, step) if self.edit == "shift" else (0,):
+                rows, cells = every[chosen], found.indices[chosen] + offset
+                flat[rows, cells] = 1 - flat[rows, cells]
+                marks[rows, cells] = True
+
+
+class SpikeFlip(SpikeAttack):
+    """Edits chosen by the gradient: at each of ``steps`` gradients, those of the largest gain g (1 - 2 x) are made.
+
+    Args:
+        budget: edits a sample.
+        edit: "flip", "insert", "delete" or "shift".
+        steps: gradients, the budget is spread over them; at most the budget.
+        loss: what is maximised.
+        others: as of :class:`SpikeAttack`.
+    """
+
+    name: ClassVar[str] = "spike-gradient"
+
+    def __init__(
+        self, *, budget: int, edit: Edit = "flip", steps: int = 10, loss: Loss = "cross-entropy", **others: Any
+    ) -> None:
+        super().__init__(budget=budget, edit=edit, **others)
+        if steps < 1:
+            raise InputError(f"steps: {steps}, expected 1 or more")
+        check_loss(loss)
+        self.steps = steps
+        self.loss: Loss = loss
+
+    def run(self, model: nn.Module, images: Images, labels: Labels) -> Images:
+        """Return edited spikes (batch, time, ...)."""
+        device = device_of(model)
+        clean, y = torch.from_numpy(images).to(device), torch.from_numpy(labels).to(device)
+        search = Search(clean.clone(), clean, y)
+        made = clean.clone()
+        search.more["touched"] = torch.zeros_like(clean, dtype=torch.bool).flatten(2)
+        steps = min(self.steps, self.budget)
+        with attack_gradient(model, self.backward) as swapped:
+            for step in range(steps + 1):
+                loss, right, gradient = look(model, search.x, search.labels, self.loss, swapped)
+                search.saw(loss)
+                made[search.index] = torch.where(wide(right, search.x), search.best_x, search.x)
+                if step == steps or not bool(right.any()):
+                    break
+                search.keep(right)
+                swapped.keep(right)
+                x = search.x.flatten(2).clone()
+                edits = self.budget * (step + 1) // steps - self.budget * step // steps
+                self.apply(x, search.more["touched"], self.gains(x, gradient[right].flatten(2)), edits)
+                search.x = x.view_as(search.x)
+        return made.cpu().numpy()
+
+
+class SpikeNoise(SpikeAttack):
+    """The control: as many edits, at random places.
+
+    Args:
+        budget: edits a sample.
+        others: as of :class:`SpikeAttack`.
+    """
+
+    name: ClassVar[str] = "spike-noise"
+    access: ClassVar[str] = "no access"
+
+    def run(self, model: Victim, images: Images, labels: Labels) -> Images:
+        """Return edited spikes (batch, time, ...)."""
+        x = torch.from_numpy(images.copy()).flatten(2)
+        touched = torch.zeros_like(x, dtype=torch.bool)
+        scores = 0.5 + torch.rand(x.shape)[:, None]
+        self.apply(x, touched, scores, self.budget)
+        return x.view(images.shape).numpy()

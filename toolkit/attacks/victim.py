@@ -1,0 +1,121 @@
+"""What an attack sees of its victim: a module with gradients, or a function that only answers."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ..data import Images, Labels
+from ..errors import InputError
+from ..files import digest
+
+Function = Callable[[Images], NDArray[Any]]
+"""Images (samples, ...) in, logits (samples, classes) or classes (samples,) out; as of an integer simulator."""
+Victim = nn.Module | Function
+
+
+class Encoded(nn.Module):
+    """A network that takes encoded input with time behind the samples, (samples, time, ...), as attacks handle it.
+
+    Args:
+        model: takes (time, samples, ...).
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the model's logits (samples, classes) for input (samples, time, ...)."""
+        logits: Tensor = self.model(inputs.transpose(0, 1))
+        return logits
+
+
+def encoded(victim: Victim) -> Victim:
+    """Return ``victim`` for input (samples, time, ...)."""
+    if isinstance(victim, nn.Module):
+        return Encoded(victim)
+    return lambda inputs: victim(np.swapaxes(inputs, 0, 1))
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Return where a module computes: the device of its first parameter or buffer, the CPU without any."""
+    for tensors in (model.parameters(), model.buffers()):
+        for tensor in tensors:
+            return tensor.device
+    return torch.device("cpu")
+
+
+@torch.no_grad()
+def answer(victim: Victim, images: Images, batch: int = 250) -> NDArray[Any]:
+    """Return logits (samples, classes), or classes (samples,) of a function that gives no more; modules in evaluation.
+
+    Raises:
+        InputError: the victim returned something else.
+    """
+    if isinstance(victim, nn.Module):
+        # Putting every module into a mode walks through the whole tree; attacks ask thousands of times.
+        if any(part.training for part in victim.modules()):
+            victim.eval()
+        device = device_of(victim)
+        ask: Function = lambda part: victim(torch.from_numpy(part).to(device)).cpu().numpy()  # noqa: E731
+    else:
+        ask = victim
+    parts = [np.asarray(ask(part)) for part in batches(images, batch)]
+    for part, given in zip(parts, batches(images, batch), strict=True):
+        if part.ndim not in (1, 2) or len(part) != len(given) or (part.ndim == 1 and part.dtype.kind not in "iu"):
+            raise InputError(
+                f"victim: {part.dtype} of shape {part.shape} for {len(given)} samples, expected logits "
+                "(samples, classes) or integer classes (samples,)"
+            )
+    return np.concatenate(parts)
+
+
+def logits_of(victim: Victim, images: Images, batch: int = 250) -> NDArray[Any]:
+    """Return logits (samples, classes).
+
+    Raises:
+        InputError: the victim gives classes only.
+    """
+    found = answer(victim, images, batch)
+    if found.ndim != 2:
+        raise InputError("victim: gives classes, this attack needs logits; use a decision-based attack, as HopSkipJump")
+    return found
+
+
+def predict(network: Victim, images: Images, batch: int = 250) -> Labels:
+    """Return the victim's classes (samples,), ties to the lowest index, in evaluation mode."""
+    found = answer(network, images, batch)
+    return (found.argmax(1) if found.ndim == 2 else found).astype(np.int64)
+
+
+def batches(images: Images, batch: int) -> list[Images]:
+    """Return ``images`` in parts of ``batch``, each contiguous."""
+    return [np.ascontiguousarray(images[start : start + batch]) for start in range(0, len(images), batch)]
+
+
+def fingerprint(victim: Victim, images: Images) -> str:
+    """Return a hash of how the victim answers ``images``, and of its weights if it is a module."""
+    content = [np.ascontiguousarray(answer(victim, images)).tobytes()]
+    if isinstance(victim, nn.Module):
+        for name, tensor in sorted(victim.state_dict().items()):
+            content += [name.encode(), tensor.detach().cpu().contiguous().numpy().tobytes()]
+    return digest(b"".join(content))
+
+
+@contextmanager
+def no_weight_gradients(model: nn.Module) -> Iterator[None]:
+    """Spare a library that calls ``backward`` the gradients of the weights; outside, they are as they were."""
+    wanted = [(parameter, parameter.grad) for parameter in model.parameters() if parameter.requires_grad]
+    for parameter, _ in wanted:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter, gradient in wanted:
+            parameter.requires_grad_(True)
+            parameter.grad = gradient
