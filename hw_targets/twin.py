@@ -3,7 +3,6 @@
 It is what a white-box attacker of the chip would use, and what fine-tunes a network on the chip's own arithmetic.
 """
 
-import math
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal, cast, final
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..export.program import Convolution, Graded, Population, Program, Synapse
+from ..toolkit import surrogates
 from ..toolkit.errors import InputError, UnsupportedError
 from ..toolkit.progress import Track
 from .loihi.arithmetic import LIMIT, arriving, wrap_current
@@ -23,11 +23,6 @@ from .target import Compiled, CompiledProgram, Raster, Target, Trace
 
 Surrogate = Callable[[Tensor], Tensor]
 """The derivative that stands for that of the step function, at the membrane in thresholds above the threshold."""
-
-
-def arctan(alpha: float = 2.0) -> Surrogate:
-    """Return the arctan surrogate, (alpha/2) / (1 + (pi alpha x / 2)^2): snnTorch's ``atan``, x = v/threshold - 1."""
-    return lambda x: (alpha / 2) / (1 + (math.pi * alpha * x / 2) ** 2)
 
 
 class _Straight(torch.autograd.Function):
@@ -175,7 +170,7 @@ class Twin(nn.Module):
 
     Args:
         program: any that :func:`unsupported` has nothing against.
-        surrogate: derivative of a spike.
+        surrogate: derivative of a spike; the arctan that snnTorch trains with by default.
         gain: logit of a class whose neuron fires at every step.
 
     Raises:
@@ -188,7 +183,7 @@ class Twin(nn.Module):
         if reasons:
             raise UnsupportedError("twin: " + "; ".join(reasons))
         self.program = program
-        self.surrogate = surrogate or arctan()
+        self.surrogate = surrogate or surrogates.Surrogate()
         self.gain = gain
         for index, population in enumerate(program.populations):
             if isinstance(population, Population):

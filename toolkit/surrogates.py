@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -197,9 +197,3 @@ def spike(derivative: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
         return fired
 
     return function
-
-
-def described(surrogate: Surrogate | AdaptiveSharpness) -> dict[str, Any]:
-    """Return the settings of a surrogate as JSON values."""
-    name = "fixed" if isinstance(surrogate, Surrogate) else "adaptive"
-    return {"sharpness_rule": name, **asdict(surrogate)}

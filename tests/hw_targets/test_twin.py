@@ -18,11 +18,12 @@ from spikeproof.export.lower import Deployment, lower_graph
 from spikeproof.export.nir import to_nir
 from spikeproof.export.program import Dense, Graded, Input, Population, Program, Readout
 from spikeproof.hw_targets.loihi.simulator import LoihiTarget
-from spikeproof.hw_targets.twin import Twin, TwinTarget, arctan
+from spikeproof.hw_targets.twin import Twin, TwinTarget
 from spikeproof.toolkit.coding import direct_integers
 from spikeproof.toolkit.errors import InputError, UnsupportedError
 from spikeproof.toolkit.layers import LIF, Delay, SpikingNetwork
 from spikeproof.toolkit.quantize import quantized_network
+from spikeproof.toolkit.surrogates import Surrogate
 
 STEPS, SHAPE = 5, (2, 4, 4)
 
@@ -109,7 +110,7 @@ def test_sharper_surrogates_change_the_gradient_and_nothing_else() -> None:
     found = []
     for alpha in (1.0, 8.0):
         x = images.clone().requires_grad_()
-        logits = Twin(program, surrogate=arctan(alpha))(x)
+        logits = Twin(program, surrogate=Surrogate("arctan", alpha))(x)
         logits.sum().backward()
         found.append((logits.detach(), x.grad))
     assert torch.equal(found[0][0], found[1][0])

@@ -8,7 +8,7 @@ import torch
 from scipy import integrate, special
 
 from spikeproof.toolkit.errors import InputError
-from spikeproof.toolkit.surrogates import KINDS, AdaptiveSharpness, Following, Surrogate, described, spike
+from spikeproof.toolkit.surrogates import KINDS, AdaptiveSharpness, Following, Surrogate, spike
 
 POINTS = np.array([0.0, 0.1, 0.3, 0.5, 0.99, 1.01, 2.0, 5.0])
 
@@ -157,8 +157,3 @@ def test_later_draws_leave_the_state_alone() -> None:
 def test_impossible_settings_are_refused(make: object) -> None:
     with pytest.raises(InputError, match="surrogate"):
         make()
-
-
-def test_settings_can_be_recorded() -> None:
-    assert described(Surrogate("sigmoid", 4.0)) == {"sharpness_rule": "fixed", "kind": "sigmoid", "sharpness": 4.0}
-    assert described(AdaptiveSharpness())["vanishing"] == 0.85

@@ -67,8 +67,7 @@ def auto_attack(
 ) -> Composition:
     """Return AutoAttack's composition: APGD-CE, APGD-DLR and, in L-infinity, Square.
 
-    FAB is left out: it minimises the distance along the decision boundary's linearisation, and spike counts are
-    piecewise constant; its place is taken by the restarts of the others.
+    FAB is left out: the library has none, its own composition takes DeepFool instead, which knows no ball.
 
     Args:
         epsilon: radius of the ball.
