@@ -96,7 +96,8 @@ def probe(
     with seeded(against.seed):
         first = _logits(module, x)
         again = _logits(module, x)
-    before, after = _losses(module, x, y), _losses(module, made[f"pgd-{MANY}"][0], y)
+    inputs = {"clean": x} | {name: made[name][0] for name in ("fgsm", f"pgd-{MANY}")}
+    losses = {name: _losses(module, part, y) for name, part in inputs.items()}
     broken = np.zeros(len(chosen), dtype=np.bool_)
     for robust in sweep.values():
         broken |= ~robust
@@ -111,8 +112,8 @@ def probe(
             for name, (weak, strong) in PAIRS.items()
         },
         zero_share=_zero_share(module, x, y),
-        loss=(float(before.mean()), float(after.mean())),
-        rose=float((after > before).mean()),
+        loss={name: float(loss.mean()) for name, loss in losses.items()},
+        rose=float((losses[f"pgd-{MANY}"] > losses["clean"]).mean()),
         differ=float((first != again).any(axis=1).mean()),
         sweep={name: share(robust) for name, robust in sweep.items()},
         sweep_only=int((broken & survivors[chosen]).sum()),

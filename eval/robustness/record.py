@@ -87,8 +87,8 @@ class Probes(_Part):
         backwards: by name of a comparison "weaker < stronger": how many only the weaker probe broke, and only the
             stronger.
         zero_share: exact zeros among the entries of dL/dx.
-        loss: mean cross-entropy on the clean images and under the longest probe.
-        rose: share of samples whose loss it raised.
+        loss: mean cross-entropy: "clean", and under "fgsm" and "pgd-50".
+        rose: share of samples whose loss PGD raised.
         differ: share of samples whose logits differ between two forward passes.
         sweep: share that survives, a backward pass; empty for networks without spikes.
         sweep_only: samples that some backward pass broke and no white-box attack of the protocol.
@@ -98,7 +98,7 @@ class Probes(_Part):
     accuracy: dict[str, Share]
     backwards: dict[str, tuple[int, int]]
     zero_share: float
-    loss: tuple[float, float]
+    loss: dict[str, float]
     rose: float
     differ: float
     sweep: dict[str, Share]

@@ -11,7 +11,8 @@ import pytest
 
 from spikeproof.cli import protocol
 from spikeproof.cli.run import Run
-from spikeproof.eval.robustness.record import Robustness, read
+from spikeproof.eval.report.robustness import render_robustness
+from spikeproof.eval.robustness.record import Alarm, Robustness, read
 from spikeproof.eval.robustness.runner import Runner
 from spikeproof.export.program import read_program
 from spikeproof.hw_targets.onnx import OnnxTarget
@@ -66,6 +67,25 @@ def test_every_form_is_measured_and_the_rest_of_the_run_untouched(
     for form in record.forms:
         for alarm in form.alarms:
             assert f"{alarm.severity} {alarm.code}" in page
+    assert page.count('<li class="bad">') == sum(not form.reliable for form in record.forms)
+
+
+def test_the_terminal_marks_what_an_alarm_makes_unreliable(
+    call: Call, told: tuple[Path, Robustness], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, record = told
+    alarm = Alarm(code="unbounded", form="float", severity="alarm", message="a [planted] one")
+    first = record.forms[0].model_copy(update={"alarms": [alarm], "reliable": False})
+    others = [form.model_copy(update={"alarms": [], "reliable": True}) for form in record.forms[1:]]
+    planted = record.model_copy(update={"forms": [first, *others]})
+    monkeypatch.setattr(protocol, "robustness", lambda *arguments: planted)
+    answer = call("evaluate", folder, "--protocol", "quick")
+    assert answer.code == 0  # An alarm is a finding, not a failure.
+    assert answer.out.count("UNRELIABLE") == 1
+    assert "alarm unbounded: a [planted] one" in answer.out
+    page = render_robustness(planted)
+    assert page.count('<li class="bad">') == 1
+    assert "a [planted] one" in page
 
 
 def test_the_worst_case_is_never_above_a_row_and_follows_from_the_outcomes(told: tuple[Path, Robustness]) -> None:

@@ -191,7 +191,7 @@ GOOD = Probes(
     },
     backwards={"steps": (0, 2), "fgsm": (0, 10), "half": (0, 20), "twice": (0, 30)},
     zero_share=0.0,
-    loss=(0.1, 1.0),
+    loss={"clean": 0.1, "fgsm": 0.9, "pgd-50": 1.0},
     rose=1.0,
     differ=0.0,
     sweep={"a": share_of(50, 100), "b": share_of(52, 100)},
@@ -232,13 +232,17 @@ def test_good_figures_raise_nothing() -> None:
     [
         ("unbounded", "alarm", {"accuracy": GOOD.accuracy | {"unbounded": share_of(6, 100)}}),
         ("zero-gradients", "alarm", {"zero_share": 0.51}),
-        ("loss", "alarm", {"loss": (1.0, 1.0)}),
+        ("loss", "alarm", {"loss": GOOD.loss | {"clean": 1.0}}),
         ("loss", "alarm", {"rose": 0.49}),
         ("steps", "alarm", {"backwards": GOOD.backwards | {"steps": (15, 2)}}),
         ("epsilon", "alarm", {"backwards": GOOD.backwards | {"half": (15, 2)}}),
         ("epsilon", "alarm", {"backwards": GOOD.backwards | {"twice": (15, 2)}}),
         ("fgsm", "alarm", {"backwards": GOOD.backwards | {"fgsm": (15, 2)}}),
-        ("fgsm", "note", {"accuracy": GOOD.accuracy | {"pgd-50": share_of(60, 100)}}),
+        (
+            "fgsm",
+            "alarm",
+            {"accuracy": GOOD.accuracy | {"pgd-50": share_of(60, 100)}, "loss": GOOD.loss | {"fgsm": 1.0}},
+        ),
         ("surrogates", "alarm", {"sweep_only": 8}),
         ("surrogates", "note", {"sweep": {"a": share_of(40, 100), "b": share_of(52, 100)}}),
         ("stochastic", "alarm", {"differ": 0.01}),
@@ -266,6 +270,10 @@ def test_examples_off_the_grid_and_outside_the_ball() -> None:
     assert raised(form(both)) == []
     far = outcome("pgd", "white box", "x" * 40 + "o" * 60, distance=0.1001)
     assert raised(form(far)) == [("ball", "alarm")]
+
+
+def test_equal_accuracies_of_fgsm_and_pgd_are_no_alarm_where_pgd_reaches_more_loss() -> None:
+    assert raised(form(WHITE, accuracy=GOOD.accuracy | {"pgd-50": share_of(60, 100)})) == []
 
 
 def test_clearly_is_a_sign_test_with_a_margin() -> None:

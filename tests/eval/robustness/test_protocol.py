@@ -14,7 +14,7 @@ from spikeproof.eval.robustness.protocol import measure, one_thread, summary
 from spikeproof.eval.robustness.record import FormResult, letters, share
 from spikeproof.eval.robustness.runner import Runner
 from spikeproof.toolkit.attacks.base import Attack, predict
-from spikeproof.toolkit.attacks.blind import Noise
+from spikeproof.toolkit.attacks.blind import HopSkipJump, Noise
 from spikeproof.toolkit.backward import Backward
 from spikeproof.toolkit.errors import DisagreementError, InputError
 from spikeproof.toolkit.layers import SpikingNetwork
@@ -127,6 +127,19 @@ def test_a_function_alone_is_attacked_without_gradients(cases: tuple[np.ndarray,
     assert {one.access for one in result.attacks} == {"black box, logits", "no access"}
     with pytest.raises(InputError, match="needs gradients"):
         assess(side, x, y, Attackers(attacks(), False, 0.1), Runner())
+
+
+def test_a_decision_based_attack_gets_a_few_of_those_that_are_left(cases: tuple[np.ndarray, np.ndarray]) -> None:
+    x, y = cases
+    jump = HopSkipJump(epsilon=0.1, steps=1, queries=20, batch=10)
+    side = Side("box", "function", None, lambda images: predict(Linear(), images))
+    first, last = assess(
+        side, x, y, Attackers([Noise(kind="sign", **COMMON), jump], True, 0.1), Runner()
+    ).result.attacks
+    left = np.flatnonzero(np.array(list(first.outcomes)) == "o")
+    tried = np.flatnonzero(np.isin(list(last.outcomes), ["x", "o"]))
+    assert tried.tolist() == left[: plan.DECISION_SAMPLES].tolist()
+    assert last.accuracy is None
 
 
 def test_worst_case_examples_break_what_is_broken(cases: tuple[np.ndarray, np.ndarray]) -> None:
