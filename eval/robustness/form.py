@@ -58,7 +58,7 @@ class Attackers:
     """What one form has to bear: attacks, and how they share the samples.
 
     Attributes:
-        attacks: in order.
+        attacks: in order; in a cascade, those of the white box first.
         cascade: only noise tries all samples; the others what is left.
         epsilon: radius of all.
         seed: of the probes.
@@ -81,6 +81,75 @@ class Found:
     examples: dict[str, tuple[Attack, Images, Mask]]
 
 
+class _Tally:
+    """What is known of every sample of one form, attack by attack."""
+
+    def __init__(self, side: Side, images: Images, labels: Labels, cascade: bool) -> None:
+        self.side, self.images, self.labels, self.cascade = side, images, labels, cascade
+        self.right = predict(side.judge, images) == labels
+        self.left, self.left_on_grid = self.right.copy(), self.right.copy()
+        self.worst = images.copy()
+        self.has_worst = np.zeros(len(labels), dtype=np.bool_)
+        self.outcomes: list[Outcome] = []
+        self.examples: dict[str, tuple[Attack, Images, Mask]] = {}
+        self.by: dict[str, Mask | None] = {}
+
+    def note(
+        self, label: str, access: str, attack: Attack, tried: Mask, made: Images, robust: Mask, seconds: float
+    ) -> None:
+        """Take in what an attack made of the samples ``tried``; ``robust`` is true elsewhere."""
+        rounded = on_grid(made)
+        still = robust.copy()
+        if self.side.function is None and tried.any():
+            still[tried] = predict(self.side.judge, rounded[tried]) == self.labels[tried]
+        broken = tried & ~robust
+        # The first example that breaks a sample, else the first that was tried on it.
+        better = (broken & self.left) | (tried & ~self.has_worst)
+        self.worst[better] = made[better]
+        self.has_worst |= tried
+        self.left, self.left_on_grid = self.left & ~broken, self.left_on_grid & ~(tried & ~still)
+        found_elsewhere = access != attack.access
+        complete = bool((tried == self.right).all()) or (found_elsewhere and not self.cascade)
+        # White-box attacks come first and noise tries all: what they did not try, others of their kind had broken.
+        mask = self.by.get(access, self.right)
+        self.by[access] = mask & ~broken if mask is not None and (complete or access in (WHITE, NONE)) else None
+        self.outcomes.append(
+            Outcome(
+                label=label,
+                access=access,
+                threat_model=FOUND if found_elsewhere else attack.threat_model,
+                settings=attack.settings,
+                outcomes=letters(self.right, tried, robust),
+                on_grid=letters(self.right, tried, still),
+                accuracy=share(self.right & ~broken) if complete else None,
+                after=share(self.left),
+                distance=_distance(made[tried], self.images[tried]),
+                distance_on_grid=_distance(rounded[tried], self.images[tried]),
+                seconds=seconds,
+            )
+        )
+        self.examples[label] = (attack, made, tried)
+
+    def run(self, attack: Attack, runner: Runner) -> None:
+        """Run an attack on the samples that it is to try."""
+        tried = self.left if self.cascade and attack.access != NONE else self.right
+        if isinstance(attack, HopSkipJump):
+            tried = np.isin(np.arange(len(tried)), np.flatnonzero(self.left)[:DECISION_SAMPLES])
+        done = _run(self.side, attack, self.images, self.labels, tried, runner)
+        made, robust = self.images.copy(), np.ones(len(tried), dtype=np.bool_)
+        made[tried], robust[tried] = done.images, done.robust
+        self.note(attack.label, attack.access, attack, tried, made, robust, done.seconds)
+
+    def judge(self, label: str, attack: Attack, made: Images, tried: Mask) -> None:
+        """Judge examples that were found on another form."""
+        begun = time.perf_counter()
+        tried, robust = tried & self.right, np.ones(len(tried), dtype=np.bool_)
+        if tried.any():
+            robust[tried] = predict(self.side.judge, made[tried]) == self.labels[tried]
+        seconds = time.perf_counter() - begun
+        self.note(f"found-on-{self.side.source_name}-{label}", TRANSFER, attack, tried, made, robust, seconds)
+
+
 def assess(side: Side, images: Images, labels: Labels, against: Attackers, runner: Runner) -> Found:
     """Run all attacks on one form and look for reasons not to believe them.
 
@@ -96,92 +165,33 @@ def assess(side: Side, images: Images, labels: Labels, against: Attackers, runne
     """
     # A stochastic victim draws numbers; seeded, the same command gives the same record.
     with seeded(against.seed):
-        return _assess(side, images, labels, against, runner)
-
-
-def _assess(side: Side, images: Images, labels: Labels, against: Attackers, runner: Runner) -> Found:
-    begun = time.perf_counter()
-    right = predict(side.judge, images) == labels
-    left, left_on_grid = right.copy(), right.copy()
-    outcomes: list[Outcome] = []
-    worst = images.copy()
-    examples: dict[str, tuple[Attack, Images, Mask]] = {}
-    by: dict[str, Mask | None] = {}
-
-    def note(label: str, access: str, attack: Attack, tried: Mask, made: Images, robust: Mask, seconds: float) -> None:
-        nonlocal left, left_on_grid
-        rounded = on_grid(made)
-        still = robust if side.function is not None else np.zeros(len(labels), dtype=np.bool_)
-        if side.function is None and tried.any():
-            still[tried] = predict(side.judge, rounded[tried]) == labels[tried]
-        broken = tried & ~robust
-        worst[broken & left] = made[broken & left]
-        untouched = left & tried & ~broken & (worst == images).all(axis=tuple(range(1, images.ndim)))
-        worst[untouched] = made[untouched]
-        left, left_on_grid = left & ~broken, left_on_grid & ~(tried & ~still)
-        # White-box attacks come first and noise tries all: what they did not try, others of their kind had broken.
-        mask = by.get(access, right)
-        alone = not against.cascade or access in (WHITE, NONE)
-        by[access] = mask & ~broken if mask is not None and alone else None
-        complete = not against.cascade or bool((tried == right).all())
-        outcomes.append(
-            Outcome(
-                label=label,
-                access=access,
-                threat_model=attack.threat_model if access == attack.access else FOUND,
-                settings=attack.settings,
-                outcomes=letters(right, tried, robust),
-                on_grid=letters(right, tried, still),
-                accuracy=share(right & ~broken) if complete else None,
-                after=share(left),
-                distance=_distance(made[tried], images[tried]),
-                distance_on_grid=_distance(rounded[tried], images[tried]),
-                seconds=seconds,
-            )
+        begun = time.perf_counter()
+        tally = _Tally(side, images, labels, against.cascade)
+        for attack in against.attacks:
+            tally.run(attack, runner)
+        for label, (attack, made, tried) in side.source.items():
+            if attack.access != NONE:
+                tally.judge(label, attack, made, tried)
+        probes = None
+        if side.module is not None:
+            white = tally.by.get(WHITE)
+            survivors = tally.right if white is None else white
+            probes = probe(side.module, images, labels, tally.right, survivors, against, runner, side.salt)
+        result = FormResult(
+            form=side.form,
+            target=side.target,
+            clean=share(tally.right),
+            attacks=tally.outcomes,
+            worst=share(tally.left),
+            worst_on_grid=share(tally.left_on_grid),
+            worst_by={access: None if mask is None else share(mask) for access, mask in tally.by.items()},
+            outcomes=letters(tally.right, tally.right, tally.left),
+            probes=probes,
+            seconds=time.perf_counter() - begun,
         )
-        examples[label] = (attack, made, tried)
-
-    for attack in against.attacks:
-        tried = left.copy() if against.cascade and attack.access != NONE else right.copy()
-        if isinstance(attack, HopSkipJump):
-            tried[np.flatnonzero(left)[DECISION_SAMPLES:]] = False
-            tried &= left
-        done = _run(side, attack, images, labels, tried, runner)
-        made = images.copy()
-        made[tried] = done.images
-        robust = np.ones(len(labels), dtype=np.bool_)
-        robust[tried] = done.robust
-        note(attack.label, attack.access, attack, tried, made, robust, done.seconds)
-    for label, (attack, made, tried) in side.source.items():
-        if attack.access == NONE:
-            continue
-        tried = tried & right
-        robust = np.ones(len(labels), dtype=np.bool_)
-        moment = time.perf_counter()
-        if tried.any():
-            robust[tried] = predict(side.judge, made[tried]) == labels[tried]
-        seconds = time.perf_counter() - moment
-        note(f"found-on-{side.source_name}-{label}", TRANSFER, attack, tried, made, robust, seconds)
-    probes = None
-    if side.module is not None:
-        white = by.get(WHITE)
-        survivors = white if white is not None else right
-        probes = probe(side.module, images, labels, right, survivors, against, runner, side.salt)
-    result = FormResult(
-        form=side.form,
-        target=side.target,
-        clean=share(right),
-        attacks=outcomes,
-        worst=share(left),
-        worst_on_grid=share(left_on_grid),
-        worst_by={access: None if mask is None else share(mask) for access, mask in by.items()},
-        outcomes=letters(right, right, left),
-        probes=probes,
-        seconds=time.perf_counter() - begun,
-    )
     raised = alarms(result, against.epsilon)
     reliable = not any(alarm.severity == "alarm" for alarm in raised)
-    return Found(result.model_copy(update={"alarms": raised, "reliable": reliable}), worst, examples)
+    return Found(result.model_copy(update={"alarms": raised, "reliable": reliable}), tally.worst, tally.examples)
 
 
 def _run(side: Side, attack: Attack, images: Images, labels: Labels, tried: Mask, runner: Runner) -> Done:

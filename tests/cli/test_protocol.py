@@ -125,7 +125,7 @@ def test_the_other_target_judges_the_same_examples_alike(told: tuple[Path, Robus
 def test_after_an_interruption_it_goes_on_to_the_same_record(
     run_folder: Path, told: tuple[Path, Robustness], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Interrupted after every third batch, until it is done: nothing that was finished is done again."""
+    """Interrupted after every eleventh batch, three an attack, until it is done: nothing finished is done again."""
     monkeypatch.setattr("spikeproof.eval.robustness.plan.BATCH", 5)
     ran: list[str] = []
     inner = PGD.run
@@ -147,7 +147,7 @@ def test_after_an_interruption_it_goes_on_to_the_same_record(
         for item in items:
             if what.startswith("attack"):
                 seen += 1
-                if seen > 3:
+                if seen > 11:
                     raise KeyboardInterrupt
             yield item
 

@@ -60,7 +60,7 @@ def hardened(digits: Dataset) -> nn.Module:
 @pytest.fixture(scope="module")
 def spiking(digits: Dataset) -> SpikingNetwork:
     network = seeded_network(ModelSettings(channels=[8], pool="avg"), 4, digits.shape, digits.classes, 0)
-    settings = TrainSettings(epochs=6, rate=1e-2)
+    settings = TrainSettings(epochs=4, rate=1e-2)
     fit(network, digits.train_images, digits.train_labels, settings, epochs=settings.epochs, rate=settings.rate)
     return network
 
