@@ -174,6 +174,7 @@ def robustness(
     )
     write(run.path("robustness.json"), record)
     write_robustness(run.path("robustness.html"), record)
+    run.finished("robustness")
     return record
 
 

@@ -18,7 +18,9 @@ def tables():
     return module
 
 
-@pytest.mark.parametrize("part", ["demo_table", "agreement_line", "seeds_table", "speed_line"])
+@pytest.mark.parametrize(
+    "part", ["demo_table", "agreement_line", "seeds_table", "speed_line", "robustness_table", "robustness_sentence"]
+)
 def test_readme_shows_the_records(tables, part):
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert getattr(tables, part)() in text
