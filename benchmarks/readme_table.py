@@ -70,7 +70,7 @@ def speed_line() -> str:
 def robustness_table() -> str:
     """Return worst cases under the strong protocol, a row a record."""
     lines = [
-        "| data, recipe | samples | epsilon | float | float, rounded | quantized | Program | noise alone, Program |",
+        "| network | samples | epsilon | float | float, rounded | quantized | Program | noise alone, Program |",
         "| --- | --: | --: | --: | --: | --: | --: | --: |",
     ]
     for path in sorted((ROOT / "records" / "robustness").glob("*.json")):
@@ -88,7 +88,8 @@ def robustness_table() -> str:
             cell(forms["program"]["worst"]) + marks["program"],
             f"{100 * noise:.1f}",
         ]
-        name = f"{record['data']['name']}, {record['name']} ({record['recipe']['model']['pool']} pooling)"
+        facts = record["recipe"]
+        name = f"{record['data']['name']}, {facts['model']['pool']} pooling, seed {facts['train']['seed']}"
         lines.append(f"| {name} | {record['samples']} | {record['levels']}/255 | {' | '.join(cells)} |")
     return "\n".join(lines)
 

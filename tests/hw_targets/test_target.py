@@ -114,7 +114,7 @@ def install(monkeypatch: pytest.MonkeyPatch, *entries: tuple[str, str]) -> None:
 
 
 def test_an_unknown_target_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(InputError, match="target 'gpu': unknown; known targets: torch, loihi, onnx, lava"):
+    with pytest.raises(InputError, match="target 'gpu': unknown; known targets: torch, loihi, twin, onnx, lava, netx"):
         get_target("gpu")
 
 
@@ -168,7 +168,7 @@ def test_an_unsupported_program_is_told_every_reason() -> None:
 def trace(rng: np.random.Generator, batch: int, *, states: bool, overflow: bool) -> Trace:
     spikes = rng.integers(0, 2, (3, batch, 2)).astype(bool)
     u, v = rng.integers(-9, 9, (2, 3, batch, 2)) if states else (None, None)
-    events = {"a": Overflow(int(rng.integers(9)), int(rng.integers(9)))} if overflow else None
+    events = {"a": Overflow(*(int(n) for n in rng.integers(9, size=3)))} if overflow else None
     return Trace(spikes.sum(0), {"a": spikes.sum(0)}, events, {"a": Raster(spikes, u, v)})
 
 
@@ -188,6 +188,7 @@ def test_joined_traces_are_the_batches_in_order(states: bool, overflow: bool) ->
         assert whole.rasters["a"].u is whole.rasters["a"].v is None
     if overflow:
         assert whole.overflow["a"].wraps == one.overflow["a"].wraps + two.overflow["a"].wraps
+        assert whole.overflow["a"].swallowed == one.overflow["a"].swallowed + two.overflow["a"].swallowed
         assert whole.overflow["a"].saturations == one.overflow["a"].saturations + two.overflow["a"].saturations
     else:
         assert whole.overflow is None

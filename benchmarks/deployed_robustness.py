@@ -1,0 +1,45 @@
+"""What the strong protocol leaves of float, quantized and deployed form: python benchmarks/deployed_robustness.py [fashion].
+
+Digits, max and average pooling, three seeds; with ``fashion``, the small Fashion-MNIST network of fashion-small.toml
+(set SPIKEPROOF_DATA). Writes records/robustness. Under load, OMP_NUM_THREADS=1 is many times faster.
+"""
+
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from spikeproof.cli import protocol, show, steps
+from spikeproof.cli.run import Run
+from spikeproof.toolkit.config import Recipe, load_recipe
+
+HERE = Path(__file__).resolve().parent
+OUT = HERE.parent / "records" / "robustness"
+SEEDS = (3407, 3408, 3409)
+
+
+def measure(recipe: Recipe, name: str, epsilon: float, samples: int) -> None:
+    """Train, deploy and attack one network, and keep its record."""
+    with TemporaryDirectory() as folder, show.progress(quiet=not sys.stderr.isatty()) as track:
+        run = Run.create(Path(folder) / "run", recipe)
+        for step in (steps.train, steps.quantize, steps.export):
+            step(run, track)
+        record = protocol.robustness(run.folder, "strong", ["torch", "loihi"], epsilon, samples, track)
+        OUT.mkdir(parents=True, exist_ok=True)
+        (OUT / f"{name}.json").write_bytes(run.path("robustness.json").read_bytes())
+    print(f"{name}: {record.summary}")
+
+
+def main(words: list[str]) -> None:
+    if words == ["fashion"]:
+        measure(load_recipe(str(HERE / "fashion-small.toml")), "fashion-small", 0.05, 100)
+        return
+    for name in ("digits", "digits-avg"):
+        recipe = load_recipe(name)
+        for seed in SEEDS:
+            chosen = recipe.model_copy(update={"train": recipe.train.model_copy(update={"seed": seed})})
+            measure(chosen, f"digits-{recipe.model.pool}-seed{seed}", 0.1, 500)
+
+
+if __name__ == "__main__":
+    steps.quiet_libraries()
+    main(sys.argv[1:])
