@@ -1,4 +1,4 @@
-"""What the strong protocol leaves of float, quantized and deployed form: python benchmarks/deployed_robustness.py [fashion].
+"""What the strong protocol leaves of every form: python benchmarks/deployed_robustness.py [fashion].
 
 Digits, max and average pooling, three seeds; with ``fashion``, the small Fashion-MNIST network of fashion-small.toml
 (set SPIKEPROOF_DATA). Writes records/robustness. Under load, OMP_NUM_THREADS=1 is many times faster.
