@@ -19,7 +19,7 @@ from ...toolkit.errors import FileError, TargetError
 from ...toolkit.files import read_arrays, write_arrays
 from ...toolkit.progress import Track, silent
 from ..target import Compiled, CompiledProgram, Raster, Target, Trace, join
-from .environment import environment_python, status
+from .environment import Kind, environment_python, status
 
 WORKER = Path(__file__).with_name("worker.py")
 CHUNK = 16
@@ -218,20 +218,19 @@ class Worker(CompiledProgram):
         return join(run_jobs(jobs, rasters=rasters, track=track, **self.settings))
 
 
-@final
-class LavaTarget(Target[Program]):
-    """The public reference simulator, one sample at a time.
+class WorkerTarget(Target[Program]):
+    """What targets share that run a Program in worker processes on Python 3.10, one sample at a time.
 
     Args:
-        workers: processes side by side, each of which starts one for every part of a network; by default as many as
-            there are cores, 4 at most.
-        start_limit: seconds until the worker must have imported Lava.
+        workers: processes side by side, each of which starts one or two for every part of a network; by default as many
+            as there are cores, 4 at most.
+        start_limit: seconds until the worker must have imported its simulator.
         run_limit: seconds until it must have run up to 16 samples.
-        python: interpreter with lava-nc; the installed environment's by default.
+        python: interpreter with the simulator; the installed environment's by default.
     """
 
-    name: ClassVar[str] = "lava"
-    summary: ClassVar[str] = "Intel's lava-nc 0.10.0, fixed-point models, Python 3.10 worker process"
+    kind: ClassVar[Kind]
+    script: ClassVar[Script]
     slow: ClassVar[bool] = True
 
     def __init__(
@@ -240,11 +239,32 @@ class LavaTarget(Target[Program]):
         self.workers = workers or min(os.cpu_count() or 1, 4)
         self.start_limit = start_limit
         self.run_limit = run_limit
-        self.python = python or environment_python()
+        self.python = python or environment_python(self.kind)
 
     def unavailable(self) -> str | None:
-        """Return how to install Lava if it is not."""
-        return None if self.python is not None else status().how
+        """Return how to install the simulator if it is not."""
+        return None if self.python is not None else status(self.kind).how
+
+    def _compile(self, program: Program) -> Compiled:
+        assert self.python is not None
+        return Worker(
+            program,
+            script=self.script,
+            python=self.python,
+            workers=self.workers,
+            start_limit=self.start_limit,
+            run_limit=self.run_limit,
+        )
+
+
+@final
+class LavaTarget(WorkerTarget):
+    """The public reference simulator; settings as of :class:`WorkerTarget`."""
+
+    name: ClassVar[str] = "lava"
+    summary: ClassVar[str] = "Intel's lava-nc 0.10.0, fixed-point models, Python 3.10 worker process"
+    kind: ClassVar[Kind] = "lava"
+    script: ClassVar[Script] = LAVA
 
     def unsupported(self, program: Program) -> list[str]:
         """Return the reasons why Lava cannot run ``program`` exactly."""
@@ -276,13 +296,3 @@ class LavaTarget(Target[Program]):
         if bound >= 2**23 and max(geometry) > 127:
             reasons.append(f"{synapse.label}: a geometry beyond 127, and sums up to {bound}, that leave 24 bits")
         return reasons
-
-    def _compile(self, program: Program) -> Compiled:
-        assert self.python is not None
-        return Worker(
-            program,
-            python=self.python,
-            workers=self.workers,
-            start_limit=self.start_limit,
-            run_limit=self.run_limit,
-        )

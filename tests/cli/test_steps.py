@@ -14,7 +14,7 @@ from spikeproof.toolkit.checkpoint import load_network, save_network
 from spikeproof.toolkit.coding import direct_integers
 from spikeproof.toolkit.data import load_data
 from spikeproof.toolkit.errors import FileError
-from spikeproof.toolkit.files import read_arrays
+from spikeproof.toolkit.files import read_arrays, write_arrays
 
 Call = Callable[..., Any]
 Contents = Callable[[Path], dict[str, str]]
@@ -173,3 +173,28 @@ def test_without_lava_the_installation_is_told_to_be_incomplete(
     assert answer.code == 3
     told = json.loads(answer.out)
     assert told.get("lava", told)["installed"] is False
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "code"), [("chip", "loihi1", 2), ("bias_exponent", 6, 0), ("relays", True, 0)]
+)
+def test_the_recipe_says_what_the_program_is_made_for(
+    run_folder: Path, call: Call, key: str, value: object, code: int
+) -> None:
+    """The three keys of [export], through a run whose earlier steps do not depend on them."""
+    for name in ("quantized.safetensors", "model.safetensors"):
+        arrays, header = read_arrays(run_folder / name, name.split(".")[0])
+        header["recipe"]["export"][key] = value
+        write_arrays(run_folder / name, name.split(".")[0], arrays, header)
+    run = Run.open(run_folder)
+    run.finished("train")
+    run.finished("quantize")
+    before = (run_folder / "program.safetensors").read_bytes()
+    answer = call("export", run_folder)
+    assert answer.code == code
+    if key == "chip":
+        assert "export.chip = 'loihi1': input 'input': messages of 8 bits are graded spikes" in answer.err
+        assert (run_folder / "program.safetensors").read_bytes() == before
+    if key == "bias_exponent":
+        spiking = read_program(run_folder / "program.safetensors").spiking
+        assert min(population.bias_exponent for population in spiking if population.bias.any()) >= 6

@@ -364,3 +364,37 @@ def wide_convolution(message_bits, delay):
 def test_lava_refuses_convolutions_that_it_would_compute_otherwise(message_bits, delay, named):
     reasons = LavaTarget().unsupported(wide_convolution(message_bits, delay))
     assert [named in reason for reason in reasons] == ([True] if named else [])
+
+
+def test_an_or_pool_over_128_channels(target):
+    """Lava's Conv keeps its geometry in 8 bits: 128 groups would silently give nothing."""
+    channels = 128
+    ones = {"du": 4095, "dv": 4095, "vth": 1}
+    cells = Population(name="a", shape=(channels, 2, 2), **ones, bias=np.zeros((channels, 2, 2), dtype=np.int32))
+    pool = Population(name="b", shape=(channels, 1, 1), **ones, bias=np.zeros((channels, 1, 1), dtype=np.int32))
+    program = Program(
+        input=Input(shape=(1, 2, 2), message_bits=0),
+        populations=(cells, pool),
+        synapses=(
+            Convolution(source="input", target="a", weight=np.full((channels, 1, 1, 1), 2)),
+            Convolution(source="a", target="b", weight=np.full((channels, 1, 2, 2), 2), groups=channels),
+        ),
+        readout=Readout(population="b"),
+        steps=3,
+    )
+    inputs = np.random.default_rng(8).integers(0, 2, size=(3, 2, 1, 2, 2)).astype(np.int32)
+    trace = assert_equal(target, program, inputs)
+    assert trace.rasters["b"].spikes.mean() > 0.3
+
+
+def test_lava_refuses_a_wide_geometry_whose_sums_leave_24_bits():
+    weight = np.full((1, 1, 1, 200), 254)
+    program = Program(
+        input=Input(shape=(1, 1, 200), message_bits=12),
+        populations=(one_population((1, 1, 1)),),
+        synapses=(Convolution(source="input", target="a", weight=weight),),
+        readout=Readout(population="a"),
+        steps=1,
+    )
+    (reason,) = LavaTarget().unsupported(program)
+    assert "a geometry beyond 127" in reason
