@@ -30,8 +30,9 @@ from spikeproof.toolkit.backward import Backward
 from spikeproof.toolkit.config import TrainSettings, load_recipe
 from spikeproof.toolkit.data import Dataset, load_data
 from spikeproof.toolkit.files import write_json
-from spikeproof.toolkit.layers import LIF, SpikingNetwork
+from spikeproof.toolkit.layers import SpikingNetwork
 from spikeproof.toolkit.models import seeded_network
+from spikeproof.toolkit.neurons import LIF
 from spikeproof.toolkit.surrogates import KINDS, AdaptiveSharpness
 from spikeproof.toolkit.train import fit, seeded
 

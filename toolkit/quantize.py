@@ -20,8 +20,9 @@ from .coding import LEVELS
 from .config import Recipe
 from .errors import FileError, UnsupportedError
 from .files import read_arrays, write_arrays
-from .layers import INPUT, LIF, Delay, SpikingNetwork
+from .layers import INPUT, SpikingNetwork
 from .models import seeded_network
+from .neurons import LIF, Delay
 
 
 class InputGrid(nn.Module):

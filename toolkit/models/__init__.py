@@ -7,7 +7,8 @@ from torch import nn
 
 from ..config import ModelSettings
 from ..errors import InputError
-from ..layers import LIF, SpikingNetwork
+from ..layers import SpikingNetwork
+from ..neurons import LIF
 
 
 def conv_network(settings: ModelSettings, steps: int, shape: tuple[int, int, int], classes: int) -> SpikingNetwork:

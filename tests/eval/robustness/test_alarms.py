@@ -13,8 +13,9 @@ from spikeproof.eval.robustness.protocol import measure
 from spikeproof.eval.robustness.record import FormResult, Outcome, Probes, letters, share, share_of
 from spikeproof.toolkit.config import DataSettings, ModelSettings, TrainSettings
 from spikeproof.toolkit.data import Dataset, load_data
-from spikeproof.toolkit.layers import LIF, SpikingNetwork
+from spikeproof.toolkit.layers import SpikingNetwork
 from spikeproof.toolkit.models import seeded_network
+from spikeproof.toolkit.neurons import LIF
 from spikeproof.toolkit.train import fit
 
 EPSILON = 0.1

@@ -4,8 +4,8 @@ from torch import nn
 
 from spikeproof.toolkit.config import ModelSettings
 from spikeproof.toolkit.errors import InputError
-from spikeproof.toolkit.layers import LIF
 from spikeproof.toolkit.models import conv_network, seeded_network
+from spikeproof.toolkit.neurons import LIF
 
 
 def test_layers_alternate_and_end_in_lif() -> None:
