@@ -40,7 +40,7 @@ class _Scan(torch.autograd.Function):
         return spikes
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (membranes,) = ctx.saved_tensors
         to_spikes, found = grads[0], torch.empty_like(membranes)
