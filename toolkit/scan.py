@@ -55,8 +55,19 @@ def _library(tensor: Tensor) -> Any:
     return native.library() if usable else None
 
 
-def _backward(membranes: Tensor, to_spikes: Tensor, beta: float, threshold: float, surrogate: Derivative) -> Tensor:
-    """Return dL/dI from dL/ds, both (time, batch, ...), see :func:`scan`."""
+def to_current(
+    membranes: Tensor,
+    to_spikes: Tensor,
+    beta: float,
+    threshold: float,
+    surrogate: Derivative,
+    unit: float = 1.0,
+    gain: float = 1.0,
+) -> Tensor:
+    """Return dL/dI (time, batch, ...) from dL/ds, see :func:`scan`, for membranes I(t) gain + ... counted in ``unit``.
+
+    dL/dI(t) = gain d(t) surrogate((v(t) - threshold) / unit) / unit + beta (1 - s(t)) dL/dI(t+1).
+    """
     found = torch.empty_like(membranes)
     library = _library(membranes)
     if library is not None and isinstance(surrogate, Surrogate) and surrogate.kind == "arctan":
@@ -64,7 +75,7 @@ def _backward(membranes: Tensor, to_spikes: Tensor, beta: float, threshold: floa
         # The mean over time sends the same gradient to every step.
         source, stride = _rows(to_spikes)
         begin = native.at(membranes), native.at(source), c_int64(stride), native.at(found)
-        numbers = [beta, threshold, surrogate.sharpness / 2, math.pi / 2 * surrogate.sharpness]
+        numbers = [beta, threshold, surrogate.sharpness / 2 * gain / unit, math.pi / 2 * surrogate.sharpness / unit]
         sizes = c_int64(steps), c_int64(size)
         native.spread(
             lambda *part: library.lif_backward(*begin, *sizes, *part, *(c_float(x) for x in numbers)), size, steps
@@ -74,7 +85,8 @@ def _backward(membranes: Tensor, to_spikes: Tensor, beta: float, threshold: floa
     last = len(found) - 1
     for t in range(last, -1, -1):
         torch.sub(membranes[t], threshold, out=above)
-        torch.mul(surrogate(above), to_spikes[t], out=found[t])
+        slope = surrogate(above if unit == 1 else above.div_(unit))
+        torch.mul(slope if unit == gain == 1 else slope * (gain / unit), to_spikes[t], out=found[t])
         if t < last:
             torch.le(membranes[t], threshold, out=kept)
             found[t] += torch.mul(found[t + 1], beta, out=above).mul_(kept)
@@ -93,7 +105,7 @@ class _Scan(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (membranes,) = ctx.saved_tensors
-        return _backward(membranes, grads[0], *ctx.settings), None, None, None
+        return to_current(membranes, grads[0], *ctx.settings), None, None, None
 
 
 def scan(current: Tensor, beta: float, threshold: float, surrogate: Derivative) -> Tensor:

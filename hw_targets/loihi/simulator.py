@@ -9,12 +9,15 @@ from torch import Tensor
 
 from ...export.program import Convolution, Graded, Population, Program, Readout, Synapse
 from ...toolkit.progress import Track
-from ..target import Compiled, CompiledProgram, Counts, Overflow, Raster, Target, Trace
+from ..target import Compiled, CompiledProgram, Counts, Overflow, Raster, Target, Trace, join
 from . import neurons
 from .neurons import Done
 from .profiles import Profile, get_profile
 from .schedule import by_clock, by_layer
 from .sums import LIMIT, Sums, largest_sum, to_tensor
+
+AT_ONCE = 2**21
+"""Neurons times steps times samples that run at once on a CPU: what is under way is bounded, and stays in caches."""
 
 
 class _Wires:
@@ -160,6 +163,13 @@ class _Simulation(CompiledProgram):
 
     @torch.no_grad()
     def _run(self, inputs: NDArray[np.int32], rasters: bool, track: Track) -> Trace:
+        widest = max(int(np.prod(population.shape)) for population in self.program.populations)
+        batch = max(1, AT_ONCE // (widest * self.program.steps)) if self.device.type == "cpu" else inputs.shape[1]
+        starts = range(0, inputs.shape[1], batch)
+        parts = track(starts, "run on loihi", len(starts)) if len(starts) > 1 else starts
+        return join([self._part(inputs[:, start : start + batch], rasters) for start in parts])
+
+    def _part(self, inputs: NDArray[np.int32], rasters: bool) -> Trace:
         batch = inputs.shape[1]
         signal = to_tensor(inputs, self.device)
         names = [population.name for population in self.program.populations]
