@@ -27,7 +27,7 @@ from ..toolkit.data import Dataset, Images, check_images, load_data
 from ..toolkit.errors import FileError, InputError, UnsupportedError
 from ..toolkit.files import digest, read_arrays, read_json, write_arrays, write_json
 from ..toolkit.layers import SpikingNetwork
-from ..toolkit.models import seeded_network
+from ..toolkit.models import build_network
 from ..toolkit.progress import Track, silent
 from ..toolkit.quantize import load_quantized, quantized_network, save_quantized
 from ..toolkit.train import fit
@@ -53,7 +53,7 @@ def train(run: Run, track: Track = silent) -> Result:
     data = load_data(recipe.data, recipe.coding.steps)
     if data.kind == "events" and recipe.coding.name == "direct":
         raise InputError(f"coding.name: 'direct' shows images, but data set {data.name!r} holds events")
-    network = seeded_network(recipe.model, recipe.coding.steps, data.shape, data.classes, recipe.train.seed)
+    network = build_network(recipe, data.shape, data.classes)
     history = fit(
         network,
         data.train_images,

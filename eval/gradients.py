@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from ..toolkit.data import Images, Labels
 from ..toolkit.errors import InputError
-from ..toolkit.layers import LIF, SpikingNetwork
+from ..toolkit.layers import SpikingNetwork
+from ..toolkit.neurons import LIF
 from .metrics import Metric
 
 

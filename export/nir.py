@@ -19,7 +19,8 @@ from torch import nn
 from ..toolkit.coding import MESSAGE_BITS
 from ..toolkit.errors import FileError, UnsupportedError
 from ..toolkit.files import atomic, digest, read_bytes, read_json, write_json
-from ..toolkit.layers import INPUT, LIF, Delay, SpikingNetwork
+from ..toolkit.layers import INPUT, SpikingNetwork
+from ..toolkit.neurons import LIF, Delay
 from ..toolkit.quantize import InputGrid
 from .reader import read_graph
 

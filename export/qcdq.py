@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from ..toolkit.coding import spike_count_logits
 from ..toolkit.errors import DisagreementError, UnsupportedError
 from ..toolkit.files import atomic, read_bytes
-from ..toolkit.layers import INPUT, LIF, Delay, SpikingNetwork
+from ..toolkit.layers import INPUT, SpikingNetwork
+from ..toolkit.neurons import LIF, Delay
 
 with warnings.catch_warnings():
     # Brevitas warns of optional packages that nothing here uses.

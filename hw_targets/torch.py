@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ..toolkit.data import check_images
 from ..toolkit.errors import InputError
-from ..toolkit.layers import LIF, SpikingNetwork
+from ..toolkit.layers import SpikingNetwork
+from ..toolkit.neurons import LIF
 from ..toolkit.progress import Track, silent
 from .target import Compiled, Raster, Target, Trace, join
 

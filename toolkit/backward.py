@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from .errors import InputError, UnsupportedError
-from .layers import LIF, SpikingNetwork
+from .layers import SpikingNetwork
+from .neurons import LIF
 from .surrogates import AdaptiveSharpness, Following, Surrogate, spike
 
 Pool = Literal["first", "ties", "average"]

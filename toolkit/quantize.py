@@ -20,8 +20,9 @@ from .coding import LEVELS
 from .config import Recipe
 from .errors import FileError, UnsupportedError
 from .files import read_arrays, write_arrays
-from .layers import INPUT, LIF, Delay, SpikingNetwork
-from .models import seeded_network
+from .layers import INPUT, SpikingNetwork
+from .models import build_network
+from .neurons import LIF, Delay
 
 
 class InputGrid(nn.Module):
@@ -208,7 +209,7 @@ def load_quantized(path: Path) -> tuple[SpikingNetwork, Recipe]:
     arrays, header = read_arrays(path, "quantized")
     recipe, shape, classes = read_geometry(header, path)
     steps = header.get("steps")
-    network = seeded_network(recipe.model, recipe.coding.steps, shape, classes, seed=0)
+    network = build_network(recipe, shape, classes)
     wanted = [name for name, layer in network.named_layers() if isinstance(layer, nn.Conv2d | nn.Linear)]
     if not isinstance(steps, dict) or sorted(steps) != sorted(wanted):
         raise FileError(f"{path}: no weight steps for {', '.join(wanted)}; write it again with 'quantize'")

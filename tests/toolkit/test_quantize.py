@@ -17,7 +17,8 @@ from spikeproof.toolkit.coding import direct_integers
 from spikeproof.toolkit.config import ModelSettings, QuantizeSettings, Recipe
 from spikeproof.toolkit.errors import FileError, UnsupportedError
 from spikeproof.toolkit.files import read_arrays, write_arrays
-from spikeproof.toolkit.layers import LIF, SpikingNetwork
+from spikeproof.toolkit.layers import SpikingNetwork
+from spikeproof.toolkit.neurons import LIF
 from spikeproof.toolkit.quantize import (
     InputGrid,
     fold_norms,

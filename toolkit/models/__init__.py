@@ -5,9 +5,10 @@ from collections import OrderedDict
 import torch
 from torch import nn
 
-from ..config import ModelSettings
+from ..config import ModelSettings, Recipe
 from ..errors import InputError
-from ..layers import LIF, SpikingNetwork
+from ..layers import SpikingNetwork
+from ..neurons import LIF
 
 
 def conv_network(settings: ModelSettings, steps: int, shape: tuple[int, int, int], classes: int) -> SpikingNetwork:
@@ -47,10 +48,15 @@ def conv_network(settings: ModelSettings, steps: int, shape: tuple[int, int, int
     return SpikingNetwork(layers, steps, settings.gain)
 
 
-def seeded_network(
-    settings: ModelSettings, steps: int, shape: tuple[int, int, int], classes: int, seed: int
-) -> SpikingNetwork:
-    """Build :func:`conv_network` with initial weights that depend on ``seed`` alone."""
+def build_network(recipe: Recipe, shape: tuple[int, int, int], classes: int, seed: int | None = None) -> SpikingNetwork:
+    """Build the network that a recipe describes: the only way from a recipe to a network.
+
+    Args:
+        recipe: its sections model and coding.
+        shape: (channels, height, width) of an image.
+        classes: number of output neurons.
+        seed: what alone decides the initial weights; the recipe's own by default.
+    """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return conv_network(settings, steps, shape, classes)
+        torch.manual_seed(recipe.train.seed if seed is None else seed)
+        return conv_network(recipe.model, recipe.coding.steps, shape, classes)

@@ -11,7 +11,8 @@ from spikeproof.toolkit.attacks.iterative import AnyPGD
 from spikeproof.toolkit.attacks.losses import dlr, margin, per_sample
 from spikeproof.toolkit.attacks.strong import APGD, SAPGD, checkpoints, halvings
 from spikeproof.toolkit.backward import Backward, attack_gradient
-from spikeproof.toolkit.layers import LIF, SpikingNetwork
+from spikeproof.toolkit.layers import SpikingNetwork
+from spikeproof.toolkit.neurons import LIF
 from spikeproof.toolkit.surrogates import AdaptiveSharpness, Surrogate, spike
 
 Digits = tuple[np.ndarray, np.ndarray]
