@@ -28,8 +28,13 @@ UNKNOWN = [
 WRONG = [
     ({"name": 3}, "name", "string"),
     ({"model": 3}, "model", "dictionary"),
-    ({"data": {"name": "cifar"}}, "data.name", "'digits', 'mnist', 'fashion-mnist' or 'arrays'"),
+    (
+        {"data": {"name": "cifar"}},
+        "data.name",
+        "'cifar10', 'cifar10-exact', 'n-mnist', 'n-mnist-small', 'folder' or 'arrays'",
+    ),
     ({"data": {"name": "arrays"}}, "data", "path"),
+    ({"data": {"name": "folder"}}, "data", "path"),
     ({"data": {"path": "x.npz"}}, "data", "path"),
     ({"data": {"test_samples": 0}}, "data.test_samples", "greater than or equal to 1"),
     ({"coding": {"name": "rate"}}, "coding.name", "'direct'"),
