@@ -18,8 +18,8 @@ from ..hw_targets.twin import Twin
 from ..toolkit.attacks.gradient import FGSM
 from ..toolkit.attacks.victim import predict
 from ..toolkit.checkpoint import load_network
-from ..toolkit.config import Recipe
 from ..toolkit.coding import LEVELS, on_grid
+from ..toolkit.config import Recipe
 from ..toolkit.data import Images, Labels, load_data
 from ..toolkit.errors import UnsupportedError
 from ..toolkit.files import read_json, write_json
@@ -95,7 +95,7 @@ def _clean(run: Run, deployed: bool, samples: int, track: Track = silent) -> dic
         track=track,
     )
     modules = {"float": network, "quantized": quantized, "program": Twin(program)}
-    result = {}
+    result: dict[str, Any] = {}
     for form in found:
         condition = form.conditions["clean"]
         hidden = list(condition.spike_rates.values())[:-1]

@@ -53,7 +53,7 @@ class Cell:
 def cell(claim: Claim | None, column: Column) -> Cell:
     """Return the cell of a claim: mean ± spread over seeds; a dash where nothing was measured."""
     if claim is None:
-        return Cell("–", None)
+        return Cell("\u2013", None)
     value = claim.value * column.scale
     text = f"{value:.{column.digits}f}"
     if claim.spread is not None:
@@ -83,13 +83,11 @@ MARKS = "`!` marks a number with an alarm: it is not to be believed. Mean ± sam
 
 def _about(entries: Sequence[Entry]) -> str:
     first = entries[0]
-    claims = [claim for claim in first.claims if claim.kind != "reported" and claim.samples]
-    samples = f"{claims[0].samples} test images" if claims else "no test images"
     seeds = ", ".join(str(seed) for seed in first.seeds)
     return (
-        f"Data: {first.data['name']}, {samples}; seeds {seeds}. Accuracy in %; under attack it is the worst case over "
-        "all attacks of the protocol, in pixel space, L-infinity, radius "
-        f"{first.recipe_radius:.4f}."
+        f"Data: {first.data['provenance']}; the first {first.plan['samples']} test images are measured; seeds {seeds}. "
+        "Accuracy in %; under attack it is the worst case over all attacks of the protocol, in pixel space, "
+        f"L-infinity, radius {first.plan['epsilon']:g}."
     )
 
 
@@ -127,7 +125,7 @@ def render(entries: Sequence[Entry]) -> str:
     groups = [(NAMES[form], sum(c.form == form and c.quantity == "accuracy" for c in COLUMNS)) for form in FORMS]
     page = environment.get_template("leaderboard.html.j2").render(
         about=_about(entries),
-        title=entries[0].data["name"],
+        title=entries[0].data["provenance"].split(",")[0],
         columns=COLUMNS,
         groups=groups,
         others=sum(column.quantity != "accuracy" for column in COLUMNS),

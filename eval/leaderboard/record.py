@@ -1,7 +1,9 @@
 """Records of the leaderboard: one file a method and data set, one JSON object a claim."""
 
 import statistics
+import tomllib
 from collections.abc import Iterable, Mapping, Sequence
+from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
@@ -66,6 +68,7 @@ class Entry(_Part):
         deploys: how the method reaches the chip, or why it does not.
         seeds: of training.
         recipe: of the first seed.
+        plan: protocols, samples that were attacked, and radius.
         keys: of the cells that were measured, by seed.
         code: hash of the code that measured.
         command: that makes this file again.
@@ -79,6 +82,7 @@ class Entry(_Part):
     deploys: str
     seeds: tuple[int, ...]
     recipe: dict[str, Any]
+    plan: dict[str, Any]
     keys: dict[str, str]
     code: str
     command: str
@@ -112,7 +116,7 @@ def measured_claims(method: str, results: Mapping[int, Mapping[str, Any]], sourc
 
     Args:
         method: its name.
-        results: by seed, as :func:`spikeproof.cli.cell.measure` returns them.
+        results: by seed, with ``forms`` (accuracy a condition, facts), ``costs`` and ``refused``.
         source: command that measured them.
     """
     first = next(iter(results.values()))
@@ -140,9 +144,7 @@ def measured_claims(method: str, results: Mapping[int, Mapping[str, Any]], sourc
         for quantity, unit in QUANTITIES.items():
             if quantity in per_seed[0]["facts"]:
                 values = [one["facts"][quantity] for one in per_seed]
-                yield claim_over_seeds(
-                    values, **common, condition="clean", quantity=quantity, unit=unit, source=source
-                )
+                yield claim_over_seeds(values, **common, condition="clean", quantity=quantity, unit=unit, source=source)
     for quantity, unit in COSTS.items():
         if quantity in first["costs"]:
             values = [result["costs"][quantity] for result in results.values()]
@@ -156,6 +158,13 @@ def measured_claims(method: str, results: Mapping[int, Mapping[str, Any]], sourc
                 unit=unit,
                 source=source,
             )
+
+
+def reported_claims(method: str) -> list[Claim]:
+    """Return what papers claim about a method, from the packaged list."""
+    text = resources.files(__package__).joinpath("reported.toml").read_text(encoding="utf-8")
+    claims = [Claim(kind="reported", form=None, **entry) for entry in tomllib.loads(text)["claim"]]
+    return [claim for claim in claims if claim.method in method.split("+")]
 
 
 QUANTITIES = {
