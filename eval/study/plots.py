@@ -43,7 +43,9 @@ def trade_off(study: Study, condition: str) -> Markup | None:
             xs, ys = zip(*found, strict=True)
             axes.plot(xs, ys, color=GREY, linewidth=1, zorder=1)
             for (x, y), marker in zip(found, "os", strict=False):
-                axes.scatter([x], [y], s=60, marker=marker, color=[colours(scale(zeros_share))], edgecolor=INK, zorder=2)
+                axes.scatter(
+                    [x], [y], s=60, marker=marker, color=[colours(scale(zeros_share))], edgecolor=INK, zorder=2
+                )
             axes.annotate(str(number), found[0], textcoords="offset points", xytext=(6, 5), fontsize=8)
             axes.plot([], [], " ", label=f"{number}  {name}")
         axes.set_xlabel("clean accuracy, %")
@@ -84,7 +86,9 @@ def trail(study: Study) -> Markup | None:
             axes.set_ylim(0, 1.02 if name == "zero_share" else 102)
             axes.grid(axis="y")
         figure.legend(loc="outside lower left", ncols=2, fontsize=8)
-        return svg(figure, "trail", "Zero-gradient share, clean and robust accuracy over epochs, one line a network", 1.3)
+        return svg(
+            figure, "trail", "Zero-gradient share, clean and robust accuracy over epochs, one line a network", 1.3
+        )
 
 
 def _value(point: dict[str, Any], name: str) -> float:
