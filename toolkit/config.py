@@ -105,7 +105,11 @@ class ModelSettings(Section):
 
 
 class TrainSettings(Section):
-    """Adam with a cosine rate; cross-entropy on the spike-count logits."""
+    """Adam with a cosine rate; cross-entropy on the spike-count logits.
+
+    ``trail`` = n measures zero-gradient share, clean accuracy and accuracy under the recipe's last attack after every
+    n epochs and the last; 0 never. It does not change the training.
+    """
 
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 3407
     epochs: Positive = 40
@@ -114,6 +118,7 @@ class TrainSettings(Section):
     accelerator: Literal["auto", "cpu", "cuda"] = "cpu"
     devices: Positive = 1
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
+    trail: Annotated[int, Field(ge=0)] = 0
 
 
 class AttackSettings(Section):
