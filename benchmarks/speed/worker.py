@@ -17,9 +17,14 @@ import numpy as np
 import torch
 from torch import nn
 
+from spikeproof.toolkit.memory import keep_freed_memory
+
 Job = tuple[Callable[[], Any], Callable[[Any], dict[str, Any]]]
 """What is timed, and what is told of its last result."""
 NAMES = {"snntorch": networks.Snntorch, "spikingjelly": networks.Spikingjelly, "norse": networks.Norse}
+
+
+OURS = ("ours", "ours-every-step", "ours-float", "loihi", "twin", "float", "pgd-any", "pgd")
 
 
 def network(side: str, steps: int) -> nn.Module:
@@ -208,6 +213,8 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print is no answer
     torch.set_num_threads(settings["threads"])
+    if side in OURS:
+        keep_freed_memory()  # as our command line does
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     run, told = JOBS[settings["job"]](side, settings)
 
