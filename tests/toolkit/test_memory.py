@@ -8,10 +8,11 @@ import resource
 from spikeproof.toolkit.memory import keep_freed_memory
 import torch
 kept = keep_freed_memory() if {keep} else False
-torch.ones(2**24)
+for _ in range(20):  # until the heap has found its size
+    torch.ones(2**23)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(5):
-    torch.ones(2**24)
+    torch.ones(2**23)
 print(int(kept), resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
