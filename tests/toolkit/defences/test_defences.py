@@ -16,7 +16,7 @@ from spikeproof.toolkit.layers import SpikingNetwork
 from spikeproof.toolkit.models import build_network
 from spikeproof.toolkit.train import Epoch, fit
 
-NAMES = ["at", "trades", "rat", "sr"]
+NAMES = defence_names()
 
 
 def recipe(*defences: Any) -> Recipe:
