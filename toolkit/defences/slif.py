@@ -48,7 +48,7 @@ class SelfPrediction(nn.Module):
         if g == 0:
             return None
         return (
-            "its prediction current filters the input a second time, beside the direct way, and Loihi's CUBA compartment "
+            "its prediction current filters the input a second time, beside the direct way; Loihi's CUBA compartment "
             f"has one current for both: it fits only where g a = 1 - a, here g = {g:.3g} and a = {a:.3g}; "
             "train with g = 0 (gain = 0.0, learn = false)"
         )

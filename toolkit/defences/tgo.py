@@ -26,7 +26,7 @@ class TGO(Defence):
 
     s(t) = 1 if v(t) + sigma n(t) > threshold,  n(t) ~ N(0, 1), in training, at inference only where asked for.
 
-    *Read* in notes and reviews of arXiv 2602.20548 (ICLR 2026), which do not state delta and sigma; *reconstructed:* the
+    *Read* in notes and reviews of arXiv 2602.20548, which do not state delta and sigma; *reconstructed:* the
     form of the cosine.
 
     Attributes:
