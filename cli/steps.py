@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..eval.evaluate import Forms, evaluate, gradient_sparsity
+from ..eval.evaluate import DRAWS, Forms, evaluate, gradient_sparsity
 from ..eval.record import Record, machine, now, packages, write_record
 from ..eval.report import write_report
 from ..export import chips, netx
@@ -21,7 +21,7 @@ from ..hw_targets.target import get_target
 from ..toolkit.attacks.base import THREAT_MODEL, predict
 from ..toolkit.attacks.gradient import make_attack
 from ..toolkit.checkpoint import load_network, save_network
-from ..toolkit.coding import direct_integers, on_grid
+from ..toolkit.coding import make_coder
 from ..toolkit.config import Recipe
 from ..toolkit.data import Dataset, Images, check_images, load_data
 from ..toolkit.errors import FileError, UnsupportedError
@@ -30,7 +30,7 @@ from ..toolkit.layers import SpikingNetwork
 from ..toolkit.models import build_network
 from ..toolkit.progress import Track, silent
 from ..toolkit.quantize import load_quantized, quantized_network, save_quantized
-from ..toolkit.train import fit
+from ..toolkit.train import fit, seeded
 from .look import compare_targets
 from .run import Run
 
@@ -50,7 +50,10 @@ def _identity(recipe: Recipe, data: Dataset, what: str) -> str:
 def train(run: Run, track: Track = silent) -> Result:
     """Train the recipe's network: model.safetensors, training.json."""
     recipe = run.recipe()
-    data = load_data(recipe.data)
+    data = load_data(recipe.data, recipe.coding.steps)
+    make_coder(recipe.coding).check(
+        data.train_images[:1], f"coding.name = {recipe.coding.name!r}, data set {data.name!r}"
+    )
     network = build_network(recipe, data.shape, data.classes)
     history = fit(
         network,
@@ -81,7 +84,7 @@ def attack(run: Run, track: Track = silent) -> Result:
     """Attack the float network on the test images: one file an attack, and attacks.json."""
     network, recipe = load_network(run.path("model.safetensors"))
     run.require("train")
-    data = load_data(recipe.data)
+    data = load_data(recipe.data, recipe.coding.steps)
     found: dict[str, Any] = {}
     for settings in recipe.attacks:
         made = make_attack(settings, recipe.evaluate.batch)(network, data.test_images, data.test_labels, track=track)
@@ -96,7 +99,7 @@ def attack(run: Run, track: Track = silent) -> Result:
             "threat_model": THREAT_MODEL,
             "made_on": "float network",
             "distance": made.distance,
-            "distance_on_grid": float(np.abs(on_grid(made.images) - data.test_images).max()),
+            "distance_on_grid": float(np.abs(network.coder.on_grid(made.images) - data.test_images).max()),
             "float_accuracy": float(made.robust.mean()),
         }
     write_json(run.path("attacks.json"), found)
@@ -122,7 +125,7 @@ def quantize(run: Run, track: Track = silent) -> Result:
     """Fold, quantize and fine-tune on Loihi's grid: quantized.safetensors."""
     network, recipe = load_network(run.path("model.safetensors"))
     run.require("train")
-    data = load_data(recipe.data)
+    data = load_data(recipe.data, recipe.coding.steps)
     quantized = quantized_network(network, recipe.quantize.bits)
     rounded = predict(quantized, data.test_images, recipe.evaluate.batch) == data.test_labels
     if recipe.quantize.epochs:
@@ -193,7 +196,7 @@ def export(run: Run, track: Track = silent) -> Result:
     """Write NIR, check it by executing what was written, lower it, and write Program and ONNX (seconds: no bar)."""
     network, recipe = load_quantized(run.path("quantized.safetensors"))
     run.require("quantize")
-    data = load_data(recipe.data)
+    data = load_data(recipe.data, recipe.coding.steps)
     write_nir(run.path("network.nir"), network, data.shape)
     trip = check_round_trip(run.path("network.nir"), network, data.test_images[:ROUND_TRIP_SAMPLES])
     graph, sidecar = read_nir(run.path("network.nir"))
@@ -257,7 +260,7 @@ def evaluate_run(run: Run, targets: list[str] | None, device: str, track: Track 
     read_onnx(run.path("network.onnx"), program)
     for step in ("train", "attack", "quantize", "export"):
         run.require(step)
-    data = load_data(recipe.data)
+    data = load_data(recipe.data, recipe.coding.steps)
     conditions = {"clean": data.test_images, **_attacked(run, recipe, data)}
     names = list(recipe.evaluate.targets) if targets is None else targets
     counts = {
@@ -288,6 +291,8 @@ def evaluate_run(run: Run, targets: list[str] | None, device: str, track: Track 
         recipe=recipe.model_dump(mode="json"),
         data={
             "name": data.name,
+            "provenance": data.provenance,
+            "kind": data.kind,
             "sha256": data.sha256,
             "train": len(data.train_labels),
             "test": len(data.test_labels),
@@ -305,9 +310,9 @@ def evaluate_run(run: Run, targets: list[str] | None, device: str, track: Track 
         warnings=_warnings(recipe, data, forms, attacks),
     )
     write_record(run.path("record.json"), record)
-    raster = (
-        get_target("loihi").compile(program).run(direct_integers(data.test_images[:1], program.steps), rasters=True)
-    )
+    with seeded(DRAWS):
+        first = network.coder.integers(data.test_images[:1])
+    raster = get_target("loihi").compile(program).run(first, rasters=True)
     write_report(run.path("report.html"), record, raster)
     run.finished("evaluate")
     return {
