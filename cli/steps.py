@@ -21,10 +21,10 @@ from ..hw_targets.target import get_target
 from ..toolkit.attacks.base import THREAT_MODEL, predict
 from ..toolkit.attacks.gradient import make_attack
 from ..toolkit.checkpoint import load_network, save_network
-from ..toolkit.coding import make_coder
+from ..toolkit.coding import Events, make_coder
 from ..toolkit.config import Recipe
-from ..toolkit.data import Dataset, Images, check_images, load_data
-from ..toolkit.errors import FileError, UnsupportedError
+from ..toolkit.data import Dataset, Images, load_data
+from ..toolkit.errors import FileError, InputError, UnsupportedError
 from ..toolkit.files import digest, read_arrays, read_json, write_arrays, write_json
 from ..toolkit.layers import SpikingNetwork
 from ..toolkit.models import build_network
@@ -50,8 +50,12 @@ def _identity(recipe: Recipe, data: Dataset, what: str) -> str:
 def train(run: Run, track: Track = silent) -> Result:
     """Train the recipe's network: model.safetensors, training.json."""
     recipe = run.recipe()
-    data = load_data(recipe.data)
-    make_coder(recipe.coding).check(data.train_images[:1], f"coding.name = {recipe.coding.name!r}, data set {data.name!r}")
+    data = load_data(recipe.data, recipe.coding.steps)
+    source = f"coding.name = {recipe.coding.name!r}, data set {data.name!r}"
+    coder = make_coder(recipe.coding)
+    coder.check(data.train_images[:1], source)
+    if isinstance(coder, Events) and not all(np.isin(x, (0, 1)).all() for x in (data.train_images, data.test_images)):
+        raise InputError(f"{source}: values other than 0 and 1; bin the events to one a pixel and step")
     network = build_network(recipe, data.shape, data.classes)
     history = fit(
         network,
@@ -81,7 +85,7 @@ def attack(run: Run, track: Track = silent) -> Result:
     """Attack the float network on the test images: one file an attack, and attacks.json."""
     network, recipe = load_network(run.path("model.safetensors"))
     run.require("train")
-    data = load_data(recipe.data)
+    data = load_data(recipe.data, recipe.coding.steps)
     found: dict[str, Any] = {}
     for settings in recipe.attacks:
         made = make_attack(settings, recipe.evaluate.batch)(network, data.test_images, data.test_labels, track=track)
@@ -93,7 +97,7 @@ def attack(run: Run, track: Track = silent) -> Result:
         )
         found[settings.label] = {
             "settings": settings.model_dump(mode="json"),
-            "threat_model": THREAT_MODEL,
+            "threat_model": f"{THREAT_MODEL} ({network.coder})",
             "made_on": "float network",
             "distance": made.distance,
             "distance_on_grid": float(np.abs(network.coder.on_grid(made.images) - data.test_images).max()),
@@ -112,7 +116,7 @@ def _attacked(run: Run, recipe: Recipe, data: Dataset) -> dict[str, Images]:
         arrays, header = read_arrays(path, "attack")
         if header.get("data") != data.sha256 or "images" not in arrays:
             raise FileError(f"{path}: made on other data; run 'spikeproof attack {run.folder}' again")
-        images[settings.label] = check_images(arrays["images"], str(path), data.shape)
+        images[settings.label] = make_coder(recipe.coding).check(arrays["images"], str(path), data.shape)
         if len(images[settings.label]) != len(data.test_labels):
             raise FileError(f"{path}: not as many images as the test set; run 'spikeproof attack {run.folder}' again")
     return images
@@ -122,7 +126,7 @@ def quantize(run: Run, track: Track = silent) -> Result:
     """Fold, quantize and fine-tune on Loihi's grid: quantized.safetensors."""
     network, recipe = load_network(run.path("model.safetensors"))
     run.require("train")
-    data = load_data(recipe.data)
+    data = load_data(recipe.data, recipe.coding.steps)
     quantized = quantized_network(network, recipe.quantize.bits)
     rounded = predict(quantized, data.test_images, recipe.evaluate.batch) == data.test_labels
     if recipe.quantize.epochs:
@@ -192,7 +196,7 @@ def export(run: Run, track: Track = silent) -> Result:
     """Write NIR, check it by executing what was written, lower it, and write Program and ONNX (seconds: no bar)."""
     network, recipe = load_quantized(run.path("quantized.safetensors"))
     run.require("quantize")
-    data = load_data(recipe.data)
+    data = load_data(recipe.data, recipe.coding.steps)
     write_nir(run.path("network.nir"), network, data.shape)
     trip = check_round_trip(run.path("network.nir"), network, data.test_images[:ROUND_TRIP_SAMPLES])
     graph, sidecar = read_nir(run.path("network.nir"))
@@ -229,6 +233,14 @@ def _warnings(recipe: Recipe, data: Dataset, record_forms: list[Any], attacks: d
         "Attacks are FGSM and PGD on the float network with its own surrogate, transferred to every other form: "
         "an upper bound on robustness, not a reliable estimate."
     ]
+    coder = make_coder(recipe.coding)
+    if coder.stochastic:
+        found.append(
+            f"The {coder.name} coder draws its spikes: every form is shown the same draws (seed {DRAWS} plus the first "
+            "sample of a batch); other draws give other figures, and attacks took one draw a gradient."
+        )
+    if isinstance(coder, Events):
+        found.append("Examples of attacks lie between 0 and 1: the chip receives them rounded to spikes.")
     if len(data.test_labels) < 300:
         found.append(f"Only {len(data.test_labels)} test samples: intervals are wide, do not quote.")
     beyond = [
@@ -256,7 +268,7 @@ def evaluate_run(run: Run, targets: list[str] | None, device: str, track: Track 
     read_onnx(run.path("network.onnx"), program)
     for step in ("train", "attack", "quantize", "export"):
         run.require(step)
-    data = load_data(recipe.data)
+    data = load_data(recipe.data, recipe.coding.steps)
     conditions = {"clean": data.test_images, **_attacked(run, recipe, data)}
     names = list(recipe.evaluate.targets) if targets is None else targets
     counts = {
@@ -287,6 +299,8 @@ def evaluate_run(run: Run, targets: list[str] | None, device: str, track: Track 
         recipe=recipe.model_dump(mode="json"),
         data={
             "name": data.name,
+            "provenance": data.provenance,
+            "kind": data.kind,
             "sha256": data.sha256,
             "train": len(data.train_labels),
             "test": len(data.test_labels),
@@ -294,7 +308,7 @@ def evaluate_run(run: Run, targets: list[str] | None, device: str, track: Track 
         program={"sha256": program.sha256(), "profile": program.profile, "populations": describe(program)},
         machine=machine(),
         packages=packages(),
-        threat_model=THREAT_MODEL,
+        threat_model=f"{THREAT_MODEL} ({network.coder})",
         attacks=attacks,
         training=read_json(run.path("training.json")),
         round_trip=read_json(run.path("export.json"))["round_trip"],

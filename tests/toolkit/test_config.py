@@ -17,7 +17,7 @@ TOP = "name, data, coding, model, train, attacks, quantize, export, evaluate"
 UNKNOWN = [
     ({"trains": {}}, "trains", TOP),
     ({"data": {"sample": 1}}, "data.sample", "name, path, train_samples, test_samples"),
-    ({"coding": {"step": 1}}, "coding.step", "name, steps"),
+    ({"coding": {"step": 1}}, "coding.step", "name, steps, weighted, stochastic, dark, threshold"),
     ({"model": {"Pool": "max"}}, "model.Pool", "pool, channels, beta, threshold, alpha, gain"),
     ({"train": {"epoch": 3}}, "train.epoch", "seed, epochs, batch, rate, accelerator, devices, precision"),
     ({"attacks": [{"name": "fgsm"}, {"name": "pgd", "eps": 1}]}, "attacks.1.eps", "name, epsilon, steps, seed"),
@@ -28,8 +28,13 @@ UNKNOWN = [
 WRONG = [
     ({"name": 3}, "name", "string"),
     ({"model": 3}, "model", "dictionary"),
-    ({"data": {"name": "cifar"}}, "data.name", "'digits', 'mnist', 'fashion-mnist' or 'arrays'"),
+    (
+        {"data": {"name": "cifar"}},
+        "data.name",
+        "'cifar10', 'cifar10-exact', 'n-mnist', 'n-mnist-small', 'folder' or 'arrays'",
+    ),
     ({"data": {"name": "arrays"}}, "data", "path"),
+    ({"data": {"name": "folder"}}, "data", "path"),
     ({"data": {"path": "x.npz"}}, "data", "path"),
     ({"data": {"test_samples": 0}}, "data.test_samples", "greater than or equal to 1"),
     ({"coding": {"name": "rates"}}, "coding.name", "'direct'"),
