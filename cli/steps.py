@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..eval.evaluate import Forms, evaluate, gradient_sparsity, weight_gradients
+from ..eval.evaluate import DRAWS, Forms, evaluate, gradient_sparsity, weight_gradients
 from ..eval.record import Record, machine, now, packages, write_record
 from ..eval.report import write_report
 from ..eval.sparsity import attack_gradients
@@ -23,16 +23,16 @@ from ..hw_targets.target import get_target
 from ..toolkit.attacks.base import THREAT_MODEL, predict
 from ..toolkit.attacks.gradient import make_attack
 from ..toolkit.checkpoint import load_network, save_network
-from ..toolkit.coding import direct_integers, on_grid
+from ..toolkit.coding import make_coder
 from ..toolkit.config import Recipe
 from ..toolkit.data import Dataset, Images, check_images, load_data
-from ..toolkit.errors import FileError, InputError, UnsupportedError
+from ..toolkit.errors import FileError, UnsupportedError
 from ..toolkit.files import digest, read_arrays, read_json, write_arrays, write_json
 from ..toolkit.layers import SpikingNetwork
 from ..toolkit.models import build_network
 from ..toolkit.progress import Track, silent
 from ..toolkit.quantize import load_quantized, quantized_network, save_quantized
-from ..toolkit.train import fit
+from ..toolkit.train import fit, seeded
 from .look import compare_targets
 from .run import Run
 
@@ -56,8 +56,9 @@ def train(run: Run, track: Track = silent) -> Result:
     """Train the recipe's network: model.safetensors, training.json."""
     recipe = run.recipe()
     data = load_data(recipe.data, recipe.coding.steps)
-    if data.kind == "events" and recipe.coding.name == "direct":
-        raise InputError(f"coding.name: 'direct' shows images, but data set {data.name!r} holds events")
+    make_coder(recipe.coding).check(
+        data.train_images[:1], f"coding.name = {recipe.coding.name!r}, data set {data.name!r}"
+    )
     network = build_network(recipe, data.shape, data.classes)
     identity = _identity(recipe, data, "train")
     keeper = None
@@ -119,7 +120,7 @@ def attack(run: Run, track: Track = silent) -> Result:
             "threat_model": THREAT_MODEL,
             "made_on": "float network",
             "distance": made.distance,
-            "distance_on_grid": float(np.abs(on_grid(made.images) - data.test_images).max()),
+            "distance_on_grid": float(np.abs(network.coder.on_grid(made.images) - data.test_images).max()),
             "float_accuracy": float(made.robust.mean()),
             "gradients": attack_gradients(maker, network, data.test_images[few], data.test_labels[few], track=track),
         }
@@ -333,9 +334,9 @@ def evaluate_run(run: Run, targets: list[str] | None, device: str, track: Track 
         warnings=_warnings(recipe, data, forms, attacks),
     )
     write_record(run.path("record.json"), record)
-    raster = (
-        get_target("loihi").compile(program).run(direct_integers(data.test_images[:1], program.steps), rasters=True)
-    )
+    with seeded(DRAWS):
+        first = network.coder.integers(data.test_images[:1])
+    raster = get_target("loihi").compile(program).run(first, rasters=True)
     write_report(run.path("report.html"), record, raster)
     run.finished("evaluate")
     return {

@@ -50,11 +50,43 @@ class DataSettings(Section):
         return self
 
 
-class CodingSettings(Section):
-    """How an image becomes input over time: ``direct`` shows the same image at each of ``steps`` time steps."""
+CODER_KEYS: dict[str, tuple[str, ...]] = {
+    "direct": (),
+    "phase": ("weighted",),
+    "rate": ("stochastic",),
+    "latency": ("dark",),
+    "delta": ("threshold",),
+    "events": (),
+}
+"""Keys of each coder beside its name and ``steps``."""
 
-    name: Literal["direct"] = "direct"
+
+class CodingSettings(Section):
+    """How an image becomes input over ``steps`` time steps (docs/coding.md).
+
+    ``direct`` shows the image at each step. ``phase`` sends its bits; ``weighted`` (false): they carry their weight.
+    ``rate`` spikes by brightness; ``stochastic`` (true): drawn, else evenly spaced. ``latency`` spikes once, the
+    brighter the earlier; ``dark`` ("silent"): what black pixels do, or "last". ``delta`` sends the changes of a
+    sequence that reach ``threshold`` (0.1). ``events`` are spikes already. Keys of other coders are refused.
+    """
+
+    name: Literal["direct", "phase", "rate", "latency", "delta", "events"] = "direct"
     steps: Annotated[int, Field(ge=1, le=256)] = 4
+    weighted: bool | None = None
+    stochastic: bool | None = None
+    dark: Literal["silent", "last"] | None = None
+    threshold: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
+
+    @model_validator(mode="after")
+    def _keys(self) -> "CodingSettings":
+        own = CODER_KEYS[self.name]
+        for key in ("weighted", "stochastic", "dark", "threshold"):
+            if getattr(self, key) is not None and key not in own:
+                known = ", ".join(("steps", *own))
+                raise ValueError(f'{key!r} does not belong to name = "{self.name}", which takes {known}; remove it')
+        if self.name == "latency" and self.steps < 2:
+            raise ValueError("'steps' must be 2 or more for name = \"latency\"")
+        return self
 
 
 class ModelSettings(Section):
