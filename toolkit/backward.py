@@ -187,6 +187,8 @@ def _refuse(model: nn.Module, time: Time) -> None:
         return
     if any(isinstance(part, SpikingNetwork) and part.recurrent for part in model.modules()):
         raise UnsupportedError(f"backward pass: time {time!r} needs a network without loops; use 'full'")
+    if any(isinstance(part, LIF) and part.unlike() for part in model.modules()):
+        raise UnsupportedError(f"backward pass: time {time!r} is defined for LIF neurons only; use 'full'")
     if _twins(model):
         raise UnsupportedError(
             f"backward pass: time {time!r} is for PyTorch's layers, the twin has its own; use 'full'"

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from spikeproof.toolkit.config import Recipe, Section, builtin_recipes, load_recipe, parse_recipe
 from spikeproof.toolkit.errors import FileError, RecipeError
 
-TOP = "name, data, coding, model, train, attacks, quantize, export, evaluate"
+TOP = "name, data, coding, model, train, defences, attacks, quantize, export, evaluate"
 
 UNKNOWN = [
     ({"trains": {}}, "trains", TOP),
