@@ -21,7 +21,8 @@ MapperName = Annotated[
     ),
 ]
 Samples = Annotated[
-    int, typer.Option("--samples", "-n", min=1, help="Test images to run the split Program on, against the whole one.")
+    int,
+    typer.Option("--samples", "-n", min=0, help="Test images to run split and whole Program on; 0: none."),
 ]
 
 
@@ -41,6 +42,7 @@ def fit(
         from .steps import quiet_libraries
 
         quiet_libraries()
+    with show.loading(as_json, f"placing it on {chip}, and running it split and whole"):
         record = _fit(found, chip, mapper, samples)
     files = {"record": str(found.path(f"fit-{chip}.json")), "report": str(found.path("fit.html"))}
     if as_json:

@@ -95,7 +95,7 @@ class Fit(_Part):
         warnings: why it is unsure.
         unknown: quantities without a public limit.
         cut: how many populations lie on more than one core.
-        integers: the proof; None where nothing had to be cut, or nothing was mapped.
+        integers: the proof; None where nothing had to be cut, or nothing was run.
     """
 
     schema_version: Literal[1] = 1
@@ -167,15 +167,14 @@ def _cores(program: Program, mapping: Mapping, limits: Limits) -> list[CoreFit]:
     ]
 
 
-def _traffic(program: Program, mapping: Mapping, trace: Trace) -> list[Traffic]:
+def _traffic(program: Program, mapping: Mapping, trace: Trace | None) -> list[Traffic]:
     ways = hops(program, mapping)
-    samples = len(trace.output)
-    once = {name: np.ones(len(way.packets)) for name, way in ways.items()}
-    spikes = {name: trace.spike_counts[name].reshape(samples, -1).mean(0) for name in ways}
     kinds: list[tuple[Literal["one spike a neuron", "a sample"], dict[str, NDArray[Any]]]] = [
-        ("one spike a neuron", once),
-        ("a sample", spikes),
+        ("one spike a neuron", {name: np.ones(len(way.packets)) for name, way in ways.items()})
     ]
+    if trace is not None:
+        samples = len(trace.output)
+        kinds.append(("a sample", {name: trace.spike_counts[name].reshape(samples, -1).mean(0) for name in ways}))
     return [
         Traffic(
             of=of,
@@ -209,7 +208,7 @@ def fit(program: Program, chip: Chip, mapper: Mapper, messages: NDArray[np.int32
         program: what to place.
         chip: where.
         mapper: how.
-        messages: input (time, batch, ...) to run both on.
+        messages: input (time, batch, ...) to run both on; without samples nothing is run.
 
     Raises:
         DisagreementError: split and whole Program differ.
@@ -221,9 +220,9 @@ def fit(program: Program, chip: Chip, mapper: Mapper, messages: NDArray[np.int32
     cut = [p.name for p in program.populations if mapping is not None and len(mapping.slices(p.name)) > 1]
     traffic, integers = [], None
     if mapping is not None:
-        trace = LoihiTarget().compile(program).run(messages, rasters=bool(cut))
+        trace = LoihiTarget().compile(program).run(messages, rasters=bool(cut)) if messages.shape[1] else None
         traffic = _traffic(program, mapping, trace)
-        integers = _integers(program, mapping, messages, trace) if cut else None
+        integers = _integers(program, mapping, messages, trace) if cut and trace is not None else None
     return Fit(
         created=now(),
         program=program.sha256(),

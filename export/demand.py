@@ -95,19 +95,18 @@ def _stored(synapse: Synapse, block: csr_array) -> tuple[list[int], int]:
     if isinstance(synapse, Sparse):
         counts = np.diff(columns.indptr)
         return [int(count) for count in counts[counts > 0]], block.shape[0] - 1
+    channels = _channels(synapse)
+    positions = block.shape[1] // channels
+    columns = columns[:, np.arange(block.shape[1]).reshape(channels, positions).T.ravel()]
+    ends = columns.indptr[::channels]
     shared: dict[tuple[bytes, ...], int] = {}
     largest = 0
-    positions = block.shape[1] // _channels(synapse)
-    for position in range(positions):
-        ends = [(columns.indptr[c], columns.indptr[c + 1]) for c in range(position, block.shape[1], positions)]
-        rows = [columns.indices[a:b] for a, b in ends]
-        count = sum(map(len, rows))
-        if count:
-            first = min(int(part.min()) for part in rows if len(part))
-            largest = max(largest, *(int(part.max()) - first for part in rows if len(part)))
-            weights = [columns.data[a:b] for a, b in ends]
-            key = [(part - first).tobytes() + weight.tobytes() for part, weight in zip(rows, weights, strict=True)]
-            shared[tuple(key)] = count
+    for position in np.flatnonzero(np.diff(ends)):
+        own = slice(ends[position], ends[position + 1])
+        rows = columns.indices[own] - columns.indices[own].min()
+        each = np.diff(columns.indptr[position * channels : (position + 1) * channels + 1])
+        shared[rows.tobytes(), columns.data[own].tobytes(), each.tobytes()] = len(rows)
+        largest = max(largest, int(rows.max()))
     return list(shared.values()), largest
 
 
