@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from .. import __version__
-from . import foreign
+from . import board, foreign, study
 from . import protocol as robustness
 from .fit import fit
 from .nir import OneSpike, Origin, Reset, TimeStep, Unscaled, check
@@ -29,6 +29,7 @@ app = typer.Typer(
 )
 lava = typer.Typer(help="Lava's own Python 3.10 environment.", no_args_is_help=True)
 app.add_typer(lava, name="lava")
+app.add_typer(study.app, name="study")
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, made by 'train' or 'run'.")]
 RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="Recipe file (TOML), or the name of a built-in one.")]
@@ -140,6 +141,7 @@ def compare(
 
 app.command()(check)
 app.command()(fit)
+app.command("leaderboard")(board.command)
 
 
 @app.command()

@@ -62,18 +62,16 @@ def _fit(run: Any, chip: str, mapper: str, samples: int) -> "Fit":
     from ..export.chips import CHIPS, Chip
     from ..export.mapper import MAPPERS, Mapper
     from ..export.program import read_program
-    from ..toolkit.coding import direct_integers
-    from ..toolkit.data import load_data
     from ..toolkit.errors import FileError, InputError
     from ..toolkit.files import write_json
+    from .look import chip_input
 
     for option, value, known in (("chip", chip, CHIPS), ("mapper", mapper, MAPPERS)):
         if value not in known:
             raise InputError(f"--{option} {value}: unknown; choose {' or '.join(known)}")
     program = read_program(run.path("program.safetensors"))
     run.require("export")
-    images = load_data(run.recipe().data).test_images[:samples]
-    record = place(program, cast(Chip, chip), cast(Mapper, mapper), direct_integers(images, program.steps))
+    record = place(program, cast(Chip, chip), cast(Mapper, mapper), chip_input(run, samples))
     write_json(run.path(f"fit-{chip}.json"), record.model_dump(mode="json"))
     records = []
     for name in CHIPS:

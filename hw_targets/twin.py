@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..export.program import Convolution, Graded, Population, Program, Synapse
 from ..toolkit import surrogates
+from ..toolkit.coding import Coder, Direct
 from ..toolkit.errors import InputError, UnsupportedError
 from ..toolkit.progress import Track
 from .loihi.arithmetic import LIMIT, arriving, wrap_current
@@ -172,12 +173,20 @@ class Twin(nn.Module):
         program: any that :func:`unsupported` has nothing against.
         surrogate: derivative of a spike; the arctan that snnTorch trains with by default.
         gain: logit of a class whose neuron fires at every step.
+        coder: makes messages of images, backward by its gradient rule; None means the direct coder.
 
     Raises:
         UnsupportedError: sums that floating-point products could not keep exact.
     """
 
-    def __init__(self, program: Program, *, surrogate: Surrogate | None = None, gain: float = 10.0) -> None:
+    def __init__(
+        self,
+        program: Program,
+        *,
+        surrogate: Surrogate | None = None,
+        gain: float = 10.0,
+        coder: Coder | None = None,
+    ) -> None:
         super().__init__()
         reasons = unsupported(program)
         if reasons:
@@ -185,6 +194,8 @@ class Twin(nn.Module):
         self.program = program
         self.surrogate = surrogate or surrogates.Surrogate()
         self.gain = gain
+        # The direct coder's image is rounded once, and its gradients added up, for all steps.
+        self.coder = None if isinstance(coder, Direct) else coder
         for index, population in enumerate(program.populations):
             if isinstance(population, Population):
                 bias = population.bias.astype(np.float64) * 2.0**population.bias_exponent
@@ -202,12 +213,14 @@ class Twin(nn.Module):
 
         Args:
             inputs: images (batch, ...) in [0, 1], rounded to the input's grid at every step (the backward pass is the
-                identity), or messages (time, batch, ...), integers in floating point.
+                identity), or messages (time, batch, ...), integers in floating point; with a coder, what that takes.
 
         Raises:
             InputError: another shape, or messages that are no integers of the input's range.
         """
         expected = self.program.input
+        if self.coder is not None:
+            return self.nearest(self.coder.encode(inputs))
         if inputs.shape[1:] == expected.shape:
             # float32 and a product, as the coder computes it, so that both round the same way.
             levels = torch.round(inputs.detach().float() * (1 / expected.scale))
@@ -224,6 +237,11 @@ class Twin(nn.Module):
         if not bool(((values >= 0) & (values <= expected.peak) & (values == torch.round(values))).all()):
             raise InputError(f"input {expected.name!r}: messages must be integers of 0 to {expected.peak}")
         return inputs
+
+    def nearest(self, encoded: Tensor) -> Tensor:
+        """Return encoded input (time, batch, ...) in [0, 1], as the nearest messages; backward the identity."""
+        levels, peak = 1 / self.program.input.scale, self.program.input.peak
+        return _straight(encoded, lambda x: torch.round(x * levels).clamp(0, peak), levels)
 
     def run(self, messages: Tensor, *, record: bool = False) -> dict[str, "_Cells | _Units"]:
         """Run messages (time, batch, ...) and return the populations with what they did, differentiable."""
@@ -258,12 +276,20 @@ class Twin(nn.Module):
         return (spikes * left).amax(0).flatten(1)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Return logits (batch, classes) for images or messages, see :meth:`messages`.
+        """Return logits (batch, classes) for images or messages, see :meth:`messages` and :meth:`answer`."""
+        return self.answer(self.messages(inputs))
+
+    def from_encoded(self, encoded: Tensor) -> Tensor:
+        """Return logits (batch, classes) for encoded input (time, batch, ...), see :meth:`nearest`."""
+        return self.answer(self.nearest(encoded))
+
+    def answer(self, messages: Tensor) -> Tensor:
+        """Return logits (batch, classes) for messages (time, batch, ...).
 
         gain times the read-out as a share of its largest: steps for spike count and first spike, the threshold for the
         membrane. Classes, and ties, are those of the Program.
         """
-        output = self.read(self.run(self.messages(inputs)))
+        output = self.read(self.run(messages))
         readout = self.program.readout
         largest = self.program.steps
         if readout.kind == "membrane":

@@ -5,7 +5,8 @@ from collections import OrderedDict
 from torch import nn
 
 from ..config import ModelSettings
-from ..layers import LIF, Delay, SpikingNetwork
+from ..layers import SpikingNetwork
+from ..neurons import LIF, Delay
 
 Shape = tuple[int, int, int]
 
