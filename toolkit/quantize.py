@@ -229,11 +229,14 @@ def load_quantized(path: Path) -> tuple[SpikingNetwork, Recipe]:
     recipe, shape, classes = read_geometry(header, path)
     steps = header.get("steps")
     network = build_network(recipe, shape, classes)
+    levels = network.coder.levels
     wanted = [name for name, layer in network.named_layers() if isinstance(layer, nn.Conv2d | nn.Linear)]
     if not isinstance(steps, dict) or sorted(steps) != sorted(wanted):
         raise FileError(f"{path}: no weight steps for {', '.join(wanted)}; write it again with 'quantize'")
     for name, step in steps.items():
-        if not isinstance(step, float) or not 2.0**-40 <= step <= 2.0**40 or math.frexp(step)[0] != 0.5:
+        # A power of two, or of one the part that lets images and spikes meet, see _joined.
+        good = isinstance(step, float) and 2.0**-40 <= step <= 2.0**40
+        if not good or math.frexp(step)[0] not in (0.5, math.frexp(levels / (levels + 1))[0]):
             raise FileError(
                 f"{path}: step {step!r} of {name!r} is not a power of two from 2^-40 to 2^40; quantize again"
             )
