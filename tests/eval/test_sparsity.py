@@ -13,7 +13,7 @@ from hypothesis import given
 from torch import nn
 
 from spikeproof.eval.gradients import ZeroGradientShare
-from spikeproof.eval.sparsity import IMAGE, GradientStatistics, attack_gradients, leaves, watch
+from spikeproof.eval.sparsity import IMAGE, GradientStatistics, attack_gradients, clean_gradients, leaves, watch
 from spikeproof.toolkit.attacks.base import Attack
 from spikeproof.toolkit.attacks.blind import Square
 from spikeproof.toolkit.attacks.gradient import FGSM, PGD
@@ -22,6 +22,7 @@ from spikeproof.toolkit.config import ModelSettings
 from spikeproof.toolkit.errors import InputError
 from spikeproof.toolkit.layers import SpikingNetwork
 from spikeproof.toolkit.models.wired import delayed_network, recurrent_network, sew_network
+from spikeproof.toolkit.quantize import quantized_network
 from spikeproof.toolkit.surrogates import Surrogate
 
 Make = Callable[..., SpikingNetwork]
@@ -233,6 +234,25 @@ def test_any_module_can_be_watched(images: np.ndarray, labels: np.ndarray) -> No
     silent = (network.parts.body[0](x) <= 0).float().mean().item()
     assert found["parts.body.1"]["input"]["zeros"] == pytest.approx(silent)
     assert found["parts.end"]["output"]["zeros"] == 0.0
+
+
+@pytest.mark.parametrize("quantized", [False, True])
+def test_clean_norms_do_not_depend_on_the_batch(
+    random_network: Make, images: np.ndarray, labels: np.ndarray, quantized: bool
+) -> None:
+    network: nn.Module = random_network("max").train()
+    if quantized:
+        network = quantized_network(random_network("max"), 8).train()
+    one, two = (clean_gradients(network, images, labels, batch=batch) for batch in (len(images), 5))
+    assert (one["attack"], one["passes"], two["passes"]) == (None, 1, -(-len(images) // 5))
+    x = torch.from_numpy(images).requires_grad_()
+    loss = nn.functional.cross_entropy(network.eval()(x), torch.from_numpy(labels), reduction="sum")
+    (expected,) = torch.autograd.grad(loss, x)
+    assert one["layers"][IMAGE]["input"] == vars(statistics(expected.numpy()))
+    for name, sides in one["layers"].items():
+        for side, found in sides.items():
+            assert found == pytest.approx(two["layers"][name][side], rel=1e-4, abs=1e-6), name
+    assert hooks_of(network) == 0
 
 
 class Breaks(Attack):
