@@ -14,16 +14,18 @@ from torch import nn
 
 from spikeproof.eval.gradients import ZeroGradientShare
 from spikeproof.eval.sparsity import IMAGE, GradientStatistics, attack_gradients, clean_gradients, leaves, watch
-from spikeproof.toolkit.attacks.base import Attack
+from spikeproof.toolkit.attacks.base import Attack, predict
 from spikeproof.toolkit.attacks.blind import Square
 from spikeproof.toolkit.attacks.gradient import FGSM, PGD
+from spikeproof.toolkit.attacks.iterative import MIFGSM, RFGSM, AnyPGD
+from spikeproof.toolkit.attacks.strong import APGD, SAPGD
 from spikeproof.toolkit.backward import Backward
 from spikeproof.toolkit.config import ModelSettings
 from spikeproof.toolkit.errors import InputError
 from spikeproof.toolkit.layers import SpikingNetwork
 from spikeproof.toolkit.models.wired import delayed_network, recurrent_network, sew_network
 from spikeproof.toolkit.quantize import quantized_network
-from spikeproof.toolkit.surrogates import Surrogate
+from spikeproof.toolkit.surrogates import AdaptiveSharpness, Surrogate
 
 Make = Callable[..., SpikingNetwork]
 
@@ -188,6 +190,29 @@ def test_watching_changes_neither_the_examples_nor_the_network(
     assert hooks_of(network) == 0
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
     assert all(parameter.grad is None for parameter in network.parameters())
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        RFGSM(epsilon=0.1),
+        AnyPGD(epsilon=0.1, steps=2),
+        MIFGSM(epsilon=0.1, steps=2),
+        APGD(epsilon=0.1, steps=3),
+        SAPGD(epsilon=0.1, steps=3, backward=Backward(surrogate=AdaptiveSharpness("arctan"))),
+    ],
+    ids=lambda attack: attack.label,
+)
+def test_every_gradient_attack_can_be_watched_and_makes_the_same_examples(
+    random_network: Make, images: np.ndarray, attack: Attack
+) -> None:
+    network = random_network("max")
+    answers = predict(network, images)  # so that no sample is left out from the start
+    alone = attack(network, images, answers).images
+    with watch(network) as seen:
+        np.testing.assert_array_equal(attack(network, images, answers).images, alone)
+    assert seen.passes >= 1
+    assert seen.compute()["lif1"]["output"].zeros >= 0.75
 
 
 def test_the_pool_rule_of_the_attack_is_what_is_measured(
