@@ -114,6 +114,7 @@ class _InTime(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, current: Tensor, layer: LIF, derivative: Derivative, time: Time) -> Tensor:
         membranes, spikes = integrate(current, layer.beta, layer.threshold)
+        assert membranes is not None
         x = membranes.sub_(layer.threshold)
         ctx.save_for_backward(x, spikes)
         ctx.derivative, ctx.time, ctx.beta = derivative, time, layer.beta

@@ -29,7 +29,7 @@ from .neurons import LIF, Delay
 
 
 class InputGrid(nn.Module):
-    """Round to the messages that the chip can receive, x -> round(levels x) / levels; the backward pass is the identity.
+    """Round to messages that the chip can receive, x -> round(levels x) / levels; the backward pass is the identity.
 
     Args:
         coder: of graded messages.
@@ -76,7 +76,7 @@ def weight_step(weight: Tensor, bits: int, part: float = 1.0) -> float:
 def _joined(network: SpikingNetwork) -> set[str]:
     """Return the weight layers that bring images to LIF neurons to which others bring spikes.
 
-    A unit of a graded input may be worth 1/255 of a spike, and the chip's exponents only bridge powers of two: the steps
+    A unit of graded input may be worth 1/255 of a spike, and the chip's exponents only bridge powers of two: the steps
     of these layers are multiples of 255/256 instead.
     """
     layers = dict(network.named_layers())
