@@ -32,7 +32,7 @@ def run_nir(graph: nir.NIRGraph, sidecar: SideCar, images: Images, source: str =
     """
     flat = flatten(graph, source)
     on_grid = torch.round(torch.from_numpy(images) * sidecar.levels) / sidecar.levels
-    settings = Settings(sidecar.time_step, reset=sidecar.reset)
+    settings = sidecar.settings
     try:
         found = run_graph(flat, direct(on_grid, sidecar.steps), settings)
     except UnsupportedError as error:

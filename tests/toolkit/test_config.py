@@ -18,7 +18,7 @@ UNKNOWN = [
     ({"trains": {}}, "trains", TOP),
     ({"data": {"sample": 1}}, "data.sample", "name, path, train_samples, test_samples"),
     ({"coding": {"step": 1}}, "coding.step", "name, steps"),
-    ({"model": {"Pool": "max"}}, "model.Pool", "pool, channels, beta, threshold, alpha, gain"),
+    ({"model": {"Pool": "max"}}, "model.Pool", "kind, pool, channels, blocks, depth"),
     ({"train": {"epoch": 3}}, "train.epoch", "seed, epochs, batch, rate, accelerator, devices, precision"),
     ({"attacks": [{"name": "fgsm"}, {"name": "pgd", "eps": 1}]}, "attacks.1.eps", "name, epsilon, steps, seed"),
     ({"quantize": {"bit": 8}}, "quantize.bit", "bits, epochs, rate"),
