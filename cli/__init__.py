@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from .. import __version__
-from . import foreign
+from . import board, foreign
 from . import protocol as robustness
 from .nir import OneSpike, Origin, Reset, TimeStep, Unscaled, check
 
@@ -138,6 +138,7 @@ def compare(
 
 
 app.command()(check)
+app.command("leaderboard")(board.command)
 
 
 @app.command()

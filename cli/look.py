@@ -24,7 +24,8 @@ Result = dict[str, Any]
 def _images(run: Run, images: Path | None, samples: int | None) -> tuple[Images, Labels | None]:
     """Return the user's images (labels if the file has them), or the run's test images."""
     if images is None:
-        data = load_data(run.recipe().data)
+        recipe = run.recipe()
+        data = load_data(recipe.data, recipe.coding.steps)
         x, y = data.test_images, data.test_labels
         return x[:samples], y[:samples]
     program = read_program(run.path("program.safetensors"))

@@ -138,7 +138,7 @@ def robustness(
     program = read_program(run.path("program.safetensors"))
     for step in ("train", "quantize", "export"):
         run.require(step)
-    data = load_data(recipe.data)
+    data = load_data(recipe.data, recipe.coding.steps)
     images, labels = data.test_images[:samples], data.test_labels[:samples]
     others = {
         name: recipe.evaluate.lava_samples if target.slow else len(labels)
@@ -163,7 +163,12 @@ def robustness(
         samples=len(labels),
         cascade=plan.cascade(protocol),
         seed=seed,
-        data={"name": data.name, "sha256": data.sha256, "test": len(data.test_labels)},
+        data={
+            "name": data.name,
+            "provenance": data.provenance,
+            "sha256": data.sha256,
+            "test": len(data.test_labels),
+        },
         program={"sha256": program.sha256(), "profile": program.profile},
         recipe=recipe.model_dump(mode="json"),
         machine=machine(),

@@ -24,7 +24,7 @@ from ..toolkit.checkpoint import load_network, save_network
 from ..toolkit.coding import direct_integers, on_grid
 from ..toolkit.config import Recipe
 from ..toolkit.data import Dataset, Images, check_images, load_data
-from ..toolkit.errors import FileError, UnsupportedError
+from ..toolkit.errors import FileError, InputError, UnsupportedError
 from ..toolkit.files import digest, read_arrays, read_json, write_arrays, write_json
 from ..toolkit.layers import SpikingNetwork
 from ..toolkit.models import build_network
@@ -50,7 +50,9 @@ def _identity(recipe: Recipe, data: Dataset, what: str) -> str:
 def train(run: Run, track: Track = silent) -> Result:
     """Train the recipe's network: model.safetensors, training.json."""
     recipe = run.recipe()
-    data = load_data(recipe.data)
+    data = load_data(recipe.data, recipe.coding.steps)
+    if data.kind == "events" and recipe.coding.name == "direct":
+        raise InputError(f"coding.name: 'direct' shows images, but data set {data.name!r} holds events")
     network = build_network(recipe, data.shape, data.classes)
     history = fit(
         network,
@@ -80,7 +82,7 @@ def attack(run: Run, track: Track = silent) -> Result:
     """Attack the float network on the test images: one file an attack, and attacks.json."""
     network, recipe = load_network(run.path("model.safetensors"))
     run.require("train")
-    data = load_data(recipe.data)
+    data = load_data(recipe.data, recipe.coding.steps)
     found: dict[str, Any] = {}
     for settings in recipe.attacks:
         made = make_attack(settings, recipe.evaluate.batch)(network, data.test_images, data.test_labels, track=track)
@@ -121,7 +123,7 @@ def quantize(run: Run, track: Track = silent) -> Result:
     """Fold, quantize and fine-tune on Loihi's grid: quantized.safetensors."""
     network, recipe = load_network(run.path("model.safetensors"))
     run.require("train")
-    data = load_data(recipe.data)
+    data = load_data(recipe.data, recipe.coding.steps)
     quantized = quantized_network(network, recipe.quantize.bits)
     rounded = predict(quantized, data.test_images, recipe.evaluate.batch) == data.test_labels
     if recipe.quantize.epochs:
@@ -191,7 +193,7 @@ def export(run: Run, track: Track = silent) -> Result:
     """Write NIR, check it by executing what was written, lower it, and write Program and ONNX (seconds: no bar)."""
     network, recipe = load_quantized(run.path("quantized.safetensors"))
     run.require("quantize")
-    data = load_data(recipe.data)
+    data = load_data(recipe.data, recipe.coding.steps)
     write_nir(run.path("network.nir"), network, data.shape)
     trip = check_round_trip(run.path("network.nir"), network, data.test_images[:ROUND_TRIP_SAMPLES])
     graph, sidecar = read_nir(run.path("network.nir"))
@@ -255,7 +257,7 @@ def evaluate_run(run: Run, targets: list[str] | None, device: str, track: Track 
     read_onnx(run.path("network.onnx"), program)
     for step in ("train", "attack", "quantize", "export"):
         run.require(step)
-    data = load_data(recipe.data)
+    data = load_data(recipe.data, recipe.coding.steps)
     conditions = {"clean": data.test_images, **_attacked(run, recipe, data)}
     names = list(recipe.evaluate.targets) if targets is None else targets
     counts = {
@@ -286,6 +288,8 @@ def evaluate_run(run: Run, targets: list[str] | None, device: str, track: Track 
         recipe=recipe.model_dump(mode="json"),
         data={
             "name": data.name,
+            "provenance": data.provenance,
+            "kind": data.kind,
             "sha256": data.sha256,
             "train": len(data.train_labels),
             "test": len(data.test_labels),

@@ -1,5 +1,6 @@
 """Cells: the independent measurements of a study, each kept by what it depends on, run here or on Ray."""
 
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -156,7 +157,7 @@ def _ray(address: str) -> Iterator[Any]:
     environment = {"env_vars": {"OMP_NUM_THREADS": "1"}}
     options: dict[str, Any] = {"include_dashboard": False} if address == "local" else {"address": address}
     try:
-        ray.init(runtime_env=environment, log_to_driver=False, logging_level="error", **options)
+        ray.init(runtime_env=environment, log_to_driver=False, logging_level=logging.ERROR, **options)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise InputError(f"--ray {address}: no cluster answers there ({error})") from error
     try:

@@ -191,8 +191,8 @@ class _Lowering:
                 sign="excitatory",
                 delay=path.lag,
                 weight=np.ones((shape[0], 1, *moves.kernel), dtype=np.int64),
-                stride=moves.stride,
-                padding=tuple(before for before, _ in moves.padding),
+                stride=(moves.stride[0], moves.stride[1]),
+                padding=(moves.padding[0][0], moves.padding[1][0]),
                 groups=shape[0],
             )
             self.synapses.append(synapse)

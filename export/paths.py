@@ -25,7 +25,7 @@ def folds(graph: Graph, name: str) -> bool:
     padded = any(map(any, moves.padding))
     tiles = moves.stride == moves.kernel and not padded
     size = graph.shapes[graph.before(name)[0]][1:]
-    left, users = [name], []
+    left, users = [name], list[str]()
     while left:
         for after in graph.after(left.pop()):
             (left if isinstance(graph.nodes[after], FLAT) else users).append(after)

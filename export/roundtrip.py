@@ -11,7 +11,6 @@ from ..toolkit.coding import direct
 from ..toolkit.data import Images
 from ..toolkit.errors import DisagreementError, UnsupportedError
 from ..toolkit.layers import SpikingNetwork
-from .dynamics import Settings
 from .execute import run_graph
 from .graph import flatten
 from .nir import SideCar, read_nir

@@ -14,7 +14,6 @@ from .files import read_arrays, write_arrays
 from .layers import SpikingNetwork
 from .models import build_network
 
-
 WEIGHT_LIMIT = 2**28
 """Most weights of a network that a file may ask for."""
 

@@ -22,19 +22,29 @@ class Section(BaseModel):
 class DataSettings(Section):
     """Which images, and how many of them: the first ``train_samples`` and ``test_samples``.
 
-    scikit-learn's digits; MNIST or Fashion-MNIST from their published files in the folder ``path`` (or under
-    ``$SPIKEPROOF_DATA``); or the arrays ``x_train y_train x_test y_test`` of the ``.npz`` file ``path``.
+    scikit-learn's digits; a published data set from its files in the folder ``path`` (or under ``$SPIKEPROOF_DATA``);
+    the images of the folder ``path``; or the arrays ``x_train y_train x_test y_test`` of the ``.npz`` file ``path``.
     """
 
-    name: Literal["digits", "mnist", "fashion-mnist", "arrays"] = "digits"
+    name: Literal[
+        "digits",
+        "mnist",
+        "fashion-mnist",
+        "cifar10",
+        "cifar10-exact",
+        "n-mnist",
+        "n-mnist-small",
+        "folder",
+        "arrays",
+    ] = "digits"
     path: str | None = None
     train_samples: Positive | None = None
     test_samples: Positive | None = None
 
     @model_validator(mode="after")
     def _path(self) -> "DataSettings":
-        if self.name == "arrays" and self.path is None:
-            raise ValueError("name = \"arrays\" needs 'path'")
+        if self.name in ("arrays", "folder") and self.path is None:
+            raise ValueError(f"name = \"{self.name}\" needs 'path'")
         if self.name == "digits" and self.path is not None:
             raise ValueError("'path' does not belong to name = \"digits\", which comes with scikit-learn")
         return self

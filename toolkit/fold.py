@@ -65,7 +65,8 @@ class _Folding:
                     layer.bias.data *= scale
             folded = fuse_conv_bn_eval(layer, norm)
             if number == 0:
-                assert norm.bias is not None and norm.running_mean is not None
+                assert norm.bias is not None
+                assert norm.running_mean is not None
                 norm.bias.data.zero_()
                 norm.running_mean.zero_()
             elif layer.bias is None:

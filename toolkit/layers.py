@@ -74,7 +74,7 @@ class SpikingNetwork(nn.Module):
         return (names[max(names.index(name) - 1, 0)],)
 
     def populations(self) -> list[str]:
-        """Return the names of the layers that emit binary spikes: neurons, max pooling (an OR), AND and IAND of them."""
+        """Return the names of the layers that emit binary spikes: neurons, and max pooling (OR), AND, IAND of them."""
         return [name for name, layer in self.named_layers() if spiking(layer)]
 
     def hidden(self) -> list[str]:

@@ -6,14 +6,13 @@ from typing import cast
 
 import snntorch
 import torch
-from snntorch import surrogate
 from torch import Tensor, nn
 
 from .errors import InputError
-from .surrogates import Kind, Surrogate, spike
+from .scan import scan
+from .surrogates import Kind, Spike, Surrogate, derivative_of
 
 Step = Callable[[Tensor], Tensor]
-Fire = Callable[[Tensor], Tensor]
 
 
 class Scanned(nn.Module):
@@ -33,14 +32,8 @@ class Neuron(Scanned):
     """Spiking neurons with a hard reset that the backward pass does not go through."""
 
 
-def _fire(kind: Kind, alpha: float) -> Fire:
-    """Return spikes of x = v - threshold with the derivative of a :class:`.surrogates.Surrogate`."""
-    # snnTorch's own arctan is the same density; networks trained with it stay the same bit for bit.
-    return cast(Fire, surrogate.atan(alpha=alpha)) if kind == "arctan" else spike(Surrogate(kind, alpha))
-
-
 class LIF(Neuron):
-    """Leaky integrate-and-fire neurons with hard reset, snnTorch's ``Leaky`` scanned over time.
+    """Leaky integrate-and-fire neurons with hard reset: snnTorch's ``Leaky``, all time steps in one :func:`.scan.scan`.
 
     v(t) = beta v(t-1) (1 - s(t-1)) + I(t),  s(t) = 1 if v(t) > threshold else 0.  Without a leak (IF) beta is 1. The
     backward pass takes a surrogate of x = v - threshold for ds/dv, by default the arctan's
@@ -56,9 +49,11 @@ class LIF(Neuron):
     def __init__(self, beta: float, threshold: float, alpha: float, kind: Kind = "arctan") -> None:
         super().__init__()
         self.alpha = alpha
-        self.neuron = snntorch.Leaky(
-            beta=beta, threshold=threshold, spike_grad=_fire(kind, alpha), reset_mechanism="zero"
-        )
+        # It looks at its own constants, which fails where a network is built on torch's meta device.
+        with torch.device("cpu"):
+            self.neuron = snntorch.Leaky(
+                beta=beta, threshold=threshold, spike_grad=Spike(Surrogate(kind, alpha)), reset_mechanism="zero"
+            )
 
     @property
     def beta(self) -> float:
@@ -83,6 +78,13 @@ class LIF(Neuron):
             return cast(Tensor, spike)
 
         return step
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return spikes (time, batch, ...) for input current (time, batch, ...); state starts at 0."""
+        if self.neuron.reset_mechanism != "zero" or self.neuron.beta.numel() > 1:
+            # Somebody changed the neuron: snnTorch knows how it runs.
+            return super().forward(x)
+        return scan(x, self.beta, self.threshold, derivative_of(self.neuron.spike_grad))
 
 
 class PLIF(LIF):
@@ -124,7 +126,7 @@ class PLIF(LIF):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return spikes (time, batch, ...) for input current (time, batch, ...), with a gradient for the leak."""
-        return Scanned.forward(self, x)
+        return Scanned.forward(self, x) if torch.is_grad_enabled() and self.leak.requires_grad else super().forward(x)
 
 
 class CUBA(Neuron):
@@ -158,7 +160,7 @@ class CUBA(Neuron):
         if not 0 <= gamma < 1:
             raise InputError(f"CUBA: a current that keeps {gamma} of itself a step; expected 0 to below 1")
         self.gamma, self.beta, self.threshold, self.alpha = gamma, beta, threshold, alpha
-        self.spike_grad = _fire(kind, alpha)
+        self.spike_grad = Spike(Surrogate(kind, alpha))
         self.bias = None if bias is None else nn.Parameter(bias.detach().clone())
 
     def stepper(self) -> Step:

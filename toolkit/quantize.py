@@ -76,18 +76,18 @@ def _parts(network: SpikingNetwork) -> dict[str, float]:
     def count(name: str, seen: frozenset[str] = frozenset()) -> int:
         """Return how many units of what ``name`` sends are worth one spike."""
         if name not in layers or isinstance(layers[name], InputGrid):
-            return LEVELS
+            return int(LEVELS)
         layer = layers[name]
         if spiking(layer) or name in seen:
             return 1
         size = layer.kernel_size if isinstance(layer, nn.AvgPool2d) else 1
-        return arriving(name, seen | {name}) * (size**2 if isinstance(size, int) else math.prod(size))
+        return arriving(name, seen | {name}) * (size * size if isinstance(size, int) else math.prod(size))
 
     def arriving(name: str, seen: frozenset[str] = frozenset()) -> int:
         return math.lcm(*(count(source, seen) for source in network.sources(name)))
 
     def odd(number: int) -> int:
-        return number // (number & -number)
+        return number // math.gcd(number, 1 << 64)
 
     found: dict[str, float] = {}
     for name, layer in layers.items():

@@ -45,7 +45,7 @@ def conv_network(settings: ModelSettings, steps: int, shape: Shape, classes: int
 
 
 def vgg_network(settings: ModelSettings, steps: int, shape: Shape, classes: int) -> SpikingNetwork:
-    """Build a VGG: stages of 3x3 convolutions with a pool after each, then the linear layers ``hidden`` and the read-out.
+    """Build a VGG: stages of 3x3 convolutions and a pool, then the linear layers ``hidden`` and the read-out.
 
     The arguments and errors are those of :func:`conv_network`.
     """
