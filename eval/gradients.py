@@ -50,14 +50,15 @@ class ZeroGradientShare(Metric):
         kept: list[tuple[str, Tensor, Tensor]] = []
         device = next(network.parameters()).device
         x = torch.from_numpy(images).to(device).requires_grad_()
-        signal: Tensor = x.unsqueeze(0).expand(network.steps, *x.shape) * 1
+        # A product, so that the first layer's input is a tensor of its own for every step.
+        signal: Tensor = network.coder.encode(x) * 1
 
         def watch(name: str, output: Tensor) -> None:
             nonlocal signal
             kept.append((name, signal, output))
             signal = output
 
-        logits = network.logits(network.spikes(signal, watch))
+        logits = network.logits(network.respond(signal, watch))
         loss = nn.functional.cross_entropy(logits, torch.from_numpy(labels).to(device), reduction="sum")
         tensors = [tensor for _, before, after in kept for tensor in (before, after)]
         gradients = torch.autograd.grad(loss, tensors)

@@ -45,7 +45,7 @@ def test_recorded_seeds(name):
     for record in records:
         expected = load_recipe(name).model_dump(mode="json")
         expected["train"]["seed"] = record["recipe"]["train"]["seed"]
-        # Keys that came later have the default that changes nothing.
+        # Keys that are newer than the record have the defaults that leave it as it was.
         assert parse_recipe(record["recipe"], "record").model_dump(mode="json") == expected
         clean = {form["form"]: form["conditions"]["clean"]["accuracy"]["value"] for form in record["forms"]}
         check(name, clean["float"], clean["program"], record["gradients"]["float"]["hidden"])

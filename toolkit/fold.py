@@ -113,7 +113,7 @@ def fold(network: SpikingNetwork) -> SpikingNetwork:
         if isinstance(layers[name], Join) and len(given) != 2:
             raise UnsupportedError(f"layer {name!r}: joins sums, but AND and IAND are of the spikes of two layers")
     _bias_of_currents(layers, wiring)
-    return SpikingNetwork(layers, network.steps, network.gain, wiring).eval()
+    return SpikingNetwork(layers, network.coder, network.gain, wiring).eval()
 
 
 def _bias_of_currents(layers: dict[str, nn.Module], wiring: dict[str, tuple[str, ...]]) -> None:

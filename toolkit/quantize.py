@@ -14,8 +14,11 @@ from brevitas.quant.solver.weight import WeightQuantSolver
 from torch import Tensor, nn
 
 from .checkpoint import learned, load_weights, read_geometry, to_arrays, to_tensors
-from .coding import LEVELS
+from .coding import Coder
 from .config import Recipe
+from .defences.averaged import averaged
+from .defences.sca import SelfConsistent
+from .defences.self_connection import Diagonal
 from .errors import FileError, UnsupportedError
 from .files import read_arrays, write_arrays
 from .fold import fold
@@ -26,12 +29,22 @@ from .neurons import Delay, Integrator, Neuron
 
 
 class InputGrid(nn.Module):
-    """Round to the chip's 8-bit input grid, x -> round(255 x) / 255; the backward pass is the identity."""
+    """Round to messages that the chip can receive, x -> round(levels x) / levels; the backward pass is the identity.
+
+    Args:
+        coder: of graded messages.
+    """
+
+    def __init__(self, coder: Coder) -> None:
+        super().__init__()
+        self.levels, self.peak = coder.levels, coder.peak
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (..., channels, height, width) on the grid."""
-        rounded: Tensor = round_ste(x * LEVELS) / LEVELS
-        return rounded
+        rounded: Tensor = round_ste(x * self.levels)
+        if self.peak < self.levels:
+            rounded = rounded.clamp(max=self.peak)
+        return rounded / self.levels
 
 
 class LoihiWeight(IntQuant, WeightQuantSolver):  # type: ignore[misc]
@@ -68,15 +81,15 @@ def _whole(number: float) -> bool:
 def _parts(network: SpikingNetwork) -> dict[str, float]:
     """Return for each weight layer that needs it what its step is a power of two of, in (1/2, 1].
 
-    The chip's exponents only bridge powers of two, but a unit of a graded input is worth 1/255 of a spike, and one of
-    3x3 average pooling 1/9. Where such signals and others end in the same neurons, the steps make up for it.
+    The chip's exponents only bridge powers of two, but a unit of a graded input may be worth 1/255 of a spike, and one
+    of 3x3 average pooling 1/9. Where such signals and others end in the same neurons, the steps make up for it.
     """
     layers = dict(network.named_layers())
 
     def count(name: str, seen: frozenset[str] = frozenset()) -> int:
         """Return how many units of what ``name`` sends are worth one spike."""
         if name not in layers or isinstance(layers[name], InputGrid):
-            return int(LEVELS)
+            return int(network.coder.levels)
         layer = layers[name]
         if spiking(layer) or name in seen:
             return 1
@@ -134,6 +147,8 @@ def _quantized_layer(name: str, layer: nn.Module, bits: int, step: float) -> nn.
         if isinstance(layer.bias, Tensor):
             assert isinstance(made.bias, Tensor)
             made.bias.copy_(layer.bias)
+    if isinstance(layer, Diagonal):
+        made.weight.register_hook(lambda grad: grad * torch.eye(len(grad), device=grad.device))
     return made
 
 
@@ -148,24 +163,27 @@ def quantized_network(network: SpikingNetwork, bits: int, steps: dict[str, float
     Raises:
         UnsupportedError: a layer that cannot be deployed, by name and with the reason.
     """
-    layers: OrderedDict[str, nn.Module] = OrderedDict({INPUT: InputGrid()})
-    folded = fold(network)
+    coder = network.coder
+    layers: OrderedDict[str, nn.Module] = OrderedDict() if coder.binary else OrderedDict({INPUT: InputGrid(coder)})
+    folded = averaged(fold(network))
     parts = _parts(folded)
     for name, layer in folded.named_layers():
-        if name in layers:
+        if name == INPUT:
             raise UnsupportedError(f"layer {name!r}: this name is taken by the layer that rounds the input; rename it")
         if isinstance(layer, nn.Conv2d | nn.Linear):
             step = weight_step(layer.weight, bits, parts.get(name, 1.0)) if steps is None else steps[name]
             layers[name] = _quantized_layer(name, layer, bits, step)
         elif isinstance(layer, Neuron | Integrator | Delay | Join | nn.MaxPool2d | nn.AvgPool2d | nn.Flatten):
             layers[name] = layer
+        elif isinstance(layer, SelfConsistent):
+            raise UnsupportedError(f"layer {name!r}: {layer.undeployable}")
         else:
             raise UnsupportedError(
                 f"layer {name!r}: {type(layer).__name__} has no exact form in Loihi's integers; deployable layers are "
                 "Conv2d, BatchNorm2d after Conv2d, Linear, neurons, Delay, MaxPool2d of spikes, AvgPool2d, Flatten and "
                 "joins of spikes"
             )
-    return SpikingNetwork(layers, network.steps, network.gain, folded.wiring).eval()
+    return SpikingNetwork(layers, network.coder, network.gain, folded.wiring).eval()
 
 
 def weight_steps(network: SpikingNetwork) -> dict[str, float]:

@@ -4,13 +4,14 @@ from collections.abc import Callable
 
 import torch
 
+from ..coding import Coder, make_coder
 from ..config import ModelSettings, Recipe
 from ..layers import SpikingNetwork
 from .builder import Shape
 from .plain import conv_network, delayed_network, recurrent_network, vgg_network
 from .residual import sew_network, spiking_resnet, wide_resnet
 
-MODELS: dict[str, Callable[[ModelSettings, int, Shape, int], SpikingNetwork]] = {
+MODELS: dict[str, Callable[[ModelSettings, Coder | int, Shape, int], SpikingNetwork]] = {
     "conv": conv_network,
     "sew": sew_network,
     "spiking-resnet": spiking_resnet,
@@ -19,14 +20,14 @@ MODELS: dict[str, Callable[[ModelSettings, int, Shape, int], SpikingNetwork]] = 
     "recurrent": recurrent_network,
     "delayed": delayed_network,
 }
-"""How each ``kind`` of a recipe is built, from model settings, time steps, image shape and number of classes."""
+"""How each ``kind`` of a recipe is built, from model settings, coder, image shape and number of classes."""
 
 
 def build_network(recipe: Recipe, shape: Shape, classes: int, seed: int | None = None) -> SpikingNetwork:
     """Build the network that a recipe describes: the only way from a recipe to a network.
 
     Args:
-        recipe: its sections model and coding.
+        recipe: its sections model and coding, and its defences, which prepare the network in their order.
         shape: (channels, height, width) of an image.
         classes: number of output neurons.
         seed: what alone decides the initial weights; the recipe's own by default.
@@ -36,4 +37,8 @@ def build_network(recipe: Recipe, shape: Shape, classes: int, seed: int | None =
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.train.seed if seed is None else seed)
-        return MODELS[recipe.model.kind](recipe.model, recipe.coding.steps, shape, classes)
+        coder = make_coder(recipe.coding)
+        network = MODELS[recipe.model.kind](recipe.model, coder, coder.encoded_shape(shape), classes)
+        for defence in recipe.defences:
+            defence.prepare(network)
+        return network

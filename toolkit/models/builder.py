@@ -4,6 +4,7 @@ from collections import OrderedDict
 
 from torch import nn
 
+from ..coding import Coder
 from ..config import ModelSettings
 from ..layers import SpikingNetwork
 from ..neurons import CUBA, LIF, PLIF, Integrator, Neuron
@@ -26,7 +27,7 @@ class Builder:
 
     Args:
         settings: the recipe's model section.
-        shape: (channels, height, width) of an image.
+        shape: (channels, height, width) of one step of the encoding.
     """
 
     def __init__(self, settings: ModelSettings, shape: Shape) -> None:
@@ -85,6 +86,6 @@ class Builder:
         self.add("linear", nn.Linear(features, classes))
         self.output(name)
 
-    def network(self, steps: int) -> SpikingNetwork:
+    def network(self, coder: Coder | int) -> SpikingNetwork:
         """Return what was collected."""
-        return SpikingNetwork(self.layers, steps, self.settings.gain, self.wiring)
+        return SpikingNetwork(self.layers, coder, self.settings.gain, self.wiring)

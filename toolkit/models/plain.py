@@ -2,6 +2,7 @@
 
 from torch import nn
 
+from ..coding import Coder
 from ..config import ModelSettings
 from ..errors import InputError
 from ..layers import SpikingNetwork
@@ -16,15 +17,15 @@ def _check_halves(shape: Shape, times: int) -> None:
         )
 
 
-def conv_network(settings: ModelSettings, steps: int, shape: Shape, classes: int) -> SpikingNetwork:
+def conv_network(settings: ModelSettings, coder: Coder | int, shape: Shape, classes: int) -> SpikingNetwork:
     """Build conv-norm-neurons-pool for each entry of ``channels``, then linear-neurons.
 
     Convolutions are 3x3 with padding 1, pools 2x2 with stride 2.
 
     Args:
         settings: the recipe's model section.
-        steps: time steps.
-        shape: (channels, height, width) of an image.
+        coder: as of :class:`.layers.SpikingNetwork`.
+        shape: (channels, height, width) of one step of the encoding.
         classes: number of output neurons.
 
     Raises:
@@ -41,10 +42,10 @@ def conv_network(settings: ModelSettings, steps: int, shape: Shape, classes: int
         into, height, width = out, height // 2, width // 2
     build.add("flatten", nn.Flatten())
     build.read(into * height * width, classes, f"lif{len(settings.channels) + 1}")
-    return build.network(steps)
+    return build.network(coder)
 
 
-def vgg_network(settings: ModelSettings, steps: int, shape: Shape, classes: int) -> SpikingNetwork:
+def vgg_network(settings: ModelSettings, coder: Coder | int, shape: Shape, classes: int) -> SpikingNetwork:
     """Build a VGG: stages of 3x3 convolutions and a pool, then the linear layers ``hidden`` and the read-out.
 
     The arguments and errors are those of :func:`conv_network`.
@@ -65,10 +66,10 @@ def vgg_network(settings: ModelSettings, steps: int, shape: Shape, classes: int)
         build.neuron(f"hidden{number}")
         features = size
     build.read(features, classes)
-    return build.network(steps)
+    return build.network(coder)
 
 
-def recurrent_network(settings: ModelSettings, steps: int, shape: Shape, classes: int) -> SpikingNetwork:
+def recurrent_network(settings: ModelSettings, coder: Coder | int, shape: Shape, classes: int) -> SpikingNetwork:
     """Build a dense network whose hidden layer feeds back to itself one step later; width 8 times ``channels[0]``.
 
     The arguments are those of :func:`conv_network`.
@@ -81,10 +82,10 @@ def recurrent_network(settings: ModelSettings, steps: int, shape: Shape, classes
     build.add("loop", nn.Linear(hidden, hidden, bias=False), "cell")
     build.wiring["linear"] = ("cell",)
     build.read(hidden, classes)
-    return build.network(steps)
+    return build.network(coder)
 
 
-def delayed_network(settings: ModelSettings, steps: int, shape: Shape, classes: int) -> SpikingNetwork:
+def delayed_network(settings: ModelSettings, coder: Coder | int, shape: Shape, classes: int) -> SpikingNetwork:
     """Build a convolutional network whose read-out sees the hidden spikes at once, and again one step later.
 
     The arguments and errors are those of :func:`conv_network`.
@@ -100,4 +101,4 @@ def delayed_network(settings: ModelSettings, steps: int, shape: Shape, classes: 
         build.add(f"{name}_flat", nn.Flatten())
         build.add(name, nn.Linear(size, classes, bias=name == "now"))
     build.output("last", "now", "then")
-    return build.network(steps)
+    return build.network(coder)

@@ -2,6 +2,7 @@
 
 from torch import nn
 
+from ..coding import Coder
 from ..config import ModelSettings
 from ..errors import InputError
 from ..joins import Join, Mix
@@ -12,7 +13,7 @@ EXPANSION = 4
 """How much wider a bottleneck block ends than its 3x3 convolution."""
 
 
-def _resnet(settings: ModelSettings, steps: int, shape: Shape, classes: int, sew: bool) -> SpikingNetwork:
+def _resnet(settings: ModelSettings, coder: Coder | int, shape: Shape, classes: int, sew: bool) -> SpikingNetwork:
     build = Builder(settings, shape)
     into = settings.channels[0]
     sent = (
@@ -43,10 +44,10 @@ def _resnet(settings: ModelSettings, steps: int, shape: Shape, classes: int, sew
     build.global_average(sent)
     build.add("flatten", nn.Flatten())
     build.read(into, classes)
-    return build.network(steps)
+    return build.network(coder)
 
 
-def sew_network(settings: ModelSettings, steps: int, shape: Shape, classes: int) -> SpikingNetwork:
+def sew_network(settings: ModelSettings, coder: Coder | int, shape: Shape, classes: int) -> SpikingNetwork:
     """Build a SEW-ResNet: the join is after the neurons, g(neurons(norm(conv(...))), x).
 
     g is ``residual``: add, and, iand. Where the shape changes, the shortcut x is a 1x1 convolution, norm and neurons.
@@ -54,23 +55,23 @@ def sew_network(settings: ModelSettings, steps: int, shape: Shape, classes: int)
 
     Args:
         settings: the recipe's model section.
-        steps: time steps.
-        shape: (channels, height, width) of an image.
+        coder: as of :class:`.layers.SpikingNetwork`.
+        shape: (channels, height, width) of one step of the encoding.
         classes: number of output neurons.
     """
-    return _resnet(settings, steps, shape, classes, sew=True)
+    return _resnet(settings, coder, shape, classes, sew=True)
 
 
-def spiking_resnet(settings: ModelSettings, steps: int, shape: Shape, classes: int) -> SpikingNetwork:
+def spiking_resnet(settings: ModelSettings, coder: Coder | int, shape: Shape, classes: int) -> SpikingNetwork:
     """Build a Spiking-ResNet: the neurons are after the join, neurons(norm(conv(...)) + x).
 
     Where the shape changes, the shortcut x is a 1x1 convolution and norm. The arguments are those of
     :func:`sew_network`.
     """
-    return _resnet(settings, steps, shape, classes, sew=False)
+    return _resnet(settings, coder, shape, classes, sew=False)
 
 
-def wide_resnet(settings: ModelSettings, steps: int, shape: Shape, classes: int) -> SpikingNetwork:
+def wide_resnet(settings: ModelSettings, coder: Coder | int, shape: Shape, classes: int) -> SpikingNetwork:
     """Build a wide residual network: norm and neurons before each convolution, blocks and shortcuts mixed convexly.
 
     x <- share conv(neurons(norm(conv(neurons(norm(x)))))) + (1 - share) x, share learned a block; where the shape
@@ -103,4 +104,4 @@ def wide_resnet(settings: ModelSettings, steps: int, shape: Shape, classes: int)
     build.global_average()
     build.add("flatten", nn.Flatten())
     build.read(into, classes)
-    return build.network(steps)
+    return build.network(coder)
