@@ -151,7 +151,7 @@ class WatchedGradients(Metric):
         self._batch = inputs.shape[1 if self._encoded(inputs) else 0]
 
     def _encoded(self, inputs: Tensor) -> bool:
-        return isinstance(self.module, SpikingNetwork) and inputs.dim() == 5
+        return isinstance(self.module, SpikingNetwork) and inputs.dim() == 5 and not self.module.coder.sequences
 
     def add_input(self, gradient: Tensor) -> None:
         """Count the gradient of the module's input, which ends a backward pass."""
@@ -162,7 +162,7 @@ class WatchedGradients(Metric):
         """Count the gradient of a layer's "input" or "output"; None, which takes no part in the pass, is left out."""
         if gradient is None:
             return
-        if gradient.dim() == 0 or gradient.numel() % self._batch:
+        if gradient.dim() == 0 or not self._batch or gradient.numel() % self._batch:
             raise InputError(f"layer {name!r}: gradient of {tuple(gradient.shape)} for {self._batch} samples")
         timed = isinstance(self.layers[name], LIF | Delay)
         # Other layers have time folded into their batch.

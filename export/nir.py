@@ -99,6 +99,9 @@ def _lif(layer: LIF, shape: tuple[int, ...]) -> nir.NIRNode:
 
 def _check_lif(name: str, layer: LIF) -> None:
     neuron = layer.neuron
+    reason = layer.unlike()
+    if reason is not None:
+        raise UnsupportedError(f"layer {name!r}: {reason}")
     if neuron.reset_mechanism != "zero":
         raise UnsupportedError(
             f"layer {name!r}: reset {neuron.reset_mechanism!r} does not exist on Loihi's LIF, and NIR would silently "

@@ -114,6 +114,7 @@ class _InTime(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, current: Tensor, layer: LIF, derivative: Derivative, time: Time) -> Tensor:
         membranes, spikes = integrate(current, layer.beta, layer.threshold)
+        assert membranes is not None
         x = membranes.sub_(layer.threshold)
         ctx.save_for_backward(x, spikes)
         ctx.derivative, ctx.time, ctx.beta = derivative, time, layer.beta
@@ -187,6 +188,8 @@ def _refuse(model: nn.Module, time: Time) -> None:
         return
     if any(isinstance(part, SpikingNetwork) and part.recurrent for part in model.modules()):
         raise UnsupportedError(f"backward pass: time {time!r} needs a network without loops; use 'full'")
+    if any(isinstance(part, LIF) and part.unlike() for part in model.modules()):
+        raise UnsupportedError(f"backward pass: time {time!r} is defined for LIF neurons only; use 'full'")
     if _twins(model):
         raise UnsupportedError(
             f"backward pass: time {time!r} is for PyTorch's layers, the twin has its own; use 'full'"

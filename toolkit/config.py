@@ -3,10 +3,11 @@
 import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, ValidationError, model_validator
 
+from .defences import parse_defence
 from .errors import RecipeError
 from .files import read_bytes, read_json
 
@@ -17,6 +18,12 @@ class Section(BaseModel):
     """A part of a recipe: unknown keys are errors, types are not converted, values do not change."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+if TYPE_CHECKING:
+    from .defences.base import Defence
+else:  # a recipe is read without PyTorch; parse_defence sees to the type
+    Defence = Section
 
 
 class DataSettings(Section):
@@ -172,6 +179,7 @@ class Recipe(Section):
     coding: CodingSettings = CodingSettings()
     model: ModelSettings = ModelSettings()
     train: TrainSettings = TrainSettings()
+    defences: list[Annotated[SerializeAsAny[Defence], BeforeValidator(parse_defence)]] = []
     attacks: Annotated[list[AttackSettings], Field(min_length=1)] = [
         AttackSettings(name="fgsm"),
         AttackSettings(name="pgd"),
@@ -185,6 +193,9 @@ class Recipe(Section):
         labels = [attack.label for attack in self.attacks]
         if len(set(labels)) < len(labels):
             raise ValueError(f"attacks must differ, these are the same twice: {labels}")
+        names = [defence.name for defence in self.defences]
+        if len(set(names)) < len(names):
+            raise ValueError(f"defences: the same one twice: {', '.join(names)}")
         return self
 
 
@@ -220,6 +231,8 @@ def parse_recipe(values: Any, source: str) -> Recipe:
             where = _where(problem["loc"])
             if problem["type"] == "extra_forbidden":
                 problems.append(f"{where}: unknown key; valid keys here: {_choices(problem['loc'])}")
+            elif problem["type"] == "defence":
+                problems.append(f"{where}: {problem['msg']}")
             else:
                 problems.append(f"{where}: {problem['msg']} (got {problem['input']!r:.80})")
         raise RecipeError(f"{source}: " + "; ".join(problems)) from error

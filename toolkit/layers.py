@@ -39,9 +39,13 @@ class SpikingNetwork(nn.Module):
         wiring: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         super().__init__()
-        self.layers = nn.Sequential(layers)
         self.coder = Direct(coder) if isinstance(coder, int) else coder
         self.gain = gain
+        self.rebuild(layers, wiring)
+
+    def rebuild(self, layers: "OrderedDict[str, nn.Module]", wiring: Mapping[str, Sequence[str]] | None) -> None:
+        """Take other layers and another wiring, as the constructor does."""
+        self.layers = nn.Sequential(layers)
         self.wiring = {name: tuple(sources) for name, sources in (wiring or {}).items()}
         self._check_wiring()
 

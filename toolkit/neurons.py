@@ -44,6 +44,10 @@ class LIF(nn.Module):
         """Firing threshold."""
         return float(self.neuron.threshold)
 
+    def unlike(self) -> str | None:
+        """Return why these are not LIF neurons at inference, None if they are; for classes that derive from it."""
+        return None
+
     def stepper(self) -> Step:
         """Return a function of the current (batch, ...) of one step; its state starts at 0."""
         membrane: Tensor | None = None

@@ -18,6 +18,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from .checkpoint import learned, load_weights, read_geometry, to_arrays, to_tensors
 from .coding import Coder
 from .config import Recipe
+from .defences.averaged import averaged
+from .defences.sca import SelfConsistent
+from .defences.self_connection import Diagonal
 from .errors import FileError, UnsupportedError
 from .files import read_arrays, write_arrays
 from .layers import INPUT, SpikingNetwork
@@ -26,7 +29,7 @@ from .neurons import LIF, Delay
 
 
 class InputGrid(nn.Module):
-    """Round to the messages that the chip can receive, x -> round(levels x) / levels; the backward pass is the identity.
+    """Round to messages that the chip can receive, x -> round(levels x) / levels; the backward pass is the identity.
 
     Args:
         coder: of graded messages.
@@ -73,7 +76,7 @@ def weight_step(weight: Tensor, bits: int, part: float = 1.0) -> float:
 def _joined(network: SpikingNetwork) -> set[str]:
     """Return the weight layers that bring images to LIF neurons to which others bring spikes.
 
-    A unit of a graded input may be worth 1/255 of a spike, and the chip's exponents only bridge powers of two: the steps
+    A unit of graded input may be worth 1/255 of a spike, and the chip's exponents only bridge powers of two: the steps
     of these layers are multiples of 255/256 instead.
     """
     layers = dict(network.named_layers())
@@ -156,6 +159,8 @@ def _quantized_layer(name: str, layer: nn.Module, bits: int, step: float) -> nn.
         if isinstance(layer.bias, Tensor):
             assert isinstance(made.bias, Tensor)
             made.bias.copy_(layer.bias)
+    if isinstance(layer, Diagonal):
+        made.weight.register_hook(lambda grad: grad * torch.eye(len(grad), device=grad.device))
     return made
 
 
@@ -172,7 +177,7 @@ def quantized_network(network: SpikingNetwork, bits: int, steps: dict[str, float
     """
     coder = network.coder
     layers: OrderedDict[str, nn.Module] = OrderedDict() if coder.binary else OrderedDict({INPUT: InputGrid(coder)})
-    folded = fold_norms(network)
+    folded = averaged(fold_norms(network))
     joined = _joined(folded)
     power = coder.levels / 2 ** math.ceil(math.log2(coder.levels))
     for name, layer in folded.named_layers():
@@ -184,6 +189,8 @@ def quantized_network(network: SpikingNetwork, bits: int, steps: dict[str, float
             layers[name] = _quantized_layer(name, layer, bits, step)
         elif isinstance(layer, LIF | Delay | nn.MaxPool2d | nn.AvgPool2d | nn.Flatten):
             layers[name] = layer
+        elif isinstance(layer, SelfConsistent):
+            raise UnsupportedError(f"layer {name!r}: {layer.undeployable}")
         else:
             raise UnsupportedError(
                 f"layer {name!r}: {type(layer).__name__} has no exact form in Loihi's integers; deployable layers are "

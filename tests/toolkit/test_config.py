@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from spikeproof.toolkit.config import Recipe, Section, builtin_recipes, load_recipe, parse_recipe
 from spikeproof.toolkit.errors import FileError, RecipeError
 
-TOP = "name, data, coding, model, train, attacks, quantize, export, evaluate"
+TOP = "name, data, coding, model, train, defences, attacks, quantize, export, evaluate"
 
 UNKNOWN = [
     ({"trains": {}}, "trains", TOP),
     ({"data": {"sample": 1}}, "data.sample", "name, path, train_samples, test_samples"),
-    ({"coding": {"step": 1}}, "coding.step", "name, steps"),
+    ({"coding": {"step": 1}}, "coding.step", "name, steps, weighted, stochastic, dark, threshold"),
     ({"model": {"Pool": "max"}}, "model.Pool", "pool, channels, beta, threshold, alpha, gain"),
     ({"train": {"epoch": 3}}, "train.epoch", "seed, epochs, batch, rate, accelerator, devices, precision, trail"),
     ({"attacks": [{"name": "fgsm"}, {"name": "pgd", "eps": 1}]}, "attacks.1.eps", "name, epsilon, steps, seed"),

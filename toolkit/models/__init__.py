@@ -55,7 +55,7 @@ def build_network(recipe: Recipe, shape: tuple[int, int, int], classes: int, see
     """Build the network that a recipe describes: the only way from a recipe to a network.
 
     Args:
-        recipe: its sections model and coding.
+        recipe: its sections model and coding, and its defences, which prepare the network in their order.
         shape: (channels, height, width) of an image.
         classes: number of output neurons.
         seed: what alone decides the initial weights; the recipe's own by default.
@@ -63,4 +63,7 @@ def build_network(recipe: Recipe, shape: tuple[int, int, int], classes: int, see
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.train.seed if seed is None else seed)
         coder = make_coder(recipe.coding)
-        return conv_network(recipe.model, coder, coder.encoded_shape(shape), classes)
+        network = conv_network(recipe.model, coder, coder.encoded_shape(shape), classes)
+        for defence in recipe.defences:
+            defence.prepare(network)
+        return network
