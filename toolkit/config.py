@@ -169,7 +169,8 @@ class TrainSettings(Section):
     weights is added to the gradient. ``flip`` mirrors every image left to right with probability 1/2.
 
     ``trail`` = n measures zero-gradient share, clean accuracy and accuracy under the recipe's last attack after every
-    n epochs and the last; 0 never. It does not change the training.
+    n epochs and the last; 0 never. It does not change the training. ``once`` computes what is the same at every step on
+    one of them: faster with the direct coder, but gradients add up in another order, and weights come out different.
     """
 
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 3407
@@ -183,6 +184,7 @@ class TrainSettings(Section):
     devices: Positive = 1
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
     trail: Annotated[int, Field(ge=0)] = 0
+    once: bool = False
 
 
 class AttackSettings(Section):

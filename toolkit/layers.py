@@ -29,6 +29,11 @@ class SpikingNetwork(nn.Module):
         gain: scale of the logits, see :func:`.coding.spike_count_logits`.
         wiring: the sources of each layer that does not simply follow the one before it.
 
+    Attributes:
+        once: whether layers that get the same at every step, as the first ones do from the direct coder, run on one
+            step also in training; in evaluation they always do. The spikes are the same, gradients add up in another
+            order, and batch norm's running variance is that of one step.
+
     Raises:
         InputError: ``wiring`` names layers that do not exist, or a layer without a forward path from the input.
     """
@@ -41,6 +46,7 @@ class SpikingNetwork(nn.Module):
         wiring: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         super().__init__()
+        self.once = False
         self.coder = Direct(coder) if isinstance(coder, int) else coder
         self.gain = gain
         self.rebuild(layers, wiring)
@@ -129,15 +135,23 @@ class SpikingNetwork(nn.Module):
         sent = {INPUT: signal}
         for name, layer in self.named_layers():
             parts = received(layer, [sent[source] for source in self.sources(name)])
+            steps, batch = parts[0].shape[:2]
             if isinstance(layer, Scanned):
                 signal = layer(*parts)
+            elif all(part.stride(0) == 0 for part in parts) and watch is None and self._may_run_once(layer):
+                now = layer(*(part[0] for part in parts))
+                signal = now.unsqueeze(0).expand(steps, *now.shape)
             else:
-                steps, batch = parts[0].shape[:2]
                 signal = layer(*(part.flatten(0, 1) for part in parts)).unflatten(0, (steps, batch))
             sent[name] = signal
             if watch is not None:
                 watch(name, signal)
         return signal
+
+    def _may_run_once(self, layer: nn.Module) -> bool:
+        """Return whether a layer that gets the same at every step runs on one of them only."""
+        # Whoever hooks a layer wants to see every step.
+        return (self.once or not self.training) and not (layer._forward_hooks or layer._backward_hooks)
 
     def _by_step(self, signal: Tensor, watch: Callable[[str, Tensor], None] | None) -> Tensor:
         """Run all layers step by step; a loop delivers what was sent one step earlier."""
