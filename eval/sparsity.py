@@ -14,7 +14,7 @@ from ..toolkit.backward import attack_gradient
 from ..toolkit.data import Images, Labels
 from ..toolkit.errors import InputError
 from ..toolkit.layers import SpikingNetwork
-from ..toolkit.neurons import LIF, Delay
+from ..toolkit.neurons import LIF, Scanned
 from ..toolkit.progress import Track, silent
 from .metrics import Metric
 
@@ -166,7 +166,7 @@ class WatchedGradients(Metric):
             return
         if gradient.dim() == 0 or not self._batch or gradient.numel() % self._batch:
             raise InputError(f"layer {name!r}: gradient of {tuple(gradient.shape)} for {self._batch} samples")
-        timed = isinstance(self.layers[name], LIF | Delay)
+        timed = isinstance(self.layers[name], Scanned)
         # Other layers have time folded into their batch.
         parts = gradient if timed else gradient.reshape(-1, self._batch, *gradient.shape[1:])
         if self.stepwise:
