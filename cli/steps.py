@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ..eval.evaluate import DRAWS, Forms, evaluate, gradient_sparsity
+from ..eval.evaluate import DRAWS, Forms, evaluate, gradient_sparsity, weight_gradients
 from ..eval.record import Record, machine, now, packages, write_record
 from ..eval.report import write_report
+from ..eval.sparsity import attack_gradients, clean_gradients
+from ..eval.trail import TrailKeeper, read_trail
 from ..export import chips, netx
 from ..export.lower import lower
 from ..export.nir import read_nir, write_nir
@@ -36,6 +38,9 @@ from .run import Run
 
 Result = dict[str, Any]
 ROUND_TRIP_SAMPLES = 64
+GRADIENT_SAMPLES = 100
+"""Test images on which gradients are looked at layer by layer."""
+TRAIL = "trail.json"
 QCDQ = "network-qcdq.onnx"
 
 
@@ -57,6 +62,20 @@ def train(run: Run, track: Track = silent) -> Result:
     if isinstance(coder, Events) and not all(np.isin(x, (0, 1)).all() for x in (data.train_images, data.test_images)):
         raise InputError(f"{source}: values other than 0 and 1; bin the events to one a pixel and step")
     network = build_network(recipe, data.shape, data.classes)
+    identity = _identity(recipe, data, "train")
+    keeper = None
+    if recipe.train.trail:
+        keeper = TrailKeeper(
+            run.path(TRAIL),
+            identity,
+            network,
+            make_attack(recipe.attacks[-1], recipe.evaluate.batch),
+            data.test_images,
+            data.test_labels,
+            every=recipe.train.trail,
+            epochs=recipe.train.epochs,
+            batch=recipe.evaluate.batch,
+        )
     history = fit(
         network,
         data.train_images,
@@ -64,14 +83,16 @@ def train(run: Run, track: Track = silent) -> Result:
         recipe.train,
         epochs=recipe.train.epochs,
         rate=recipe.train.rate,
+        defences=recipe.defences,
         state=run.path("training-state.safetensors"),
-        identity=_identity(recipe, data, "train"),
+        identity=identity,
         track=track,
+        after_epoch=keeper,
     )
     correct = predict(network, data.test_images, recipe.evaluate.batch) == data.test_labels
     save_network(run.path("model.safetensors"), network, recipe, data.shape, data.classes)
     write_json(run.path("training.json"), [vars(epoch) for epoch in history])
-    run.finished("train")
+    run.finished("train", [TRAIL] if keeper else [])
     return {
         "step": "train",
         "epochs": len(history),
@@ -88,7 +109,9 @@ def attack(run: Run, track: Track = silent) -> Result:
     data = load_data(recipe.data, recipe.coding.steps)
     found: dict[str, Any] = {}
     for settings in recipe.attacks:
-        made = make_attack(settings, recipe.evaluate.batch)(network, data.test_images, data.test_labels, track=track)
+        maker = make_attack(settings, recipe.evaluate.batch)
+        made = maker(network, data.test_images, data.test_labels, track=track)
+        few = slice(GRADIENT_SAMPLES)
         write_arrays(
             run.path(_attack_file(settings.label)),
             "attack",
@@ -102,6 +125,7 @@ def attack(run: Run, track: Track = silent) -> Result:
             "distance": made.distance,
             "distance_on_grid": float(np.abs(network.coder.on_grid(made.images) - data.test_images).max()),
             "float_accuracy": float(made.robust.mean()),
+            "gradients": attack_gradients(maker, network, data.test_images[few], data.test_labels[few], track=track),
         }
     write_json(run.path("attacks.json"), found)
     run.finished("attack", [_attack_file(settings.label) for settings in recipe.attacks])
@@ -137,6 +161,7 @@ def quantize(run: Run, track: Track = silent) -> Result:
             recipe.train,
             epochs=recipe.quantize.epochs,
             rate=recipe.quantize.rate,
+            defences=recipe.defences,
             state=run.path("quantize-state.safetensors"),
             identity=_identity(recipe, data, "quantize") + digest(run.path("model.safetensors").read_bytes()),
             what="quantize",
@@ -291,6 +316,12 @@ def evaluate_run(run: Run, targets: list[str] | None, device: str, track: Track 
         )
         for name, net in (("float", network), ("quantized", quantized))
     }
+    few = slice(GRADIENT_SAMPLES)
+    for name, net in (("float", network), ("quantized", quantized)):
+        gradients[name]["clean"] = clean_gradients(
+            net, data.test_images[few], data.test_labels[few], batch=recipe.evaluate.batch
+        )
+    gradients["float"]["weights"] = weight_gradients(network, data.test_images[few], data.test_labels[few], track=track)
     attacks = read_json(run.path("attacks.json"))
     compared = read_json(run.path("compare.json")) if run.is_done("compare") else None
     record = Record(
@@ -315,6 +346,7 @@ def evaluate_run(run: Run, targets: list[str] | None, device: str, track: Track 
         gradients=gradients,
         forms=forms,
         comparison=compared,
+        trail=read_trail(run.path(TRAIL)) if recipe.train.trail else None,
         warnings=_warnings(recipe, data, forms, attacks),
     )
     write_record(run.path("record.json"), record)

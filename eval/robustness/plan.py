@@ -89,7 +89,7 @@ def averaged(attacks: list[Attack], draws: int) -> list[Attack]:
     """Return ``attacks``, those with gradients averaging over so many draws of a stochastic victim."""
     for attack in attacks:
         inner = vars(attack).get("attack", attack)
-        if draws > 1 and "draws" in vars(inner):
+        if draws > 1 and hasattr(inner, "draws"):
             inner.draws = draws
     return attacks
 

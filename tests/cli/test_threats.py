@@ -136,7 +136,7 @@ def test_drawn_spikes_raise_the_alarm_unless_attacks_average_draws(tmp_path):
         )
         assert record.draws == draws
         assert {
-            one.settings["draws"] for form in record.forms for one in form.attacks if one.access == "white box"
+            one.settings.get("draws", 1) for form in record.forms for one in form.attacks if one.access == "white box"
         } == {draws}
         assert all(form.probes is None or np.isfinite(form.probes.differ) for form in record.forms)
         return [{alarm.code for alarm in form.alarms} for form in record.forms]

@@ -45,6 +45,7 @@ class FGSM(Attack):
     """
 
     name: ClassVar[str] = "fgsm"
+    draws: int = 1
 
     def __init__(
         self,
@@ -58,7 +59,8 @@ class FGSM(Attack):
         draws: int = 1,
     ) -> None:
         super().__init__(epsilon=epsilon, norm=norm, space=space, batch=batch, seed=seed, backward=backward)
-        self.draws = _checked(draws)
+        if _checked(draws) > 1:
+            self.draws = draws
         del self.restarts  # One step from the clean image: a second run would be the same.
 
     def run(self, model: nn.Module, images: Images, labels: Labels) -> Images:
@@ -89,6 +91,8 @@ class PGD(Attack):
     """
 
     name: ClassVar[str] = "pgd"
+    step: float | None = None
+    draws: int = 1
 
     def __init__(self, *, epsilon: float, steps: int, step: float | None = None, draws: int = 1, **others: Any) -> None:
         super().__init__(epsilon=epsilon, **others)
@@ -97,8 +101,11 @@ class PGD(Attack):
         if step is not None and not 0 < step < np.inf:
             raise InputError(f"step: {step}, expected a number above 0")
         self.steps = steps
-        self.step = step
-        self.draws = _checked(draws)
+        # What is as usual is not told: records of older attacks stay those of the same attacks.
+        if step is not None:
+            self.step = step
+        if _checked(draws) > 1:
+            self.draws = draws
 
     @property
     def label(self) -> str:
