@@ -18,9 +18,9 @@ class Latency(Coder):
     snnTorch's ``spikegen.latency`` with ``linear=True, normalize=True`` does the same on 8-bit pixels, except that it
     takes all below its threshold of 0.01 for dark.
 
-    Gradient: straight-through; a brighter pixel moves its spike earlier, by steps - 1 for a unit, which is taken as a
-    central difference: ds(t - 1)/dx = (steps - 1) / 2, ds(t + 1)/dx = -(steps - 1) / 2. The spike itself takes the place
-    of a step before the first; after the last comes silence, or the spike itself where black spikes.
+    Gradient: straight-through; a brighter pixel moves its spike earlier, by steps - 1 for a unit, which is taken as
+    a central difference: ds(t - 1)/dx = (steps - 1) / 2, ds(t + 1)/dx = -(steps - 1) / 2. The spike itself takes the
+    place of a step before the first; after the last comes silence, or the spike itself where black spikes.
 
     Args:
         steps: time steps, 2 or more.
