@@ -32,6 +32,9 @@ WRITES: dict[str, tuple[str, ...]] = {
     "robustness": ("robustness.json", "robustness.html"),
     "evaluate": ("record.json", "report.html"),
 }
+for _threat in ("encoded", "encoded-binary"):
+    READS[f"robustness-{_threat}"] = READS["robustness"]
+    WRITES[f"robustness-{_threat}"] = (f"robustness-{_threat}.json", f"robustness-{_threat}.html")
 
 
 class _Entry(BaseModel):
