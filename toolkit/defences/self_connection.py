@@ -36,8 +36,8 @@ class SelfConnection(Defence):
     v(t) = beta v(t-1) (1 - s(t-1)) + I(t) + V s(t-1),  V = 0 at first: the eigenvalues of the dynamics can be learned.
 
     V is h x h or diagonal for a linear layer of h neurons. For maps of c channels it is a 1x1 convolution: channel to
-    channel at the same place (full), or one weight a channel (diagonal). It becomes a recurrent synapse on Loihi. A
-    network with loops runs step by step, so batch norm takes its statistics a step.
+    channel at the same place (full), or one weight a channel (diagonal). The read-out has none. On Loihi it is a
+    recurrent synapse. A network with loops runs step by step, so batch norm takes its statistics a step.
 
     *Reconstructed:* Zhang et al., JMLR 25 (2024), arXiv 2207.04876, whose abstract alone was read.
 
@@ -63,7 +63,7 @@ class SelfConnection(Defence):
         return made
 
     def prepare(self, network: SpikingNetwork) -> None:
-        """Add V behind every LIF layer, and the loop."""
+        """Add V behind every hidden LIF layer, and the loop."""
         wiring = {name: network.sources(name) for name, _ in network.named_layers()}
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         for name, layer in network.named_layers():
