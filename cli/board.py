@@ -120,6 +120,7 @@ def show_board(entries: "list[Entry]", as_json: bool, markdown: bool) -> None:
     from rich.table import Table
 
     from ..eval.leaderboard import page
+    from ..eval.leaderboard.record import FORMS
     from . import show
 
     if as_json:
@@ -127,13 +128,18 @@ def show_board(entries: "list[Entry]", as_json: bool, markdown: bool) -> None:
     elif markdown:
         typer.echo(page.markdown(entries), nl=False)
     else:
-        columns = [column for column in page.COLUMNS if column.quantity == "accuracy"]
+        names = page.conditions(entries)
         table = Table(box=SIMPLE_HEAD, pad_edge=False, caption=page.MARKS.replace("`", ""))
-        table.add_column("method")
-        for column in columns:
-            table.add_column(column.title.replace(" ", "\n", 1), justify="right", no_wrap=True)
-        for entry, cells in page.rows(entries, columns):
-            table.add_row(entry.method, *(f"{one.text}{' !' if one.doubt else ''}" for one in cells))
+        for name in ("method", "form"):
+            table.add_column(name)
+        for name in names:
+            table.add_column(f"{name}, %", justify="right", no_wrap=True)
+        for entry in entries:
+            for form in FORMS:
+                columns = [column for column in page.accuracies([entry]) if column.form == form]
+                ((_, cells),) = page.rows([entry], columns)
+                shown = [f"{one.text}{' !' if one.doubt else ''}" for one in cells]
+                table.add_row(entry.method if form == "float" else "", page.NAMES[form], *shown)
         show.out.print(table)
 
 

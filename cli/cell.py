@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from ..eval.evaluate import Forms, evaluate, gradient_sparsity
@@ -13,13 +16,15 @@ from ..eval.robustness import plan as plans
 from ..eval.robustness.protocol import measure as measure_protocol
 from ..eval.robustness.record import FormResult, share
 from ..eval.sparsity import IMAGE, watch
+from ..eval.trail import read_trail
 from ..export.program import read_program
+from ..hw_targets.target import get_target
 from ..hw_targets.twin import Twin
-from ..toolkit.attacks.gradient import FGSM
+from ..toolkit.attacks.gradient import FGSM, PGD, make_attack
 from ..toolkit.attacks.victim import predict
 from ..toolkit.checkpoint import load_network
 from ..toolkit.coding import LEVELS, on_grid
-from ..toolkit.config import Recipe
+from ..toolkit.config import AttackSettings, Recipe
 from ..toolkit.data import Images, Labels, load_data
 from ..toolkit.errors import UnsupportedError
 from ..toolkit.files import read_json, write_json
@@ -32,6 +37,8 @@ from .run import Run
 
 GRADIENT_SAMPLES = 100
 """Of the norm of the input gradient: the first so many test images."""
+PAPER_EPSILON = 6 / 255
+"""Of the seed paper's released attacks on coded spikes; PGD takes 7 steps of 0.01 from a random start."""
 
 
 def measure(recipe: Recipe, plan: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -39,11 +46,13 @@ def measure(recipe: Recipe, plan: Mapping[str, Any], folder: Path) -> dict[str, 
 
     Args:
         recipe: of the run in ``folder``.
-        plan: ``protocols``: names; ``samples``: test images that are attacked; ``epsilon``: radius.
+        plan: ``protocols``: names; ``samples``: test images that are attacked; ``epsilon``: radius; ``attacks``: single
+            ones, with ``name``, ``epsilon``, and for PGD ``steps``; ``paper``: whether to run the seed paper's own.
         folder: an ordinary run folder.
 
     Returns:
-        ``forms``: by name, accuracies a condition and facts; ``costs``; ``refused``: why there is no Program, or None.
+        ``forms``: by name, accuracies a condition, facts, and zeros a layer; ``costs``; ``refused``: why there is no
+        Program, or None; ``trail``: points along training, if the recipe keeps them.
     """
     steps.quiet_libraries()
     run = Run.create(folder, recipe)
@@ -61,10 +70,13 @@ def measure(recipe: Recipe, plan: Mapping[str, Any], folder: Path) -> dict[str, 
     except UnsupportedError as error:
         refused = str(error)
     forms = _clean(run, refused is None, int(plan["samples"]))
+    _singles(run, forms, plan)
     for name in plan["protocols"]:
         for form in _attacked(run, refused is None, name, plan):
             forms[form.form]["accuracy"][name] = _outcome(form)
-    return {"forms": forms, "costs": read_json(costs), "refused": refused}
+    kept = run.path(steps.TRAIL)
+    trail = [point.model_dump(mode="json") for point in read_trail(kept).points] if recipe.train.trail else []
+    return {"forms": forms, "costs": read_json(costs), "refused": refused, "trail": trail}
 
 
 def _outcome(form: FormResult) -> dict[str, Any]:
@@ -83,7 +95,7 @@ def _clean(run: Run, deployed: bool, samples: int, track: Track = silent) -> dic
     images, labels = data.test_images[:samples], data.test_labels[:samples]
     if not deployed:
         right = share(predict(network, images, recipe.evaluate.batch) == labels)
-        return {"float": {"accuracy": {"clean": right.model_dump()}, "facts": _gradients(network, images, labels)}}
+        return {"float": {"accuracy": {"clean": right.model_dump()}, **_gradients(network, images, labels)}}
     quantized, _ = load_quantized(run.path("quantized.safetensors"))
     program = read_program(run.path("program.safetensors"))
     found = evaluate(
@@ -99,24 +111,61 @@ def _clean(run: Run, deployed: bool, samples: int, track: Track = silent) -> dic
     for form in found:
         condition = form.conditions["clean"]
         hidden = list(condition.spike_rates.values())[:-1]
-        facts = {
+        gradients = _gradients(modules[form.form], images, labels)
+        gradients["facts"] |= {
             "spike rate": statistics.fmean(hidden or condition.spike_rates.values()),
             "synaptic operations": sum(condition.operations.values()),
-            **_gradients(modules[form.form], images, labels),
         }
-        result[form.form] = {"accuracy": {"clean": condition.accuracy.model_dump()}, "facts": facts}
+        result[form.form] = {"accuracy": {"clean": condition.accuracy.model_dump()}, **gradients}
     return result
 
 
-def _gradients(module: nn.Module, images: Images, labels: Labels) -> dict[str, float]:
-    """Return the L1 norm of the input gradient in FGSM's backward pass, and of a network its zero-gradient share."""
-    part = slice(0, GRADIENT_SAMPLES)
+def _gradients(module: nn.Module, images: Images, labels: Labels) -> dict[str, Any]:
+    """Return facts of FGSM's backward pass: L1 norm of the input gradient, and of a network its exact zeros."""
+    images, labels = images[:GRADIENT_SAMPLES], labels[:GRADIENT_SAMPLES]
     with watch(module) as watched:
-        FGSM(epsilon=0.1)(module, images[part], labels[part])
+        FGSM(epsilon=0.1)(module, images, labels)
     facts = {"gradient L1": watched.compute()[IMAGE]["input"].l1}
-    if isinstance(module, SpikingNetwork):
-        facts["zero-gradient share"] = gradient_sparsity(module, images[part], labels[part], batch=100)["hidden"]
-    return facts
+    if not isinstance(module, SpikingNetwork):
+        return {"facts": facts}
+    zeros = gradient_sparsity(module, images, labels, batch=GRADIENT_SAMPLES)
+    facts["zero-gradient share"] = zeros["hidden"]
+    return {"facts": facts, "layers": {name: layer["output"] for name, layer in zeros["layers"].items()}}
+
+
+def _singles(run: Run, forms: dict[str, Any], plan: Mapping[str, Any]) -> None:
+    """Add accuracies under single attacks: white box, with each form's own surrogate; the paper's on coded spikes."""
+    network, recipe = load_network(run.path("model.safetensors"))
+    data = load_data(recipe.data, recipe.coding.steps)
+    images, labels = data.test_images[: plan["samples"]], data.test_labels[: plan["samples"]]
+    modules: dict[str, nn.Module] = {"float": network}
+    if "program" in forms:
+        program = read_program(run.path("program.safetensors"))
+        modules |= {"quantized": load_quantized(run.path("quantized.safetensors"))[0], "program": Twin(program)}
+    for settings in plan.get("attacks", ()):
+        attack = make_attack(AttackSettings(**settings), recipe.evaluate.batch)
+        for form, module in modules.items():
+            made = attack(module, images, labels)
+            _note(forms[form], attack.label, made.robust, attack.threat_model)
+    if not plan.get("paper"):
+        return
+    with torch.no_grad():
+        coded = network.coder.encode(torch.from_numpy(images)).numpy()
+    common: dict[str, Any] = {"epsilon": PAPER_EPSILON, "space": "encoded", "batch": recipe.evaluate.batch}
+    for attack in (FGSM(**common), PGD(steps=7, step=0.01, **common)):
+        label = f"paper {attack.name}"
+        found = attack(network, coded, labels)
+        _note(forms["float"], label, found.robust, attack.threat_model)
+        if "program" in forms:
+            # What the chip receives are whole messages: the perturbed spikes are rounded to them.
+            messages = network.coder.messages(found.images)
+            answer = get_target("loihi").compile(program).run(messages)
+            where = f"{attack.threat_model}; made on the float network, rounded to the chip's messages"
+            _note(forms["program"], label, answer.classes == labels, where)
+
+
+def _note(form: dict[str, Any], label: str, robust: NDArray[np.bool_], threat_model: str) -> None:
+    form["accuracy"][label] = {**share(robust).model_dump(), "threat_model": threat_model}
 
 
 def _attacked(run: Run, deployed: bool, protocol: str, plan: Mapping[str, Any]) -> list[FormResult]:

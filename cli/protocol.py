@@ -117,7 +117,7 @@ def robustness(
     from ..eval.record import machine, now, packages
     from ..eval.report.robustness import write_robustness
     from ..eval.robustness import plan
-    from ..eval.robustness.protocol import THREAT_MODEL, Subject, run_protocol, summary
+    from ..eval.robustness.protocol import Subject, run_protocol, summary, threat_model
     from ..eval.robustness.record import Robustness, write
     from ..export.program import read_program
     from ..hw_targets.target import get_target
@@ -156,7 +156,7 @@ def robustness(
         name=recipe.name,
         created=now(),
         protocol=protocol,
-        threat_model=THREAT_MODEL,
+        threat_model=threat_model(network.coder),
         epsilon=levels / LEVELS,
         levels=levels,
         asked=epsilon,

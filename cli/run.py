@@ -18,6 +18,7 @@ READS: dict[str, tuple[str, ...]] = {
     "quantize": ("model.safetensors",),
     "export": ("quantized.safetensors",),
     "compare": ("program.safetensors",),
+    "fit": ("program.safetensors",),
     "robustness": ("model.safetensors", "quantized.safetensors", "program.safetensors"),
     "evaluate": ("model.safetensors", "attacks.json", "quantized.safetensors", "program.safetensors", "network.onnx"),
 }
@@ -27,6 +28,7 @@ WRITES: dict[str, tuple[str, ...]] = {
     "quantize": ("quantized.safetensors",),
     "export": ("network.nir", "network.json", "program.safetensors", "network.onnx", "export.json"),
     "compare": ("compare.json",),
+    "fit": ("fit.html",),
     "robustness": ("robustness.json", "robustness.html"),
     "evaluate": ("record.json", "report.html"),
 }

@@ -18,6 +18,7 @@ from ..toolkit.train import seeded
 from .gradients import ZeroGradientShare
 from .metrics import Accuracy, SpikeRate, SynapticOperations
 from .record import Condition, Form, Share
+from .weights import WeightGradientDensity
 
 DRAWS = 0
 """Seed of what a stochastic coder draws in an evaluation, plus the number of a batch's first sample."""
@@ -169,3 +170,13 @@ def gradient_sparsity(
         with seeded(DRAWS + start):
             metric.update(images[start : start + batch], labels[start : start + batch])
     return {"layers": {name: asdict(zeros) for name, zeros in metric.compute().items()}, "hidden": metric.hidden()}
+
+
+def weight_gradients(
+    network: SpikingNetwork, images: Images, labels: Labels, *, track: Track = silent
+) -> dict[str, dict[str, float]]:
+    """Return density and bound of the weight gradients of every layer, means over samples taken one by one."""
+    metric = WeightGradientDensity(network)
+    for index in track(range(len(images)), "weight gradients", len(images)):
+        metric.update(images[index : index + 1], labels[index : index + 1])
+    return {name: asdict(density) for name, density in metric.compute().items()}

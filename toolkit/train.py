@@ -116,7 +116,8 @@ def fit(
         identity: hash of recipe and data; a state with another one is refused.
         what: label of the progress bar.
         track: progress.
-        after_epoch: called after every epoch.
+        after_epoch: called after every epoch, its state being safe; after a resumption, called for the last one again.
+            It may put the network into evaluation mode.
 
     Returns:
         One entry an epoch, those before a resumption included.
@@ -127,6 +128,7 @@ def fit(
     """
     fabric = make_fabric(settings)
     fabric.launch()
+    network.once = settings.once
     optimizer = torch.optim.Adam(network.parameters(), lr=rate)
     history: list[Epoch] = []
     if state is not None and state.exists():
@@ -142,6 +144,9 @@ def fit(
     loader: Any = fabric.setup_dataloaders(DataLoader(data, settings.batch, shuffle=True, generator=order))
     model, optimizer = fabric.setup(network, optimizer)
     total = epochs * len(loader)
+    if history and after_epoch is not None:
+        # Whoever stopped the training may have done so before this was told, or while.
+        after_epoch(history[-1])
 
     with seeded(settings.seed):
         for epoch in track(range(len(history), epochs), what, epochs - len(history)):

@@ -10,7 +10,6 @@ from ...toolkit.files import write_text
 from ..report import _template
 from .record import FORMS, Claim, Entry, Form
 
-CONDITIONS = ("clean", "standard", "strong")
 NAMES: dict[Form, str] = {"float": "float", "quantized": "quantized", "program": "Program"}
 
 
@@ -31,14 +30,23 @@ class Column:
         return f"{NAMES[self.form]} {self.short}"
 
 
-COLUMNS: tuple[Column, ...] = (
-    *(Column(form, condition, "accuracy", condition, 1) for form in FORMS for condition in CONDITIONS),
+OTHERS: tuple[Column, ...] = (
     Column("program", "clean", "spike rate", "spikes a neuron and step", 3),
     Column("program", "clean", "synaptic operations", "thousand operations a sample", 1, 1e-3),
     Column("float", "clean", "zero-gradient share", "zero-gradient share", 2),
     Column("float", "clean", "gradient L1", "gradient L1", 2),
     Column("float", "training", "seconds an epoch", "processor seconds an epoch", 2),
 )
+
+
+def conditions(entries: Sequence[Entry]) -> list[str]:
+    """Return "clean" and the protocols that were run."""
+    return ["clean", *entries[0].plan["protocols"]]
+
+
+def accuracies(entries: Sequence[Entry]) -> list[Column]:
+    """Return the columns of accuracy: every form under every condition."""
+    return [Column(form, name, "accuracy", name, 1) for form in FORMS for name in conditions(entries)]
 
 
 @dataclass(frozen=True)
@@ -62,16 +70,14 @@ def cell(claim: Claim | None, column: Column) -> Cell:
     return Cell(text, value, doubt)
 
 
-def rows(entries: Sequence[Entry], columns: Sequence[Column] = COLUMNS) -> list[tuple[Entry, list[Cell]]]:
+def rows(entries: Sequence[Entry], columns: Sequence[Column]) -> list[tuple[Entry, list[Cell]]]:
     """Return a row of cells for each method."""
     return [(entry, [cell(entry.find(c.form, c.condition, c.quantity), c) for c in columns]) for entry in entries]
 
 
 def markdown(entries: Sequence[Entry]) -> str:
     """Return the leaderboard as Markdown: accuracies by form and condition, then sparsity and cost, then papers."""
-    accuracy = [column for column in COLUMNS if column.quantity == "accuracy"]
-    other = [column for column in COLUMNS if column.quantity != "accuracy"]
-    parts = [_about(entries), _table(entries, accuracy), MARKS, _table(entries, other), _deploys(entries)]
+    parts = [_about(entries), _table(entries, accuracies(entries)), MARKS, _table(entries, OTHERS), _deploys(entries)]
     reported = [claim for entry in entries for claim in entry.claims if claim.kind == "reported"]
     if reported:
         parts.append(_reported(reported))
@@ -122,14 +128,15 @@ def render(entries: Sequence[Entry]) -> str:
         lstrip_blocks=True,
     )
     reported = [claim for entry in entries for claim in entry.claims if claim.kind == "reported"]
-    groups = [(NAMES[form], sum(c.form == form and c.quantity == "accuracy" for c in COLUMNS)) for form in FORMS]
+    columns = [*accuracies(entries), *OTHERS]
+    groups = [(NAMES[form], len(conditions(entries))) for form in FORMS]
     page = environment.get_template("leaderboard.html.j2").render(
         about=_about(entries),
         title=entries[0].data["provenance"].split(",")[0],
-        columns=COLUMNS,
+        columns=columns,
         groups=groups,
-        others=sum(column.quantity != "accuracy" for column in COLUMNS),
-        rows=rows(entries),
+        others=len(OTHERS),
+        rows=rows(entries, columns),
         reported=reported,
         command=entries[0].command,
     )

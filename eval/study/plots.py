@@ -38,13 +38,13 @@ def trade_off(study: Study, condition: str) -> Markup | None:
     with style(key):
         figure = Figure(figsize=(6.4, 4.2), layout="constrained")
         axes = figure.subplots()
-        for number, name, places, zeros_share in points:
+        for number, name, places, share_of_zeros in points:
             found = [(x.value, y.value) for x, y in places if x is not None and y is not None]
             xs, ys = zip(*found, strict=True)
             axes.plot(xs, ys, color=GREY, linewidth=1, zorder=1)
             for (x, y), marker in zip(found, "os", strict=False):
                 axes.scatter(
-                    [x], [y], s=60, marker=marker, color=[colours(scale(zeros_share))], edgecolor=INK, zorder=2
+                    [x], [y], s=60, marker=marker, color=[colours(scale(share_of_zeros))], edgecolor=INK, zorder=2
                 )
             axes.annotate(str(number), found[0], textcoords="offset points", xytext=(6, 5), fontsize=8)
             axes.plot([], [], " ", label=f"{number}  {name}")
@@ -63,14 +63,14 @@ def trail(study: Study) -> Markup | None:
     if not rows:
         return None
     known = families(study)
-    panels = (("zero_share", ZEROS), ("clean", "clean accuracy, %"), ("robust", "robust accuracy, %"))
+    panels = (("zero_gradient", ZEROS), ("clean", "clean accuracy, %"), ("robust", "robust accuracy, %"))
     with style("trail"):
         figure = Figure(figsize=(7.6, 3.0), layout="constrained")
         for axes, (name, label) in zip(figure.subplots(1, 3), panels, strict=True):
             for index, family in enumerate(known):
                 of = [row for row in rows if row.family == family]
                 for place, row in enumerate(of):
-                    values = [(1 if name == "zero_share" else 100) * _value(point, name) for point in row.trail]
+                    values = [(1 if name == "zero_gradient" else 100) * _value(point, name) for point in row.trail]
                     axes.plot(
                         [point["epoch"] for point in row.trail],
                         values,
@@ -83,7 +83,7 @@ def trail(study: Study) -> Markup | None:
                     )
             axes.set_title(label)
             axes.set_xlabel("epoch")
-            axes.set_ylim(0, 1.02 if name == "zero_share" else 102)
+            axes.set_ylim(0, 1.02 if name == "zero_gradient" else 102)
             axes.grid(axis="y")
         figure.legend(loc="outside lower left", ncols=2, fontsize=8)
         return svg(

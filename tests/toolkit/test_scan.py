@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import hypothesis.extra.numpy as hnp
 import hypothesis.strategies as st
@@ -10,6 +10,7 @@ from hypothesis import given
 from snntorch import surrogate
 from torch import Tensor
 
+from spikeproof.toolkit import native
 from spikeproof.toolkit.neurons import LIF
 from spikeproof.toolkit.scan import integrate, scan
 from spikeproof.toolkit.surrogates import AdaptiveSharpness, Following, Spike, Surrogate, derivative_of
@@ -18,6 +19,17 @@ shapes = hnp.array_shapes(min_dims=2, max_dims=4, min_side=1, max_side=6)
 currents = hnp.arrays(np.float32, shapes, elements=st.floats(-4, 4, width=32, allow_subnormal=False))
 betas = st.floats(0, 1, width=32, allow_subnormal=False)
 thresholds = st.floats(0.0625, 2, width=32)
+
+
+@pytest.fixture(scope="module", params=["compiled", "torch"], autouse=True)
+def loops(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Everything twice: with the compiled loops, and as on a machine without a compiler."""
+    if request.param == "compiled" and native.library() is None:
+        pytest.skip("no C compiler here")
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "torch":
+            patch.setattr(native, "library", lambda: None)
+        yield
 
 
 def snntorchs(current: Tensor, beta: float, threshold: float, fire: Callable[[Tensor], Tensor]) -> Tensor:
