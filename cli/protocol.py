@@ -125,6 +125,7 @@ def robustness(
     from ..toolkit.coding import LEVELS
     from ..toolkit.data import load_data
     from ..toolkit.quantize import load_quantized
+    from .pages import write_pages
     from .run import Run
 
     begun = time.perf_counter()
@@ -175,6 +176,7 @@ def robustness(
     write(run.path("robustness.json"), record)
     write_robustness(run.path("robustness.html"), record)
     run.finished("robustness")
+    write_pages(run)
     return record
 
 

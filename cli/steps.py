@@ -9,7 +9,6 @@ import numpy as np
 
 from ..eval.evaluate import Forms, evaluate, gradient_sparsity
 from ..eval.record import Record, machine, now, packages, write_record
-from ..eval.report import write_report
 from ..export import chips, netx
 from ..export.lower import lower
 from ..export.nir import read_nir, write_nir
@@ -21,7 +20,7 @@ from ..hw_targets.target import get_target
 from ..toolkit.attacks.base import THREAT_MODEL, predict
 from ..toolkit.attacks.gradient import make_attack
 from ..toolkit.checkpoint import load_network, save_network
-from ..toolkit.coding import direct_integers, on_grid
+from ..toolkit.coding import on_grid
 from ..toolkit.config import Recipe
 from ..toolkit.data import Dataset, Images, check_images, load_data
 from ..toolkit.errors import FileError, UnsupportedError
@@ -32,6 +31,7 @@ from ..toolkit.progress import Track, silent
 from ..toolkit.quantize import load_quantized, quantized_network, save_quantized
 from ..toolkit.train import fit
 from .look import compare_targets
+from .pages import write_compare_page, write_run_report
 from .run import Run
 
 Result = dict[str, Any]
@@ -103,7 +103,7 @@ def attack(run: Run, track: Track = silent) -> Result:
     return {"step": "attack", "samples": len(data.test_labels), "attacks": found}
 
 
-def _attacked(run: Run, recipe: Recipe, data: Dataset) -> dict[str, Images]:
+def attacked(run: Run, recipe: Recipe, data: Dataset) -> dict[str, Images]:
     """Return the images of every attack of the recipe, checked."""
     images = {}
     for settings in recipe.attacks:
@@ -256,7 +256,7 @@ def evaluate_run(run: Run, targets: list[str] | None, device: str, track: Track 
     for step in ("train", "attack", "quantize", "export"):
         run.require(step)
     data = load_data(recipe.data)
-    conditions = {"clean": data.test_images, **_attacked(run, recipe, data)}
+    conditions = {"clean": data.test_images, **attacked(run, recipe, data)}
     names = list(recipe.evaluate.targets) if targets is None else targets
     counts = {
         name: recipe.evaluate.lava_samples if target.slow else len(data.test_labels)
@@ -303,11 +303,8 @@ def evaluate_run(run: Run, targets: list[str] | None, device: str, track: Track 
         warnings=_warnings(recipe, data, forms, attacks),
     )
     write_record(run.path("record.json"), record)
-    raster = (
-        get_target("loihi").compile(program).run(direct_integers(data.test_images[:1], program.steps), rasters=True)
-    )
-    write_report(run.path("report.html"), record, raster)
-    run.finished("evaluate")
+    write_run_report(run, record, program, data)
+    write_compare_page(run)
     return {
         "step": "evaluate",
         **record.model_dump(mode="json"),
