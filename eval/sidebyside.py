@@ -10,6 +10,7 @@ from typing import Any, Literal
 from .cost import ChipCost, Cost, Ends, FormCost
 from .record import Form, Record, Share
 from .robustness.record import FormResult, Robustness
+from .sparsity import Views
 
 How = Literal["measured", "counted", "estimated", "missing"]
 ANN = "INT8 ANN"
@@ -172,46 +173,46 @@ def _robustness(record: Robustness | None, columns: Sequence[str], folder: str) 
 
 
 def _sparsity(cost: Cost, forms: dict[str, FormCost], columns: Sequence[str]) -> Iterator[Row]:
-    def row(name: str, condition: str, unit: str, read: Callable[[FormCost], Cell]) -> Row:
+    def row(name: str, condition: str, unit: str, read: Callable[[Views], Cell]) -> Row:
         # Another device computes the same network: it is counted once.
-        cells = {each: read(forms[each]) for each in columns if condition in forms[each].conditions}
+        measured = {each: forms[each].conditions.get(condition) for each in columns}
+        cells = {each: read(seen) for each, seen in measured.items() if seen}
         return Row("sparsity", name, condition, unit, "higher" if unit == "share" else "lower", cells)
 
-    for name in cost.images:
+    def share(part: float, whole: float) -> Cell:
+        return Cell("measured", 1 - part / whole, samples=cost.samples)
 
-        def share(part: float, whole: float) -> Cell:
-            return Cell("measured", 1 - part / whole, samples=cost.samples)
+    def spikes(seen: Views) -> Cell:
+        own = list(seen.spikes)[1:]  # The input comes first.
+        return share(sum(seen.spikes[key] for key in own), sum(seen.places[key] for key in own))
 
-        def spikes(form: FormCost, name: str = name) -> Cell:
-            seen = form.conditions[name]
-            own = [key for key in seen.spikes if key != "input"]
-            return share(sum(seen.spikes[key] for key in own), sum(seen.places[key] for key in own))
+    def saved(seen: Views) -> Cell:
+        return share(math.fsum(seen.operations.values()), sum(seen.dense.values()))
 
-        def operations(form: FormCost, name: str = name) -> Cell:
-            seen = form.conditions[name]
-            return share(math.fsum(seen.operations.values()), sum(seen.dense.values()))
+    def operations(seen: Views) -> Cell:
+        return Cell("measured", math.fsum(seen.operations.values()), samples=cost.samples)
 
-        def updates(form: FormCost, name: str = name) -> Cell:
-            seen = form.conditions[name].updates.values()
-            return share(math.fsum(one.changed for one in seen), math.fsum(one.all for one in seen))
+    def updates(seen: Views) -> Cell:
+        found = seen.updates.values()
+        return share(math.fsum(one.changed for one in found), math.fsum(one.all for one in found))
 
-        def gradient(form: FormCost, name: str = name) -> Cell:
-            seen = form.conditions[name].gradient
-            return Cell("measured", seen.zeros, samples=cost.samples)
+    def zeros(seen: Views) -> Cell:
+        return Cell("measured", seen.gradient.zeros, samples=cost.samples)
 
-        def spread(form: FormCost, name: str = name) -> Cell:
-            value = form.conditions[name].gradient.spread
-            return missing("every gradient is 0") if value is None else Cell("measured", value, samples=cost.samples)
+    def spread(seen: Views) -> Cell:
+        value = seen.gradient.spread
+        return missing("every gradient is 0") if value is None else Cell("measured", value, samples=cost.samples)
 
-        def count(form: FormCost, name: str = name) -> Cell:
-            return Cell("measured", math.fsum(form.conditions[name].operations.values()), samples=cost.samples)
-
-        yield row("neuron steps without a spike", name, "share", spikes)
-        yield row("synaptic operations saved", name, "share", operations)
-        yield row("synaptic operations", name, "a sample", count)
-        yield row("neuron steps that leave the membrane", name, "share", updates)
-        yield row("zeros in the gradient at the input", name, "share", gradient)
-        yield row("spread of that gradient (Treves-Rolls)", name, "", spread)
+    for quantity, unit, read in (
+        ("neuron steps without a spike", "share", spikes),
+        ("synaptic operations saved", "share", saved),
+        ("synaptic operations", "an image", operations),
+        ("neuron steps that leave the membrane", "share", updates),
+        ("zeros in the gradient at the input", "share", zeros),
+        ("spread of that gradient (Treves-Rolls)", "", spread),
+    ):
+        for name in cost.images:
+            yield row(quantity, name, unit, read)
 
 
 def _latency(cost: Cost, forms: dict[str, FormCost], columns: Sequence[str]) -> Iterator[Row]:

@@ -162,8 +162,8 @@ def estimate(events: Events, chip: str, constants: Table) -> Estimate:
     """Return energy and time of an inference on a chip.
 
     The low end of a step's time has all work spread evenly over all cores of the chip, the high end has it on one core,
-    one event after the other. The low end of the static energy is the share of the fewest cores, for as long as they work
-    without a pause; the high end is the whole chip, for the longest time.
+    one event after the other. The low end of the static energy is the share of the fewest cores, which never wait; the
+    high end is the whole chip, for the longest time.
 
     Args:
         events: of one inference.
