@@ -125,7 +125,8 @@ def _print(found: "SideBySide") -> None:
             return ""
         shown, ends = figure(row.cells[name], row.unit)
         plain = "[dim]none[/]" if row.cells[name].how == "missing" else f"[bold]{escape(shown)}[/]"
-        return f"{plain}\n[dim]{escape(ends)}[/]" if ends else plain
+        doubt = "\n[red]unreliable[/]" if row.cells[name].doubtful else ""
+        return (f"{plain}\n[dim]{escape(ends)}[/]" if ends else plain) + doubt
 
     out.print(f"{found.name}: float, quantized and deployed side by side", highlight=False)
     for group in dict.fromkeys(row.group for row in found.rows):

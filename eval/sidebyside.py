@@ -28,6 +28,7 @@ class Cell:
         high: of the interval.
         samples: behind it.
         note: what a reader must know; for a missing figure how to get it.
+        doubtful: whether the figure cannot be believed; the note says why.
     """
 
     how: How
@@ -36,6 +37,7 @@ class Cell:
     high: float | None = None
     samples: int | None = None
     note: str = ""
+    doubtful: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,8 +117,8 @@ def missing(why: str) -> Cell:
     return Cell("missing", note=why)
 
 
-def _share(share: Share, note: str = "") -> Cell:
-    return Cell("measured", share.value, share.low, share.high, share.samples, note)
+def _share(share: Share, doubt: str = "") -> Cell:
+    return Cell("measured", share.value, share.low, share.high, share.samples, doubt, bool(doubt))
 
 
 def _accuracy(record: Record | None, columns: Sequence[str], folder: str) -> Iterator[Row]:
@@ -151,7 +153,7 @@ def _robustness(record: Robustness | None, columns: Sequence[str], folder: str) 
         for each in columns:
             form = forms.get(each)
             share = form and read(form)
-            doubt = "" if form is None or form.reliable else "unreliable, see alarms"
+            doubt = "" if form is None or form.reliable else "unreliable: an alarm was raised, see robustness.html"
             cells[each] = absent if form is None else _share(share, doubt) if share else missing(why)
         return Row("robustness", name, f"epsilon {record.epsilon:.4f}", "share", "higher", cells)
 

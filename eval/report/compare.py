@@ -81,7 +81,14 @@ def _cell(cell: Cell | None, unit: str) -> dict[str, Any] | None:
     if cell is None:
         return None
     figure, ends = words.figure(cell, unit)
-    return {"figure": figure, "ends": ends, "how": cell.how, "note": cell.note, "samples": cell.samples}
+    return {
+        "figure": figure,
+        "ends": ends,
+        "how": cell.how,
+        "note": cell.note,
+        "samples": cell.samples,
+        "doubtful": cell.doubtful,
+    }
 
 
 def _part(found: SideBySide, rows: Sequence[Row]) -> dict[str, Any]:
@@ -162,8 +169,8 @@ def _tiles(found: SideBySide, cost: Cost) -> Iterator[words.Tile]:
     rows = [row for row in found.rows if row.name.startswith("worst case, protocol")]
     worst = rows[0].cells[program] if rows else None
     if worst is not None and worst.how == "measured":
-        note = f"Program, right and surviving every attack{'; ' + worst.note if worst.note else ''}"
-        yield words.Tile("Worst case", words.amount(worst.value or 0.0, "share"), note, bad=bool(worst.note))
+        note = "Program, right and surviving every attack" + ("; unreliable" if worst.doubtful else "")
+        yield words.Tile("Worst case", words.amount(worst.value or 0.0, "share"), note, bad=worst.doubtful)
     chip = _estimated(cost)
     if chip is not None:
         name = CHIP_NAMES[chip.chip]
