@@ -1,7 +1,7 @@
 """The command line. Heavy imports stand inside the commands, so that ``--help`` answers at once.
 
 Exit codes: 0 done; 1 internal failure (a bug: please report it); 2 refused input or wrong usage; 3 a target is
-unavailable or failed; 4 forms that must agree bit for bit do not; 130 interrupted.
+unavailable or failed; 4 forms that must agree bit for bit do not; 5 the Program does not fit the chip; 130 interrupted.
 """
 
 import sys
@@ -11,8 +11,9 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from .. import __version__
-from . import beside, foreign
+from . import beside, board, foreign, study
 from . import protocol as robustness
+from .fit import fit
 from .nir import OneSpike, Origin, Reset, TimeStep, Unscaled, check
 
 EXIT_BUG, EXIT_REFUSED, EXIT_TARGET, EXIT_DIFFERENT, EXIT_INTERRUPTED = 1, 2, 3, 4, 130
@@ -21,13 +22,14 @@ app = typer.Typer(
     name="spikeproof",
     help="Train, attack, quantize, export and run spiking networks in Loihi's integers, and measure every form again.",
     epilog="Exit codes: 0 done, 1 internal failure, 2 refused input, 3 target unavailable or failed, "
-    "4 forms that must agree do not, 130 interrupted.",
+    "4 forms that must agree do not, 5 does not fit the chip, 130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 lava = typer.Typer(help="Lava's own Python 3.10 environment.", no_args_is_help=True)
 app.add_typer(lava, name="lava")
+app.add_typer(study.app, name="study")
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, made by 'train' or 'run'.")]
 RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="Recipe file (TOML), or the name of a built-in one.")]
@@ -154,6 +156,8 @@ def compare(
 
 
 app.command()(check)
+app.command()(fit)
+app.command("leaderboard")(board.command)
 
 
 @app.command()

@@ -88,7 +88,7 @@ def measure(run: "Run", samples: int | None, again: bool, track: "Track") -> boo
     program = read_program(run.path("program.safetensors"))
     for step in ("train", "quantize", "export"):
         run.require(step)
-    data = load_data(recipe.data)
+    data = load_data(recipe.data, recipe.coding.steps)
     images = {"clean": data.test_images}
     if run.path("attacks.json").exists():
         run.require("attack")

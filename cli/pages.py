@@ -6,13 +6,17 @@ from ..eval.report import write_report
 from ..eval.report.compare import write_compare
 from ..eval.robustness import record as robustness
 from ..eval.sidebyside import SideBySide, side_by_side
-from ..export.program import Program, read_program
+from ..export.program import read_program
 from ..hw_targets.target import get_target
-from ..toolkit.coding import direct_integers
-from ..toolkit.data import Dataset, load_data
+from .look import chip_input
 from .run import Run
 
-PAGES = {"report.html": "Report", "compare.html": "Side by side", "robustness.html": "Robustness"}
+PAGES = {
+    "report.html": "Report",
+    "compare.html": "Side by side",
+    "robustness.html": "Robustness",
+    "fit.html": "Fit to a chip",
+}
 
 
 def _links(run: Run, own: str) -> dict[str, str]:
@@ -20,11 +24,11 @@ def _links(run: Run, own: str) -> dict[str, str]:
     return {name: title for name, title in PAGES.items() if name != own and run.path(name).exists()}
 
 
-def write_run_report(run: Run, record: Record, program: Program, data: Dataset) -> None:
+def write_run_report(run: Run, record: Record) -> None:
     """Write record.json and report.html, with the raster of the first test image, and note that evaluate is done."""
     write_record(run.path("record.json"), record)
-    first = direct_integers(data.test_images[:1], program.steps)
-    trace = get_target("loihi").compile(program).run(first, rasters=True)
+    program = read_program(run.path("program.safetensors"))
+    trace = get_target("loihi").compile(program).run(chip_input(run, 1), rasters=True)
     write_report(run.path("report.html"), record, trace, _links(run, "report.html"))
     run.finished("evaluate")
 
@@ -56,5 +60,4 @@ def write_pages(run: Run) -> None:
     """Write report.html and compare.html again, where their steps are done."""
     write_compare_page(run)
     if run.is_done("evaluate"):
-        record = read_record(run.path("record.json"))
-        write_run_report(run, record, read_program(run.path("program.safetensors")), load_data(run.recipe().data))
+        write_run_report(run, read_record(run.path("record.json")))

@@ -8,28 +8,28 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import nn
 
 from ..export import chips
+from ..export.mapper import place
 from ..export.program import Population, Program
 from ..hw_targets.target import get_target
 from ..hw_targets.torch import TorchTarget
-from ..toolkit.coding import direct_integers
 from ..toolkit.data import Images, Labels
-from ..toolkit.errors import FileError
+from ..toolkit.errors import FileError, UnsupportedError
 from ..toolkit.files import read_json, write_json
 from ..toolkit.layers import SpikingNetwork
 from ..toolkit.progress import Track, silent
 from .energy.baselines import int8_ann, metered, nvml, rapl
 from .energy.constants import table
-from .energy.model import count_events, estimate, steps_an_inference, unmapped
+from .energy.model import Traffic, count_events, estimate, mapped, steps_an_inference, unmapped
 from .evaluate import Forms
 from .metrics import fan_out
 from .record import Machine, machine, now, packages
-from .sparsity import Views, views
+from .views import Views, views
 
-CHIPS = ("loihi1", "loihi2")
 ALONE = 30
 Ends = tuple[float, float]
 Infer = Callable[[Images], Any]
@@ -205,18 +205,37 @@ def _program_memory(program: Program) -> Memory:
     )
 
 
-def chip_cost(program: Program, conditions: Mapping[str, Views], chip: str) -> ChipCost:
-    """Return the estimate for one chip, by condition, from what was counted on the Program."""
+def _traffic(program: Program, chip: chips.Chip) -> Traffic:
+    try:
+        return mapped(program, place(program, chip, "partition"), table())
+    except UnsupportedError:
+        return unmapped(program, chip, table())
+
+
+def chip_cost(
+    program: Program,
+    conditions: Mapping[str, Views],
+    sent: Mapping[str, Mapping[str, NDArray[np.float64]]],
+    chip: chips.Chip,
+) -> ChipCost:
+    """Return the estimate for one chip, by condition, from what was counted on the Program.
+
+    Args:
+        program: which is placed on the chip if it fits.
+        conditions: what was counted.
+        sent: messages a sample of every neuron, by condition and population.
+        chip: which.
+    """
     constants = table()
     steps = steps_an_inference(program)
     if not any(one.chip == chip for one in constants.constants):
         return ChipCost(chip=chip, steps=steps, absent="no public figure for energy or time, so nothing is estimated")
-    traffic = unmapped(program, chip, constants)
+    traffic = _traffic(program, chip)
     found = {
         name: estimate(
             count_events(
                 program,
-                seen.spikes,
+                sent[name],
                 seen.operations,
                 {part: updates.active for part, updates in seen.updates.items()},
                 traffic,
@@ -227,7 +246,7 @@ def chip_cost(program: Program, conditions: Mapping[str, Views], chip: str) -> C
         for name, seen in conditions.items()
     }
     parts: Any = {key: {name: one[key] for name, one in found.items()} for key in ("terms", "total", "step", "time")}
-    unsuitable = [reason for known in chips.CHIPS if known == chip for reason in chips.unsupported(program, known)]
+    unsuitable = chips.unsupported(program, chip)
     return ChipCost(chip=chip, steps=steps, basis=traffic.basis, unsuitable=unsuitable, **parts)
 
 
@@ -265,7 +284,8 @@ def measure_cost(
         batch: samples a run.
         track: progress.
     """
-    program = forms.program
+    program, coder = forms.program, forms.network.coder
+    sent: dict[str, dict[str, NDArray[np.float64]]] = {}
     devices = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
     found = []
 
@@ -274,10 +294,12 @@ def measure_cost(
         timed = timing(run, conditions["clean"], batch)
         many = conditions["clean"][:batch]
         metering = energy or _meter(nvml() if device == "cuda" else rapl(), lambda: run(many), len(many))
-        seen = {
-            name: views(form, program, images, labels, batch=batch, track=track, what=f"{kind}: {name}")
-            for name, images in (conditions.items() if device == "cpu" else ())
-        }
+        seen = {}
+        for name, images in conditions.items() if device == "cpu" else ():
+            what = f"{kind}: {name}"
+            seen[name], counts = views(form, program, coder, images, labels, batch=batch, track=track, what=what)
+            if kind == "program":
+                sent[name] = counts
         target = "loihi" if kind == "program" else "torch"
         parts: Any = {"conditions": seen, "timing": timed, "energy": metering, "memory": memory}
         found.append(FormCost(form=kind, target=target, device=device, **parts))
@@ -296,7 +318,7 @@ def measure_cost(
         program,
         "cpu",
         _program_memory(program),
-        lambda images: simulator.run(direct_integers(images, program.steps)),
+        lambda images: simulator.run(coder.integers(images)),
         simulated,
     )
     ann = int8_ann(forms.network, program.input.shape, table())
@@ -309,7 +331,7 @@ def measure_cost(
         machine=machine(),
         packages=packages(),
         forms=found,
-        chips=[chip_cost(program, found[-1].conditions, chip) for chip in CHIPS],
+        chips=[chip_cost(program, found[-1].conditions, sent, chip) for chip in chips.CHIPS],
         ann=AnnCost(
             macs=ann.macs,
             weights=ann.weights,

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from .cost import ChipCost, Cost, Ends, FormCost
 from .record import Form, Record, Share
 from .robustness.record import FormResult, Robustness
-from .sparsity import Views
+from .views import Views
 
 How = Literal["measured", "counted", "estimated", "missing"]
 ANN = "INT8 ANN"
@@ -201,8 +201,8 @@ def _sparsity(cost: Cost, forms: dict[str, FormCost], columns: Sequence[str]) ->
     def zeros(seen: Views) -> Cell:
         return Cell("measured", seen.gradient.zeros, samples=cost.samples)
 
-    def spread(seen: Views) -> Cell:
-        value = seen.gradient.spread
+    def hoyer(seen: Views) -> Cell:
+        value = seen.gradient.hoyer
         return missing("every gradient is 0") if value is None else Cell("measured", value, samples=cost.samples)
 
     for quantity, unit, read in (
@@ -211,7 +211,7 @@ def _sparsity(cost: Cost, forms: dict[str, FormCost], columns: Sequence[str]) ->
         ("synaptic operations", "an image", operations),
         ("neuron steps that leave the membrane", "share", updates),
         ("zeros in the gradient at the input", "share", zeros),
-        ("spread of that gradient (Treves-Rolls)", "", spread),
+        ("Hoyer's measure of that gradient", "", hoyer),
     ):
         for name in cost.images:
             yield row(quantity, name, unit, read)

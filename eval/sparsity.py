@@ -1,255 +1,246 @@
-"""Four views on how little happens: spikes, synaptic operations, membrane updates, gradients at the input."""
+"""Statistics of gradients, taken inside the backward passes of any attack."""
 
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-from ..export.program import Program
-from ..hw_targets.target import Trace, get_target
-from ..hw_targets.torch import TorchTarget
-from ..hw_targets.twin import Twin
-from ..toolkit.coding import direct_integers
+from ..toolkit.attacks.base import Attack
+from ..toolkit.attacks.victim import no_weight_gradients
 from ..toolkit.data import Images, Labels
-from ..toolkit.layers import LIF, SpikingNetwork
+from ..toolkit.errors import InputError
+from ..toolkit.layers import SpikingNetwork
+from ..toolkit.neurons import LIF, Delay
 from ..toolkit.progress import Track, silent
-from .metrics import Metric, SynapticOperations
+from .metrics import Metric
+
+NEAR = 1e-3
+"""An entry below this share of its sample's largest is nearly zero."""
+IMAGE = "image"
+"""The key under which the gradient of what was attacked stands."""
 
 
 @dataclass(frozen=True)
-class Updates:
-    """Membrane updates of one population, or of all.
+class Statistics:
+    """What the gradients g of one tensor look like, n entries a sample.
 
     Attributes:
-        changed: neuron steps after which the voltage is another: v(t) != v(t-1), v before the first step is 0.
-        active: those, and those that fired.
-        all: neuron steps: neurons, steps and samples.
+        zeros: #{g = 0} / n, over all samples: exact zeros, no tolerance.
+        near_zeros: #{g = 0 or |g| < 1e-3 max |g|} / n, max over a sample.
+        l1: mean over samples of L1 = sum |g|.
+        l2: mean over samples of L2 = sqrt(sum g^2).
+        hoyer: mean of (sqrt(n) - L1 / L2) / (sqrt(n) - 1): 0 if all entries are alike, 1 if only one is not zero.
+        spread: mean of 3 L1^2 / L2^2, for a linear function the largest change in an L-infinity ball over the mean
+            change by uniform noise, both squared; from 3 to 3 n.
+        samples: how many gradients.
+        silent: how many of them are zero altogether; the means of ``hoyer`` and ``spread`` leave these out, and are
+            None if nothing is left (``hoyer`` also where n is 1).
     """
 
-    changed: int
-    active: int
-    all: int
-
-    def __add__(self, other: "Updates") -> "Updates":
-        return Updates(self.changed + other.changed, self.active + other.active, self.all + other.all)
-
-
-class MembraneUpdates(Metric):
-    """Neuron steps that change the voltage, beside all of them; v is taken after the reset of a neuron that fired."""
-
-    name = "membrane updates"
-    unit = "neuron steps"
-    higher_is_better = False
-
-    def __init__(self) -> None:
-        self.found: dict[str, Updates] = {}
-
-    def update(self, name: str, v: NDArray[Any], spikes: NDArray[Any]) -> None:
-        """Count a batch of one population.
-
-        Args:
-            name: which population.
-            v: voltages after each step, (time, batch, ...).
-            spikes: (time, batch, ...).
-        """
-        before = np.concatenate([np.zeros_like(v[:1]), v[:-1]])
-        changed = v != before
-        here = Updates(int(changed.sum()), int((changed | (spikes != 0)).sum()), v.size)
-        self.found[name] = self.found.get(name, Updates(0, 0, 0)) + here
-
-    def compute(self) -> dict[str, Updates]:
-        """Return the updates of each population."""
-        self._need(len(self.found))
-        return dict(self.found)
+    zeros: float
+    near_zeros: float
+    l1: float
+    l2: float
+    hoyer: float | None
+    spread: float | None
+    samples: int
+    silent: int
 
 
-class InputGradient(Metric):
-    """Sparsity of dL/dx at the images: exact zeros, and how few entries hold the rest.
+class GradientStatistics(Metric):
+    """Zeros, norms and ratios of gradients, a sample at a time (Hoyer 2004; arXiv 2405.20355 for 3 L1^2 / L2^2)."""
 
-    zeros = #{g == 0} / n, and the Treves-Rolls measure a = (sum |g| / n)^2 / (sum g^2 / n), 1 if all entries are alike
-    and 1/n if a single one is not 0 (Treves and Rolls 1991); the mean of a is over samples whose gradient is not 0.
-    """
-
-    name = "input gradient"
-    unit = "share of entries"
+    name = "gradient statistics"
+    unit = "shares, norms and ratios"
     higher_is_better = None
 
     def __init__(self) -> None:
-        self.zeros = self.entries = self.samples = self.flat = 0
-        self.spread = 0.0
+        self.entries = self.zeros = self.near = self.samples = self.silent = self.measured = 0
+        self.l1 = self.l2 = self.hoyer = self.spread = 0.0
 
-    def update(self, gradient: NDArray[np.floating[Any]]) -> None:
-        """Count a batch of gradients (batch, ...)."""
-        g = np.abs(gradient.reshape(len(gradient), -1).astype(np.float64))
-        self.zeros += int((g == 0).sum())
-        self.entries += g.size
-        self.samples += len(g)
-        g = g[g.any(1)]
-        # Scaled first: squares of tiny gradients would underflow.
-        g = g / g.max(1, keepdims=True) if len(g) else g
-        self.flat += len(g)
-        self.spread += float((g.mean(1) ** 2 / (g**2).mean(1)).sum()) if len(g) else 0.0
+    def update(self, gradients: Tensor) -> None:
+        """Count a batch.
 
-    def compute(self) -> "Gradient":
-        """Return both measures."""
+        Args:
+            gradients: (batch, ...).
+
+        Raises:
+            InputError: a gradient is NaN or infinite, or there are no entries.
+        """
+        flat = gradients.detach().flatten(1).abs().double()
+        if not flat.numel() or not bool(torch.isfinite(flat).all()):
+            raise InputError(
+                f"metric {self.name!r}: gradient of shape {tuple(gradients.shape)}: empty, NaN or infinite"
+            )
+        largest = flat.amax(1, keepdim=True)
+        l1, l2 = flat.sum(1), flat.square().sum(1).sqrt()
+        # Squares of numbers below 1e-154 vanish even in float64, so the ratio is taken of scaled entries.
+        scaled = flat / largest.clamp(min=torch.finfo(flat.dtype).tiny)
+        ratio = scaled.sum(1) / scaled.square().sum(1).sqrt()
+        loud = largest[:, 0] > 0
+        size = flat.shape[1]
+        self.entries += flat.numel()
+        self.zeros += int((flat == 0).sum())
+        self.near += int(((flat < NEAR * largest) | (flat == 0)).sum())
+        self.samples += len(flat)
+        self.silent += int((~loud).sum())
+        self.l1 += float(l1.sum())
+        self.l2 += float(l2.sum())
+        self.spread += float((3 * ratio[loud].square()).sum())
+        if size > 1:
+            self.measured += int(loud.sum())
+            self.hoyer += float(((size**0.5 - ratio[loud]) / (size**0.5 - 1)).sum())
+
+    def compute(self) -> Statistics:
+        """Return shares and means over all samples."""
         self._need(self.samples)
-        spread = self.spread / self.flat if self.flat else None
-        return Gradient(zeros=self.zeros / self.entries, spread=spread, vanished=self.samples - self.flat)
+        loud = self.samples - self.silent
+        return Statistics(
+            zeros=self.zeros / self.entries,
+            near_zeros=self.near / self.entries,
+            l1=self.l1 / self.samples,
+            l2=self.l2 / self.samples,
+            hoyer=self.hoyer / self.measured if self.measured else None,
+            spread=self.spread / loud if loud else None,
+            samples=self.samples,
+            silent=self.silent,
+        )
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+def leaves(module: nn.Module) -> dict[str, nn.Module]:
+    """Return the layers whose gradients are looked at, by name: a spiking network's own, else modules without children.
 
-
-class Gradient(_Part):
-    """The gradient at the input: see :class:`InputGradient`; ``vanished`` samples have none at all."""
-
-    zeros: float
-    spread: float | None
-    vanished: int
-
-
-class Counted(_Part):
-    """Updates a sample, see :class:`Updates`."""
-
-    changed: float
-    active: float
-    all: float
-
-
-class Views(_Part):
-    """The four views on one form and one set of images.
-
-    Attributes:
-        samples: how many images.
-        spikes: messages a sample, by population and the input (pixels that are not 0, at every step).
-        places: neuron steps a sample, by population and the input: all that could have been sent.
-        operations: synaptic operations a sample, by synapse; at borders only those that exist.
-        dense: the same if every sender sent at every step.
-        updates: membrane updates a sample, by population with a membrane.
-        gradient: at the input.
+    A network with loops runs its neurons step by step; there the neuron itself stands for its layer.
     """
-
-    samples: int
-    spikes: dict[str, float]
-    places: dict[str, int]
-    operations: dict[str, float]
-    dense: dict[str, int]
-    updates: dict[str, Counted]
-    gradient: Gradient
+    if isinstance(module, SpikingNetwork):
+        return {
+            name: layer.neuron if isinstance(layer, LIF) and module.recurrent else layer
+            for name, layer in module.named_layers()
+        }
+    return {name: part for name, part in module.named_modules() if name and not list(part.children())}
 
 
-def dense_operations(program: Program) -> dict[str, int]:
-    """Return the operations a sample if every sender sent at every step, by synapse; padding is nobody's message."""
-    counter = SynapticOperations(program)
-    found: dict[str, int] = dict.fromkeys(counter.operations, 0)
-    for source, target, reached in counter.fan_outs:
-        found[f"{source} -> {target}"] += int(reached.sum()) * program.steps
-    return found
+class WatchedGradients(Metric):
+    """Gradients of a module's input, and of the inputs and outputs of its layers, in every backward pass of an attack.
 
-
-def membranes(network: SpikingNetwork, images: Images) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
-    """Return voltage after reset and spikes (time, batch, ...) of every LIF layer, by name."""
-    kept: dict[str, list[tuple[Tensor, Tensor]]] = {}
-    hooks = []
-    for name, layer in network.named_layers():
-        if isinstance(layer, LIF):
-            seen = kept.setdefault(name, [])
-
-            def keep(
-                module: nn.Module, given: Any, answer: tuple[Tensor, Tensor], seen: list[tuple[Tensor, Tensor]] = seen
-            ) -> None:
-                spike, membrane = answer
-                # snnTorch shows the voltage that fired and resets it at the next step.
-                seen.append((membrane * (1 - spike), spike))
-
-            hooks.append(layer.neuron.register_forward_hook(keep))
-    device = next(network.parameters()).device
-    try:
-        with torch.no_grad():
-            network.eval()(torch.from_numpy(images).to(device))
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return {
-        name: (torch.stack([v for v, _ in seen]).cpu().numpy(), torch.stack([s for _, s in seen]).cpu().numpy())
-        for name, seen in kept.items()
-    }
-
-
-def input_gradient(network: nn.Module, images: Images, labels: Labels, device: torch.device) -> NDArray[Any]:
-    """Return dL/dx (batch, channels, height, width) of the cross-entropy, evaluation mode."""
-    x = torch.from_numpy(images).to(device).requires_grad_()
-    loss = nn.functional.cross_entropy(network.eval()(x), torch.from_numpy(labels).to(device), reduction="sum")
-    (gradient,) = torch.autograd.grad(loss, x)
-    return np.asarray(gradient.cpu().numpy())
-
-
-def views(
-    form: SpikingNetwork | Program,
-    program: Program,
-    images: Images,
-    labels: Labels,
-    *,
-    batch: int,
-    track: Track = silent,
-    what: str = "sparsity",
-) -> Views:
-    """Measure the four views on one form.
+    Use it by :func:`watch`. All passes count alike: a PGD of ten steps gives ten gradients a sample.
 
     Args:
-        form: the float or quantized network, or the Program (run on ``loihi``, its gradient taken on its twin).
-        program: whose synapses are counted; a float network of the same layers sends along the same ones.
-        images: (samples, channels, height, width) in [0, 1].
+        module: the network.
+    """
+
+    name = "gradients of layers"
+    unit = "see Statistics"
+    higher_is_better = None
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        self.layers = leaves(module)
+        self.stepwise = isinstance(module, SpikingNetwork) and module.recurrent
+        self.found: dict[tuple[str, str], GradientStatistics] = {}
+        self.passes = 0
+        self._batch = 0
+        self._waiting: dict[tuple[str, str], list[Tensor]] = {}
+
+    def begin(self, inputs: Tensor) -> None:
+        """Note that a forward pass of ``inputs`` begins."""
+        self.finish()
+        self._batch = inputs.shape[1 if self._encoded(inputs) else 0]
+
+    def _encoded(self, inputs: Tensor) -> bool:
+        return isinstance(self.module, SpikingNetwork) and inputs.dim() == 5 and not self.module.coder.sequences
+
+    def add_input(self, gradient: Tensor) -> None:
+        """Count the gradient of the module's input, which ends a backward pass."""
+        self.passes += 1
+        self._count((IMAGE, "input"), gradient.transpose(0, 1) if self._encoded(gradient) else gradient)
+
+    def add(self, name: str, side: str, gradient: Tensor | None) -> None:
+        """Count the gradient of a layer's "input" or "output"; None, which takes no part in the pass, is left out."""
+        if gradient is None:
+            return
+        if gradient.dim() == 0 or not self._batch or gradient.numel() % self._batch:
+            raise InputError(f"layer {name!r}: gradient of {tuple(gradient.shape)} for {self._batch} samples")
+        timed = isinstance(self.layers[name], LIF | Delay)
+        # Other layers have time folded into their batch.
+        parts = gradient if timed else gradient.reshape(-1, self._batch, *gradient.shape[1:])
+        if self.stepwise:
+            self._waiting.setdefault((name, side), []).append(parts.detach())
+        else:
+            self._count((name, side), parts.transpose(0, 1))
+
+    def finish(self) -> None:
+        """Count what a network with loops left, step by step, in its last backward pass."""
+        for key, parts in self._waiting.items():
+            self._count(key, torch.cat(parts).transpose(0, 1))
+        self._waiting.clear()
+
+    def _count(self, key: tuple[str, str], gradients: Tensor) -> None:
+        self.found.setdefault(key, GradientStatistics()).update(gradients)
+
+    def compute(self) -> dict[str, dict[str, Statistics]]:
+        """Return the statistics by layer and side, in the order of computation; the module's input first."""
+        self._need(self.passes)
+        order = [IMAGE, *self.layers]
+        sides = {name: [side for side in ("input", "output") if (name, side) in self.found] for name in order}
+        return {name: {side: self.found[name, side].compute() for side in sides[name]} for name in order if sides[name]}
+
+
+@contextmanager
+def watch(module: nn.Module) -> Iterator[WatchedGradients]:
+    """Take statistics of all gradients inside the block, by backward hooks; afterwards the module has none of them.
+
+    The gradients are those of whatever is run: any attack, its surrogates and pool rules included. Passes without
+    gradients do not count; weights get none inside the block.
+
+    Args:
+        module: the network; its layers must not work in place.
+    """
+    seen = WatchedGradients(module)
+
+    def hook_of(name: str) -> Callable[..., None]:
+        def hook(layer: nn.Module, before: tuple[Tensor | None, ...], after: tuple[Tensor | None, ...]) -> None:
+            seen.add(name, "input", before[0])
+            seen.add(name, "output", after[0])
+
+        return hook
+
+    def at_input(part: nn.Module, before: tuple[Tensor | None, ...], after: tuple[Tensor | None, ...]) -> None:
+        if before[0] is not None:
+            seen.add_input(before[0])
+
+    with ExitStack() as stack:
+        stack.enter_context(no_weight_gradients(module))
+        stack.callback(module.register_forward_pre_hook(lambda part, inputs: seen.begin(inputs[0])).remove)
+        for name, layer in seen.layers.items():
+            stack.callback(layer.register_full_backward_hook(hook_of(name)).remove)
+        stack.callback(module.register_full_backward_hook(at_input).remove)
+        yield seen
+    seen.finish()
+
+
+def attack_gradients(
+    attack: Attack, network: nn.Module, images: Images, labels: Labels, *, track: Track = silent
+) -> dict[str, Any]:
+    """Run an attack and return the statistics of the gradients in its own backward passes.
+
+    Args:
+        attack: a white-box attack; its samples, steps, surrogate and pool rule decide which gradients there are.
+        network: the victim.
+        images: (samples, channels, height, width), or encoded as the attack takes it.
         labels: (samples,).
-        batch: samples a run.
         track: progress.
-        what: label of the progress bar.
+
+    Returns:
+        The attack's label, samples, number of backward passes, statistics by layer and side.
 
     Raises:
-        UnsupportedError: a Program that the simulator or its twin cannot run.
+        InputError: the attack takes no gradients.
     """
-    network: nn.Module
-    if isinstance(form, Program):
-        compiled, network = get_target("loihi").compile(form), Twin(form)
-        device = torch.device("cpu")
-    else:
-        device = next(form.parameters()).device
-        compiled, network = TorchTarget(device=str(device), batch=batch).compile(form), form
-    operations, membrane, gradient = SynapticOperations(program), MembraneUpdates(), InputGradient()
-    spikes: dict[str, int] = {}
-    starts = range(0, len(images), batch)
-    for start in track(starts, what, len(starts)):
-        x = images[start : start + batch]
-        messages = direct_integers(x, program.steps)
-        trace = compiled.run(messages, rasters=True) if isinstance(form, Program) else compiled.run(x)
-        operations.update(trace, messages)
-        counts = {program.input.name: int(np.count_nonzero(messages))}
-        counts |= {name: int(part.sum()) for name, part in trace.spike_counts.items()}
-        for name, count in counts.items():
-            spikes[name] = spikes.get(name, 0) + count
-        for name, (v, fired) in (_states(trace) if isinstance(form, Program) else membranes(form, x)).items():
-            membrane.update(name, v, fired)
-        gradient.update(input_gradient(network, x, labels[start : start + batch], device))
-    size = {program.input.name: program.input.shape} | {part.name: part.shape for part in program.populations}
-    number = len(images)
-    return Views(
-        samples=number,
-        spikes={name: count / number for name, count in spikes.items()},
-        places={name: int(np.prod(size[name])) * program.steps for name in spikes},
-        operations=operations.compute(),
-        dense=dense_operations(program),
-        updates={
-            name: Counted(**{kind: count / number for kind, count in asdict(found).items()})
-            for name, found in membrane.compute().items()
-        },
-        gradient=gradient.compute(),
-    )
-
-
-def _states(trace: Trace) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
-    return {name: (raster.v, raster.spikes) for name, raster in trace.rasters.items() if raster.v is not None}
+    with watch(network) as seen:
+        attack(network, images, labels, track=track)
+    layers = {name: {side: asdict(one) for side, one in sides.items()} for name, sides in seen.compute().items()}
+    return {"attack": attack.label, "samples": len(labels), "passes": seen.passes, "layers": layers}

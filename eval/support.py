@@ -16,7 +16,8 @@ from ..export.nir import to_nir
 from ..export.program import Convolution, Dense, Graded, Input, Population, Program, Readout, Sparse
 from ..hw_targets.target import get_target, target_names
 from ..toolkit.errors import UnsupportedError
-from ..toolkit.layers import LIF, Delay, SpikingNetwork
+from ..toolkit.layers import SpikingNetwork
+from ..toolkit.neurons import LIF, Delay
 from ..toolkit.quantize import quantized_network
 
 

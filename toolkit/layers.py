@@ -1,98 +1,17 @@
-"""Layers that scan over time, and the network that folds time into the batch for all others."""
+"""The network: named layers, wired; time is folded into the batch for every layer that keeps no state."""
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import cast
 
-import snntorch
 import torch
-from snntorch import surrogate
 from torch import Tensor, nn
 
-from .coding import direct, spike_count_logits
+from .coding import Coder, Direct, spike_count_logits
 from .errors import InputError
+from .neurons import LIF, Delay, Step
 
 INPUT = "input"
 """How wiring names the images (or the layer that rounds them)."""
-Step = Callable[[Tensor], Tensor]
-
-
-class LIF(nn.Module):
-    """Leaky integrate-and-fire neurons with hard reset, snnTorch's ``Leaky`` scanned over time.
-
-    v(t) = beta v(t-1) (1 - s(t-1)) + I(t),  s(t) = 1 if v(t) > threshold else 0.  The backward pass uses the arctan
-    surrogate, ds/dv = (alpha/2) / (1 + (pi alpha (v - threshold) / 2)^2), and does not go through the reset.
-
-    Args:
-        beta: membrane factor a time step.
-        threshold: firing threshold; the comparison is strict.
-        alpha: sharpness of the surrogate.
-    """
-
-    def __init__(self, beta: float, threshold: float, alpha: float) -> None:
-        super().__init__()
-        self.alpha = alpha
-        self.neuron = snntorch.Leaky(
-            beta=beta, threshold=threshold, spike_grad=surrogate.atan(alpha=alpha), reset_mechanism="zero"
-        )
-
-    @property
-    def beta(self) -> float:
-        """Membrane factor a time step."""
-        return float(self.neuron.beta)
-
-    @property
-    def threshold(self) -> float:
-        """Firing threshold."""
-        return float(self.neuron.threshold)
-
-    def stepper(self) -> Step:
-        """Return a function of the current (batch, ...) of one step; its state starts at 0."""
-        membrane: Tensor | None = None
-
-        def step(current: Tensor) -> Tensor:
-            nonlocal membrane
-            spike, membrane = self.neuron(current, torch.zeros_like(current) if membrane is None else membrane)
-            # snnTorch keeps the last membrane, and with it the whole graph; nothing may outlive the call.
-            self.neuron.mem = current.new_zeros(0)
-            self.neuron.reset = None
-            return cast(Tensor, spike)
-
-        return step
-
-    def forward(self, current: Tensor) -> Tensor:
-        """Return spikes (time, batch, ...) for input current (time, batch, ...); state starts at 0."""
-        step = self.stepper()
-        return torch.stack([step(now) for now in current])
-
-
-class Delay(nn.Module):
-    """An axonal delay: x(t) -> x(t - steps), 0 before.
-
-    Args:
-        steps: 1 or more.
-    """
-
-    def __init__(self, steps: int) -> None:
-        super().__init__()
-        if steps < 1:
-            raise InputError(f"delay of {steps} steps: must be 1 or more")
-        self.steps = steps
-
-    def stepper(self) -> Step:
-        """Return a function of the signal (batch, ...) of one step; nothing is under way when it starts."""
-        past: deque[Tensor] = deque()
-
-        def step(x: Tensor) -> Tensor:
-            past.append(x)
-            return past.popleft() if len(past) > self.steps else torch.zeros_like(x)
-
-        return step
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the delayed signal, (time, batch, ...) as the given one."""
-        kept = max(len(x) - self.steps, 0)
-        return torch.cat([torch.zeros_like(x[: len(x) - kept]), x[:kept]])
 
 
 class SpikingNetwork(nn.Module):
@@ -104,7 +23,7 @@ class SpikingNetwork(nn.Module):
 
     Args:
         layers: layers by name, in order; :class:`LIF` layers scan over time, the last one is read out.
-        steps: time steps of the direct coder.
+        coder: makes input over time of images; a number means the direct coder with that many time steps.
         gain: scale of the logits, see :func:`.coding.spike_count_logits`.
         wiring: the sources of each layer that does not simply follow the one before it.
 
@@ -115,14 +34,18 @@ class SpikingNetwork(nn.Module):
     def __init__(
         self,
         layers: "OrderedDict[str, nn.Module]",
-        steps: int,
+        coder: Coder | int,
         gain: float,
         wiring: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         super().__init__()
-        self.layers = nn.Sequential(layers)
-        self.steps = steps
+        self.coder = Direct(coder) if isinstance(coder, int) else coder
         self.gain = gain
+        self.rebuild(layers, wiring)
+
+    def rebuild(self, layers: "OrderedDict[str, nn.Module]", wiring: Mapping[str, Sequence[str]] | None) -> None:
+        """Take other layers and another wiring, as the constructor does."""
+        self.layers = nn.Sequential(layers)
         self.wiring = {name: tuple(sources) for name, sources in (wiring or {}).items()}
         self._check_wiring()
 
@@ -154,6 +77,11 @@ class SpikingNetwork(nn.Module):
         return [name for name, layer in self.named_layers() if isinstance(layer, LIF | nn.MaxPool2d)]
 
     @property
+    def steps(self) -> int:
+        """Time steps."""
+        return self.coder.steps
+
+    @property
     def recurrent(self) -> bool:
         """Whether a layer receives from itself or a later one."""
         seen = {INPUT}
@@ -167,16 +95,25 @@ class SpikingNetwork(nn.Module):
         """Return the spikes of the last layer, (time, batch, classes).
 
         Args:
-            inputs: images (batch, channels, height, width), or encoded (time, batch, channels, height, width).
+            inputs: what the coder takes: images (batch, channels, height, width), or sequences of them (batch, time,
+                ...); where it takes images, also encoded input (time, batch, channels, height, width).
             watch: called with each layer's name and output (time, batch, ...).
 
         Raises:
             InputError: ``inputs`` has another number of dimensions.
         """
-        if inputs.dim() not in (4, 5):
-            raise InputError(f"network input: shape {tuple(inputs.shape)}, expected (batch, channels, height, width)")
-        signal = direct(inputs, self.steps) if inputs.dim() == 4 else inputs
+        takes = 5 if self.coder.sequences else 4
+        if inputs.dim() not in (takes, 5):
+            raise InputError(f"network input: shape {tuple(inputs.shape)}, the {self.coder} takes {takes} dimensions")
+        return self.respond(self.coder.encode(inputs) if inputs.dim() == takes else inputs, watch)
+
+    def respond(self, signal: Tensor, watch: Callable[[str, Tensor], None] | None = None) -> Tensor:
+        """Return the spikes of the last layer, (time, batch, classes), for encoded input (time, batch, ...)."""
         return self._by_step(signal, watch) if self.recurrent else self._by_layer(signal, watch)
+
+    def from_encoded(self, signal: Tensor) -> Tensor:
+        """Return logits (batch, classes) for encoded input (time, batch, ...)."""
+        return spike_count_logits(self.respond(signal), self.gain)
 
     def _by_layer(self, signal: Tensor, watch: Callable[[str, Tensor], None] | None) -> Tensor:
         sent = {INPUT: signal}
@@ -222,7 +159,7 @@ class SpikingNetwork(nn.Module):
         return sent
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Return logits (batch, classes) for images or encoded input, see :meth:`spikes`."""
+        """Return logits (batch, classes) for what :meth:`spikes` takes."""
         return spike_count_logits(self.spikes(inputs), self.gain)
 
 

@@ -174,7 +174,7 @@ def int8_ann(network: SpikingNetwork, shape: tuple[int, ...], constants: Table) 
 
     Args:
         network: the float network.
-        shape: of an image.
+        shape: of one step of the encoded input.
         constants: the table.
     """
     macs = weights = 0
@@ -203,7 +203,7 @@ def int8_ann(network: SpikingNetwork, shape: tuple[int, ...], constants: Table) 
     hooks = [layer.register_forward_hook(count) for layer in layers]
     try:
         with torch.no_grad():
-            network.eval()(torch.zeros(1, *shape, device=device))
+            network.eval().respond(torch.zeros(network.steps, 1, *shape, device=device))
     finally:
         for hook in hooks:
             hook.remove()

@@ -11,7 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ...export.chips import Chip
+from ...export.limits import load_limits
+from ...export.mapping import Mapping as Mapped
+from ...export.mapping import hops, routes
 from ...export.program import Population, Program
 from ..metrics import fan_out
 from .constants import NOTHING, Interval, Table
@@ -25,40 +30,62 @@ class Traffic:
 
     Attributes:
         cores: how many are used.
-        destinations: cores that one message of a sender goes to, by sender.
-        hops: tiles that one message crosses, by sender.
+        packets: messages that one spike of a neuron needs, one a core that it reaches: low and high end, numbers or
+            (neurons,), by sender.
+        hops: tiles that all of them cross together, as ``packets``.
         basis: where that comes from, in words.
     """
 
     cores: Interval
-    destinations: Mapping[str, Interval]
-    hops: Mapping[str, Interval]
+    packets: Mapping[str, tuple[Any, Any]]
+    hops: Mapping[str, tuple[Any, Any]]
     basis: str
 
 
-def unmapped(program: Program, chip: str, constants: Table) -> Traffic:
+def unmapped(program: Program, chip: Chip, constants: Table) -> Traffic:
     """Return what can be said without a mapping: bounds from neurons a core and the mesh of the chip.
 
     A message goes to one core at least for each population that its sender reaches, and at most to as many as the
     population's neurons fill, or as the sender reaches neurons.
     """
-    most = constants.interval(chip, "cores", "count").high
-    room = constants.interval(chip, "neurons a core", "count").low
+    limits = load_limits(chip).limits
+    room, most = int(limits["neurons"].low or 1), float(limits["cores"].high or 1)
     neurons = sum(int(np.prod(population.shape)) for population in program.populations)
-    fewest = min(float(-(-neurons // int(room))), most)
     ends: dict[str, dict[str, int]] = {}
     for synapse in program.synapses:
         reached = min(int(fan_out(program, synapse).max()), int(np.prod(program.shape_of(synapse.target))))
-        filled = -(-int(np.prod(program.shape_of(synapse.target))) // int(room))
+        filled = -(-int(np.prod(program.shape_of(synapse.target))) // room)
         of = ends.setdefault(synapse.source, {})
         of[synapse.target] = max(of.get(synapse.target, 0), min(reached, filled))
     names = [program.input.name, *(population.name for population in program.populations)]
-    hops = constants.interval(chip, "hops a message", "count")
+    far = constants.interval(chip, "hops a message", "count")
+    packets = {name: (len(ends.get(name, {})), sum(ends.get(name, {}).values())) for name in names}
     return Traffic(
-        Interval(fewest, most),
-        {name: Interval(len(ends.get(name, {})), sum(ends.get(name, {}).values())) for name in names},
-        dict.fromkeys(names, hops),
-        "no mapping: cores from the number of neurons alone, 0 to 10 hops a message",
+        Interval(min(float(-(-neurons // room)), most), most),
+        packets,
+        {name: (low * far.low, high * far.high) for name, (low, high) in packets.items()},
+        f"no mapping: cores from the number of neurons alone, {far.low:g} to {far.high:g} hops a message",
+    )
+
+
+def mapped(program: Program, mapping: Mapped, constants: Table) -> Traffic:
+    """Return the traffic of a mapping; only how far the input comes is not known."""
+    far = constants.interval(mapping.chip, "hops a message", "count")
+    ways = hops(program, mapping)
+    packets = {name: (way.packets, way.packets) for name, way in ways.items()}
+    crossed = {name: (way.east_west + way.north_south,) * 2 for name, way in ways.items()}
+    outside = np.zeros(int(np.prod(program.input.shape)), dtype=np.int64)
+    for route in routes(program, mapping):
+        if route.synapse.source == program.input.name:
+            outside += np.bincount(route.reached.nonzero()[1], minlength=len(outside))
+    packets[program.input.name] = (outside, outside)
+    crossed[program.input.name] = (outside * far.low, outside * far.high)
+    used = float(len(mapping.cores))
+    return Traffic(
+        Interval(used, used),
+        packets,
+        crossed,
+        f"placed on {used:g} cores as by 'spikeproof fit'; the input crosses {far.low:g} to {far.high:g} tiles",
     )
 
 
@@ -94,7 +121,7 @@ def steps_an_inference(program: Program) -> int:
 
 def count_events(
     program: Program,
-    sent: Mapping[str, float],
+    sent: Mapping[str, NDArray[np.float64]],
     operations: Mapping[str, float],
     active: Mapping[str, float],
     traffic: Traffic,
@@ -103,7 +130,7 @@ def count_events(
 
     Args:
         program: what runs.
-        sent: messages a sample, by input or population.
+        sent: messages a sample of every neuron, (neurons,), by input or population.
         operations: synaptic operations a sample, by "source -> target".
         active: neuron updates a sample that change the voltage or fire, by population; populations without voltage
             are active when they send.
@@ -119,15 +146,15 @@ def count_events(
             kinds[synapse.kind] = kinds.get(synapse.kind, 0.0) + count * (size / sum(sizes) if sum(sizes) else 0.0)
     steps = steps_an_inference(program)
     updates = steps * sum(int(np.prod(population.shape)) for population in program.populations)
-    busy = sum(active[p.name] if isinstance(p, Population) else sent[p.name] for p in program.populations)
+    total = {name: float(counts.sum()) for name, counts in sent.items()}
+    busy = sum(active[p.name] if isinstance(p, Population) else total[p.name] for p in program.populations)
     message = hop = NOTHING
-    for name, count in sent.items():
+    for name, counts in sent.items():
         if name == program.input.name and not any(synapse.source == name for synapse in program.synapses):
             continue  # Bias-coded: the host writes it, nothing is sent.
-        copies = traffic.destinations[name] * count
-        message += copies
-        hop += copies * traffic.hops[name]
-    fired = sum(sent[population.name] for population in program.populations)
+        message += Interval(*(float((counts * end).sum()) for end in traffic.packets[name]))
+        hop += Interval(*(float((counts * end).sum()) for end in traffic.hops[name]))
+    fired = sum(total[population.name] for population in program.populations)
     return Events(kinds, busy, updates - busy, fired, message, hop, steps, traffic.cores)
 
 
@@ -158,10 +185,10 @@ class Estimate:
         return {"chip": self.chip, "terms": pairs, **ends, "steps": self.steps}
 
 
-def estimate(events: Events, chip: str, constants: Table) -> Estimate:
+def estimate(events: Events, chip: Chip, constants: Table) -> Estimate:
     """Return energy and time of an inference on a chip.
 
-    The low end of a step's time has all work spread evenly over all cores of the chip, the high end has it on one core,
+    The low end of a step's time has all work spread evenly over the cores, the high end has it on one core,
     one event after the other. The low end of the static energy is the share of the fewest cores, which never wait; the
     high end is the whole chip, for the longest time.
 
@@ -192,13 +219,13 @@ def estimate(events: Events, chip: str, constants: Table) -> Estimate:
     for term, events_of in counts.items():
         terms[term] = price(term, "pJ") * events_of * PICO
         work += price(term, "ns") * events_of * NANO
-    cores = constants.interval(chip, "cores", "count").high
-    step = price("barrier", "ns") * NANO + Interval(work.low / cores, work.high) * (1 / events.steps)
+    step = price("barrier", "ns") * NANO + Interval(work.low / events.cores.high, work.high) * (1 / events.steps)
     time = step * float(events.steps)
     power = price("static", "mW") * MILLI
     # The fewer cores, the smaller their share but the longer they work; the product is least at the fewest.
     shared = events.cores.low * events.steps * price("barrier", "ns").low * NANO + work.low
-    terms["static"] = Interval(power.low * shared / cores, power.high * time.high)
+    whole = float(load_limits(chip).limits["cores"].high or 1)
+    terms["static"] = Interval(power.low * shared / whole, power.high * time.high)
     total = NOTHING
     for part in terms.values():
         total += part

@@ -1,213 +1,256 @@
-"""The four views against counts done one by one, and against NeuroBench where both mean the same."""
+"""Statistics of gradients, against NumPy and against torch's own derivatives."""
 
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
+import hypothesis.extra.numpy as hnp
+import hypothesis.strategies as st
 import numpy as np
 import pytest
-import snntorch
 import torch
+from hypothesis import given
 from torch import nn
 
-from spikeproof.eval.metrics import SynapticOperations
-from spikeproof.eval.sparsity import InputGradient, MembraneUpdates, dense_operations, membranes, views
-from spikeproof.export.program import Convolution, Dense, Input, Population, Program, Readout
-from spikeproof.hw_targets.target import Trace, get_target
-from spikeproof.toolkit.coding import direct_integers
+from spikeproof.eval.gradients import ZeroGradientShare
+from spikeproof.eval.sparsity import IMAGE, GradientStatistics, attack_gradients, leaves, watch
+from spikeproof.toolkit.attacks.base import Attack
+from spikeproof.toolkit.attacks.blind import Square
+from spikeproof.toolkit.attacks.gradient import FGSM, PGD
+from spikeproof.toolkit.backward import Backward
+from spikeproof.toolkit.config import ModelSettings
 from spikeproof.toolkit.errors import InputError
 from spikeproof.toolkit.layers import SpikingNetwork
+from spikeproof.toolkit.models.wired import delayed_network, recurrent_network, sew_network
+from spikeproof.toolkit.surrogates import Surrogate
 
 Make = Callable[..., SpikingNetwork]
 
 
-def convolution(**options: Any) -> Program:
-    synapse = Convolution(source="input", target="a", **options)
-    shape = synapse.output_shape((2, 5, 6))
-    return Program(
-        input=Input(shape=(2, 5, 6), message_bits=8, scale=1 / 255),
-        populations=(Population(name="a", shape=shape, du=4095, dv=1000, vth=12000, bias=np.zeros(shape, dtype=int)),),
-        synapses=(synapse,),
-        readout=Readout(population="a"),
-        steps=3,
+def hooks_of(module: nn.Module) -> int:
+    names = ("_forward_pre_hooks", "_forward_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return sum(len(getattr(part, name)) for part in module.modules() for name in names)
+
+
+def statistics(*batches: np.ndarray) -> Any:
+    metric = GradientStatistics()
+    for batch in batches:
+        metric.update(torch.from_numpy(np.asarray(batch)))
+    return metric.compute()
+
+
+VALUES = st.sampled_from([0.0, 0.0, 1e-30, 1e-4, 0.5, -1.0, 3.0]) | st.floats(-10, 10, width=32)
+
+
+@given(hnp.arrays(np.float32, st.tuples(st.integers(1, 5), st.integers(2, 9)), elements=VALUES))
+def test_statistics_are_those_of_numpy_a_sample_at_a_time(gradients: np.ndarray) -> None:
+    found = statistics(gradients)
+    rows = gradients.astype(np.float64)
+    loud = [row for row in rows if row.any()]
+    n = rows.shape[1]
+    near = sum(np.sum((np.abs(row) < 1e-3 * np.abs(row).max()) | (row == 0)) for row in rows)
+    ratios = [np.abs(row).sum() / np.linalg.norm(row / np.abs(row).max()) / np.abs(row).max() for row in loud]
+    assert found.zeros == np.mean(rows == 0)
+    assert found.near_zeros == near / rows.size
+    assert found.l1 == pytest.approx(np.linalg.norm(rows, 1, axis=1).mean())
+    assert found.l2 == pytest.approx(np.linalg.norm(rows, axis=1).mean())
+    assert (found.samples, found.silent) == (len(rows), len(rows) - len(loud))
+    if not loud:
+        assert found.hoyer is found.spread is None
+        return
+    assert found.spread == pytest.approx(np.mean([3 * ratio**2 for ratio in ratios]))
+    assert found.hoyer == pytest.approx(np.mean([(n**0.5 - ratio) / (n**0.5 - 1) for ratio in ratios]), abs=1e-9)
+    assert 3 - 1e-9 <= found.spread <= 3 * n + 1e-9
+    assert -1e-9 <= found.hoyer <= 1 + 1e-9
+
+
+def test_the_ends_of_the_scales() -> None:
+    alike, single = statistics(np.ones((2, 9))), statistics(np.eye(9)[:2])
+    assert (alike.hoyer, alike.spread) == pytest.approx((0, 27))
+    assert (single.hoyer, single.spread) == pytest.approx((1, 3))
+    assert statistics(np.ones((2, 1))).hoyer is None
+
+
+def test_batches_add_up() -> None:
+    gradients = np.random.default_rng(0).normal(size=(7, 3, 2))
+    assert vars(statistics(gradients[:2], gradients[2:])) == pytest.approx(vars(statistics(gradients)))
+
+
+def test_the_spread_is_the_ratio_of_the_worst_to_the_random_change_of_a_linear_function() -> None:
+    rng = np.random.default_rng(1)
+    weights = rng.normal(size=12)
+    noise = rng.uniform(-1, 1, (200_000, 12))
+    assert statistics(weights[None]).spread == pytest.approx(
+        np.abs(weights).sum() ** 2 / np.mean((noise @ weights) ** 2), rel=0.02
     )
 
 
-def one_by_one(synapse: Convolution, image: np.ndarray, out: tuple[int, ...]) -> int:
-    """Count each product of a weight and a pixel that is not 0: for every output, for every tap inside the image."""
-    count, (channels, height, width) = 0, image.shape
-    per_group, of_group = channels // synapse.groups, out[0] // synapse.groups
-    for o, y, x in np.ndindex(*out):
-        for c, i, j in np.ndindex(per_group, *synapse.weight.shape[2:]):
-            row = y * synapse.stride[0] - synapse.padding[0] + i * synapse.dilation[0]
-            column = x * synapse.stride[1] - synapse.padding[1] + j * synapse.dilation[1]
-            inside = 0 <= row < height and 0 <= column < width
-            count += inside and image[o // of_group * per_group + c, row, column] != 0
-    return int(count)
+@pytest.mark.parametrize("wrong", [np.array([[1.0, np.nan]]), np.array([[np.inf]]), np.zeros((2, 0))])
+def test_what_is_no_gradient_is_refused(wrong: np.ndarray) -> None:
+    with pytest.raises(InputError, match="metric 'gradient statistics': "):
+        statistics(wrong)
+
+
+def test_without_data_the_metrics_raise(random_network: Make) -> None:
+    with pytest.raises(InputError, match="nothing was measured"):
+        GradientStatistics().compute()
+    with watch(random_network()) as seen:
+        pass
+    with pytest.raises(InputError, match="nothing was measured"):
+        seen.compute()
+
+
+@pytest.mark.parametrize("pool", ["max", "avg"])
+def test_fgsm_has_the_zeros_of_the_clean_gradient(
+    random_network: Make, images: np.ndarray, labels: np.ndarray, pool: str
+) -> None:
+    network = random_network(pool, (4, 3))
+    expected = ZeroGradientShare(network)
+    expected.update(images, labels)
+    found = attack_gradients(FGSM(epsilon=0.1), network, images, labels)
+    assert (found["attack"], found["samples"], found["passes"]) == ("fgsm@0.1", len(images), 1)
+    layers = found["layers"]
+    assert list(layers) == [IMAGE, *(name for name, _ in network.named_layers())]
+    for name, zeros in expected.compute().items():
+        assert (layers[name]["input"]["zeros"], layers[name]["output"]["zeros"]) == (zeros.input, zeros.output), name
+
+
+NETWORKS = [
+    pytest.param(lambda: sew_network(MODEL, 3, (1, 8, 8), 4), id="sew"),
+    pytest.param(lambda: recurrent_network(MODEL, 3, (1, 8, 8), 4), id="recurrent"),
+    pytest.param(lambda: delayed_network(MODEL, 3, (1, 8, 8), 4), id="delayed"),
+]
+MODEL = ModelSettings(channels=[3, 4], threshold=0.3)
+
+
+def inputs(samples: int = 5) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(3)
+    return rng.random((samples, 1, 8, 8), dtype=np.float32), rng.integers(0, 4, samples)
+
+
+@pytest.mark.parametrize("make", NETWORKS)
+def test_joins_and_loops_are_measured_as_torch_derives_them(make: Callable[[], SpikingNetwork]) -> None:
+    torch.manual_seed(0)
+    network, (images, labels) = make().eval(), inputs()
+    outputs: dict[str, torch.Tensor] = {}
+    x = torch.from_numpy(images).requires_grad_()
+
+    logits = network.gain * network.spikes(x, lambda name, output: outputs.update({name: output})).mean(0)
+    loss = nn.functional.cross_entropy(logits, torch.from_numpy(labels), reduction="sum")
+    if network.recurrent:  # outputs were stacked for us, after they had been used
+        (expected,) = torch.autograd.grad(loss, x)
+        names: list[str] = []
+    else:
+        names = list(outputs)
+        expected, *others = torch.autograd.grad(loss, [x, *outputs.values()])
+    with watch(network) as seen:
+        again = torch.from_numpy(images).requires_grad_()
+        nn.functional.cross_entropy(network(again), torch.from_numpy(labels), reduction="sum").backward()
+    torch.testing.assert_close(again.grad, expected, rtol=0, atol=0)
+    found = seen.compute()
+    assert found[IMAGE]["input"] == statistics(expected.numpy())
+    assert set(found) == {IMAGE, *(name for name, _ in network.named_layers())}
+    for name, gradient in zip(names, others if names else [], strict=True):
+        expected_statistics = statistics(gradient.transpose(0, 1).numpy())
+        assert vars(found[name]["output"]) == pytest.approx(vars(expected_statistics), rel=1e-6), name
+
+
+def test_a_loop_is_counted_over_all_of_its_steps() -> None:
+    network, (images, labels) = recurrent_network(MODEL, 3, (1, 8, 8), 4), inputs()
+    layers = attack_gradients(FGSM(epsilon=0.1), network, images, labels)["layers"]
+    # Three steps of one sample are one gradient; what the loop sends last arrives after the end.
+    assert layers["cell"]["input"]["samples"] == len(images)
 
 
 @pytest.mark.parametrize(
-    "options",
+    "backward",
     [
-        {"weight": np.full((4, 2, 3, 3), 2)},
-        {"weight": np.full((4, 2, 3, 3), 2), "padding": (1, 1)},
-        {"weight": np.full((4, 2, 2, 3), 2), "padding": (0, 2), "stride": (2, 3)},
-        {"weight": np.full((4, 1, 2, 2), 2), "padding": (2, 1), "dilation": (2, 1), "groups": 2},
+        None,
+        Backward(surrogate=Surrogate("rectangular", 2.0)),
+        Backward(pool="ties"),
+        Backward(pool="average", time="rate"),
+        Backward(time="temporal"),
     ],
-    ids=["plain", "padding", "stride that skips", "dilation and groups"],
+    ids=str,
 )
-def test_operations_are_those_that_exist(options: dict[str, Any]) -> None:
-    program = convolution(**options)
-    rng = np.random.default_rng(0)
-    images = (rng.integers(0, 256, (3, 2, 5, 6)) * rng.integers(0, 2, (3, 2, 5, 6)) / 255).astype(np.float32)
-    (synapse,) = program.synapses
-    assert isinstance(synapse, Convolution)
-    out = program.populations[0].shape
-    found = views(program, program, images, np.zeros(3, dtype=np.int64), batch=2)
-    expected = [one_by_one(synapse, image, out) for image in images]
-    assert found.operations == {"input -> a": pytest.approx(3 * np.mean(expected))}
-    assert dense_operations(program) == {"input -> a": 3 * one_by_one(synapse, np.ones((2, 5, 6)), out)}
-    assert found.dense == dense_operations(program)
+def test_watching_changes_neither_the_examples_nor_the_network(
+    random_network: Make, images: np.ndarray, labels: np.ndarray, backward: Backward | None
+) -> None:
+    network = random_network("max")
+    attack = PGD(epsilon=0.1, steps=3, seed=5, backward=backward)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    alone = attack(network, images, labels).images
+    with watch(network) as seen:
+        np.testing.assert_array_equal(attack(network, images, labels).images, alone)
+    assert seen.passes == 3
+    assert seen.compute()[IMAGE]["input"].samples == 3 * len(images)
+    assert hooks_of(network) == 0
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+    assert all(parameter.grad is None for parameter in network.parameters())
 
 
-def test_ten_lines_of_numpy_count_the_same_on_the_program(random_network: Make, images: np.ndarray) -> None:
-    program, labels = convolution(weight=np.full((3, 2, 3, 3), 6), padding=(1, 0)), np.zeros(12, dtype=np.int64)
-    x = np.broadcast_to(images[:, :, :5, :6], (12, 2, 5, 6)).copy()
-    found = views(program, program, x, labels, batch=5)
-    raster = get_target("loihi").compile(program).run(direct_integers(x, 3), rasters=True).rasters["a"]
-    assert raster.v is not None
-    v = np.concatenate([np.zeros_like(raster.v[:1]), raster.v])
-    changed = sum(int((v[t + 1] != v[t]).sum()) for t in range(3))
-    active = sum(int(((v[t + 1] != v[t]) | raster.spikes[t]).sum()) for t in range(3))
-    assert 0 < raster.spikes.sum() < changed < active < raster.spikes.size
-    assert found.spikes["a"] == pytest.approx(raster.spikes.sum() / 12)
-    assert found.spikes["input"] == pytest.approx(3 * np.count_nonzero(np.rint(255 * x)) / 12)
-    assert found.places == {"input": 3 * 60, "a": raster.spikes[:, 0].size}
-    one = found.updates["a"]
-    assert (12 * one.changed, 12 * one.active, 12 * one.all) == pytest.approx((changed, active, raster.spikes.size))
-
-
-def test_voltages_of_a_float_network_are_those_of_its_equation(random_network: Make, images: np.ndarray) -> None:
-    network = random_network(pool="avg")
-    currents: dict[str, torch.Tensor] = {}
-    inputs = {"lif1": "norm1", "lif2": "linear"}
-
-    def watch(name: str, signal: torch.Tensor) -> None:
-        currents[name] = signal.detach()
-
-    network.spikes(torch.from_numpy(images), watch)
-    found = membranes(network, images)
-    assert set(found) == set(inputs)
-    for name, source in inputs.items():
-        layer = dict(network.named_layers())[name]
-        v = torch.zeros_like(currents[source][0])
-        for t, current in enumerate(currents[source]):
-            v = layer.beta * v + current
-            fired = v > layer.threshold
-            v = v * ~fired
-            np.testing.assert_allclose(found[name][0][t], v.numpy(), atol=1e-5)
-            np.testing.assert_array_equal(found[name][1][t], fired.numpy())
-    assert not any(module._forward_hooks for module in network.modules())
-
-
-def test_membrane_updates_by_hand() -> None:
-    """One neuron, six steps: 0, 3, 3, fires to 0, fires from 0 again, 0: changed at 3 and at the first 0."""
-    v = np.array([0, 3, 3, 0, 0, 0]).reshape(6, 1, 1)
-    spikes = np.array([0, 0, 0, 1, 1, 0]).reshape(6, 1, 1)
-    metric = MembraneUpdates()
-    metric.update("a", v, spikes)
-    found = metric.compute()["a"]
-    assert (found.changed, found.active, found.all) == (2, 3, 6)
-
-
-def test_gradient_sparsity_by_hand() -> None:
-    metric = InputGradient()
-    metric.update(np.array([[1.0, -1.0, 0.0, 0.0], [3.0, 3.0, 3.0, -3.0]]))
-    metric.update(np.array([[0.0, 0.0, 0.0, 1e-30]]))
-    metric.update(np.zeros((1, 4)))
-    found = metric.compute()
-    # (2/4)^2 / (2/4) = 0.5, 1, and 1/4; the last sample has no gradient.
-    assert found.zeros == pytest.approx((2 + 0 + 3 + 4) / 16)
-    assert found.spread == pytest.approx((0.5 + 1 + 0.25) / 3)
-    assert found.vanished == 1
-
-
-def test_nothing_measured_is_no_figure() -> None:
-    for metric in (MembraneUpdates(), InputGradient()):
-        with pytest.raises(InputError, match="nothing was measured"):
-            metric.compute()
-    metric = InputGradient()
-    metric.update(np.zeros((2, 3)))
-    assert metric.compute().spread is None
-
-
-class Steps(nn.Module):
-    """The network as NeuroBench wants it: one step a call, snnTorch neurons that keep their state."""
-
-    def __init__(self, rng: torch.Generator) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(1, 3, 3, stride=2, padding=1)
-        self.one = snntorch.Leaky(beta=0.8, threshold=0.6, reset_mechanism="zero", reset_delay=False, init_hidden=True)
-        self.flat = nn.Flatten()
-        self.linear = nn.Linear(48, 5)
-        self.two = snntorch.Leaky(
-            beta=0.8, threshold=0.6, reset_mechanism="zero", reset_delay=False, init_hidden=True, output=True
-        )
-        for layer in (self.conv, self.linear):
-            layer.weight.data = torch.randn(layer.weight.shape, generator=rng) * 0.4
-
-    def forward(self, x: torch.Tensor) -> Any:
-        return self.two(self.linear(self.flat(self.one(self.conv(x)))))
-
-
-def test_neurobench_counts_the_same_where_it_means_the_same() -> None:
-    """Effective ACs, activation sparsity, and membrane updates after the first step, which NeuroBench counts whole.
-
-    NeuroBench leaves out weights that are 0, so the weights here are not; see docs/energy.md.
-    """
-    neurobench = pytest.importorskip(
-        "neurobench.metrics.workload", reason="NeuroBench is not installed (docs/energy.md)"
-    )
-    from neurobench.models import SNNTorchModel
-
-    network = Steps(torch.Generator().manual_seed(0)).eval()
-    spikes = (torch.rand(4, 6, 1, 8, 8, generator=torch.Generator().manual_seed(1)) < 0.3).float()
-    model = SNNTorchModel(network)
-    model.register_hooks()
-    with torch.no_grad():
-        model(spikes)
-    theirs = {
-        name: getattr(neurobench, name)()(model, None, (spikes, None))
-        for name in ("SynapticOperations", "ActivationSparsity", "MembraneUpdates")
+def test_the_pool_rule_of_the_attack_is_what_is_measured(
+    random_network: Make, images: np.ndarray, labels: np.ndarray
+) -> None:
+    network = random_network("max")
+    zeros = {
+        pool: attack_gradients(FGSM(epsilon=0.1, backward=Backward(pool=pool)), network, images, labels)
+        for pool in ("first", "ties", "average")
     }
-    hooks = {hook.name: hook for hook in model.activation_hooks}
-    fired = {name: torch.stack(hook.activation_outputs).numpy() for name, hook in hooks.items()}
-    v = {name: torch.stack(hook.post_fire_mem_potential).numpy() for name, hook in hooks.items()}
+    share = {pool: found["layers"]["lif1"]["output"]["zeros"] for pool, found in zeros.items()}
+    assert share["first"] >= 0.75
+    assert share["average"] == 0.0
+    assert share["average"] <= share["ties"] < share["first"]
 
-    shape = (1, 8, 8)
-    program = Program(
-        input=Input(shape=shape, message_bits=0),
-        populations=tuple(
-            Population(name=name, shape=part.shape[2:], du=4095, dv=1, vth=1, bias=np.zeros(part.shape[2:], dtype=int))
-            for name, part in fired.items()
-        ),
-        synapses=(
-            Convolution(source="input", target="one", weight=np.full((3, 1, 3, 3), 2), stride=(2, 2), padding=(1, 1)),
-            Dense(source="one", target="two", weight=np.full((5, 48), 2)),
-        ),
-        readout=Readout(population="two"),
-        steps=6,
+
+def test_encoded_input_is_measured_a_sample_at_a_time(
+    random_network: Make, images: np.ndarray, labels: np.ndarray
+) -> None:
+    network = random_network("avg")
+    encoded = np.repeat(images[None], network.steps, 0)
+    found = attack_gradients(PGD(epsilon=0.1, steps=2, space="encoded"), network, encoded, labels)
+    assert found["layers"][IMAGE]["input"]["samples"] == 2 * len(images)
+    assert found["samples"] == len(images)
+
+
+def test_any_module_can_be_watched(images: np.ndarray, labels: np.ndarray) -> None:
+    parts = OrderedDict(
+        flat=nn.Flatten(), body=nn.Sequential(nn.Linear(images[0].size, 6), nn.ReLU()), end=nn.Linear(6, 10)
     )
-    ours, updates = SynapticOperations(program), MembraneUpdates()
-    counts = {name: part.sum(0).astype(np.int64) for name, part in fired.items()}
-    ours.update(Trace(counts["two"], counts), spikes.numpy().swapaxes(0, 1).astype(np.int32))
-    assert sum(ours.compute().values()) == pytest.approx(theirs["SynapticOperations"]["Effective_ACs"])
-    assert sum(dense_operations(program).values()) == pytest.approx(theirs["SynapticOperations"]["Dense"])
 
-    places = sum(part.size for part in fired.values())
-    assert 1 - sum(part.sum() for part in fired.values()) / places == pytest.approx(theirs["ActivationSparsity"])
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.parts = nn.Sequential(parts)
 
-    for name in fired:
-        updates.update(name, v[name], fired[name])
-    first = sum(int((part[0] == 0).sum()) for part in v.values())
-    changed = sum(found.changed for found in updates.compute().values())
-    assert (changed + first) / len(spikes) == pytest.approx(theirs["MembraneUpdates"])
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.parts(x)
+
+    network = Net()
+    assert list(leaves(network)) == ["parts.flat", "parts.body.0", "parts.body.1", "parts.end"]
+    found = attack_gradients(FGSM(epsilon=0.1), network, images, labels)["layers"]
+    x = torch.from_numpy(images).flatten(1)
+    silent = (network.parts.body[0](x) <= 0).float().mean().item()
+    assert found["parts.body.1"]["input"]["zeros"] == pytest.approx(silent)
+    assert found["parts.end"]["output"]["zeros"] == 0.0
+
+
+class Breaks(Attack):
+    """An attack that stops in the middle."""
+
+    def run(self, model: Any, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        raise RuntimeError("power failure")
+
+
+def test_hooks_are_removed_also_when_the_attack_fails(
+    random_network: Make, images: np.ndarray, labels: np.ndarray
+) -> None:
+    network = random_network()
+    with pytest.raises(RuntimeError, match="power failure"):
+        attack_gradients(Breaks(epsilon=0.1), network, images, labels)
+    assert hooks_of(network) == 0
+
+
+def test_an_attack_without_gradients_is_refused(random_network: Make, images: np.ndarray, labels: np.ndarray) -> None:
+    with pytest.raises(InputError, match="'gradients of layers': nothing was measured"):
+        attack_gradients(Square(epsilon=0.1, queries=2), random_network(), images, labels)

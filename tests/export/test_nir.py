@@ -17,7 +17,8 @@ from torch import nn
 from spikeproof.export.graph import flatten
 from spikeproof.export.nir import read_nir, to_nir, write_nir
 from spikeproof.toolkit.errors import FileError, UnsupportedError
-from spikeproof.toolkit.layers import LIF, SpikingNetwork
+from spikeproof.toolkit.layers import SpikingNetwork
+from spikeproof.toolkit.neurons import LIF
 from spikeproof.toolkit.quantize import quantized_network, weight_steps
 
 Exact = Callable[..., SpikingNetwork]

@@ -32,7 +32,8 @@ from spikeproof.export.reader import read_graph
 from spikeproof.hw_targets.loihi.simulator import LoihiTarget
 from spikeproof.toolkit.coding import direct_integers
 from spikeproof.toolkit.errors import UnsupportedError
-from spikeproof.toolkit.layers import LIF, SpikingNetwork
+from spikeproof.toolkit.layers import SpikingNetwork
+from spikeproof.toolkit.neurons import LIF
 from spikeproof.toolkit.quantize import quantized_network
 
 pytestmark = [

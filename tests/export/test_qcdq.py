@@ -15,9 +15,10 @@ from spikeproof.export.qcdq import TOLERANCE, check_qcdq, write_qcdq
 from spikeproof.toolkit.config import DataSettings, ModelSettings
 from spikeproof.toolkit.data import load_data
 from spikeproof.toolkit.errors import DisagreementError, FileError
-from spikeproof.toolkit.layers import LIF, SpikingNetwork
+from spikeproof.toolkit.layers import SpikingNetwork
 from spikeproof.toolkit.models import conv_network
 from spikeproof.toolkit.models.wired import delayed_network, recurrent_network, sew_network
+from spikeproof.toolkit.neurons import LIF
 from spikeproof.toolkit.quantize import quantized_network
 
 STEPS, BITS = 4, 6

@@ -22,7 +22,8 @@ from spikeproof.export.program import Dense, Input, Population, Program, Readout
 from spikeproof.hw_targets.loihi.simulator import LoihiTarget
 from spikeproof.toolkit.coding import direct, direct_integers
 from spikeproof.toolkit.errors import UnsupportedError
-from spikeproof.toolkit.layers import LIF, Delay, SpikingNetwork
+from spikeproof.toolkit.layers import SpikingNetwork
+from spikeproof.toolkit.neurons import LIF, Delay
 from spikeproof.toolkit.quantize import quantized_network
 
 STEPS, CHANNELS, SIDE = 5, 2, 4

@@ -21,7 +21,8 @@ from spikeproof.hw_targets.loihi.simulator import LoihiTarget
 from spikeproof.hw_targets.twin import Twin, TwinTarget
 from spikeproof.toolkit.coding import direct_integers
 from spikeproof.toolkit.errors import InputError, UnsupportedError
-from spikeproof.toolkit.layers import LIF, Delay, SpikingNetwork
+from spikeproof.toolkit.layers import SpikingNetwork
+from spikeproof.toolkit.neurons import LIF, Delay
 from spikeproof.toolkit.quantize import quantized_network
 from spikeproof.toolkit.surrogates import Surrogate
 

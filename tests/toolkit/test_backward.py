@@ -8,7 +8,8 @@ from torch import nn
 
 from spikeproof.toolkit.backward import Backward, attack_gradient
 from spikeproof.toolkit.errors import InputError, UnsupportedError
-from spikeproof.toolkit.layers import LIF, SpikingNetwork
+from spikeproof.toolkit.layers import SpikingNetwork
+from spikeproof.toolkit.neurons import LIF
 from spikeproof.toolkit.surrogates import KINDS, AdaptiveSharpness, Surrogate
 
 

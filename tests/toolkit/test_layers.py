@@ -11,7 +11,8 @@ from hypothesis import given
 from torch import nn
 
 from spikeproof.toolkit.errors import InputError
-from spikeproof.toolkit.layers import LIF, SpikingNetwork
+from spikeproof.toolkit.layers import SpikingNetwork
+from spikeproof.toolkit.neurons import LIF
 
 STEPS = 5
 

@@ -14,8 +14,10 @@ from torch import nn
 from spikeproof.eval.energy import baselines
 from spikeproof.eval.energy.baselines import Meter, int8_ann, metered, nvml, rapl
 from spikeproof.eval.energy.constants import table
+from spikeproof.toolkit.coding import Direct
 from spikeproof.toolkit.errors import TargetError
-from spikeproof.toolkit.layers import LIF, SpikingNetwork
+from spikeproof.toolkit.layers import SpikingNetwork
+from spikeproof.toolkit.neurons import LIF
 
 
 def zone(root: Path, name: str, kind: str, joules: float, largest: float = 1000.0) -> Path:
@@ -139,7 +141,7 @@ def test_the_int8_ann_is_counted_by_hand() -> None:
             linear=nn.Linear(8, 3),
             out=LIF(0.5, 1.0, 2.0),
         ),
-        steps=4,
+        Direct(4),
         gain=1.0,
     )
     found = int8_ann(network, (1, 3, 3), table())

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spikeproof.eval.energy.constants import Interval, parse, table
-from spikeproof.eval.energy.model import Events, count_events, estimate, steps_an_inference, unmapped
+from spikeproof.eval.energy.model import Events, Traffic, count_events, estimate, mapped, steps_an_inference, unmapped
 from spikeproof.eval.metrics import SynapticOperations
-from spikeproof.eval.sparsity import MembraneUpdates
+from spikeproof.eval.views import MembraneUpdates
+from spikeproof.export.mapping import Core, Mapping, Slice
 from spikeproof.export.program import Convolution, Dense, Input, Population, Program, Readout
 from spikeproof.hw_targets.target import get_target
 from spikeproof.toolkit.errors import InputError
@@ -34,17 +35,18 @@ def three_neurons() -> Program:
     )
 
 
-def measured(program: Program, messages: np.ndarray) -> Events:
+def measured(program: Program, messages: np.ndarray, traffic: Traffic | None = None) -> Events:
     trace = get_target("loihi").compile(program).run(messages, rasters=True)
     operations, updates = SynapticOperations(program), MembraneUpdates()
     operations.update(trace, messages)
     for name, raster in trace.rasters.items():
         assert raster.v is not None
         updates.update(name, raster.v, raster.spikes)
-    sent = {program.input.name: float(np.count_nonzero(messages))}
-    sent |= {name: float(counts.sum()) for name, counts in trace.spike_counts.items()}
+    counts = {program.input.name: np.count_nonzero(messages, axis=0), **trace.spike_counts}
+    sent = {name: part.reshape(1, -1).sum(0).astype(float) for name, part in counts.items()}
     active = {name: float(found.active) for name, found in updates.compute().items()}
-    return count_events(program, sent, operations.compute(), active, unmapped(program, "loihi1", table()))
+    where = traffic or unmapped(program, "loihi1", table())
+    return count_events(program, sent, operations.compute(), active, where)
 
 
 def test_three_neurons_cost_what_they_cost_on_paper() -> None:
@@ -133,9 +135,21 @@ def test_without_a_mapping_a_message_may_go_to_every_core_of_its_target_but_no_f
     )
     found = unmapped(wide, "loihi1", table())
     assert found.cores == Interval(6, 128)  # 5500 / 1024
-    assert found.destinations == {"input": Interval(1, 2), "a": Interval(1, 3), "b": Interval(0, 0)}
-    assert found.hops["a"] == Interval(0, 10)
+    assert found.packets == {"input": (1, 2), "a": (1, 3), "b": (0, 0)}
+    assert found.hops["a"] == (0, 30)
     assert steps_an_inference(wide) == 3
+
+
+def test_a_mapping_says_how_far_messages_go() -> None:
+    """Neurons a on core 0, in the corner; b on core 127, in the opposite one: 7 tiles east and 3 south."""
+    mapping = Mapping("loihi1", (Core(0, (Slice("a", 0, 2),)), Core(127, (Slice("b", 0, 1),))))
+    program = three_neurons()
+    events = measured(program, np.array([[[1, 0]], [[0, 1]]]), mapped(program, mapping, table()))
+    # Two input messages to core 0, three spikes of a to core 127; how far the input comes is not known.
+    assert (events.message, events.hop) == (Interval(5, 5), Interval(3 * 10, 3 * 10 + 2 * 10))
+    assert events.cores == Interval(2, 2)
+    found = estimate(events, "loihi1", table())
+    assert 1e12 * found.terms["hop"].low == pytest.approx(30 * 3.0)
 
 
 @given(

@@ -1,0 +1,67 @@
+"""The data file of limits: every number has a source, and those of Loihi 1 are the ones that are published."""
+
+import pytest
+from pydantic import ValidationError
+
+from spikeproof.export.chips import CHIPS
+from spikeproof.export.limits import QUANTITIES, Limit, Limits, load_limits
+
+
+@pytest.mark.parametrize("chip", CHIPS)
+def test_every_limit_has_a_source(chip: str) -> None:
+    found = load_limits(chip)
+    assert set(found.limits) == set(QUANTITIES)
+    for limit in [*found.limits.values(), found.mesh]:
+        assert len(limit.source) > 10
+    for limit in found.limits.values():
+        assert limit.hard == (chip == "loihi1"), "Loihi 2's numbers are not confirmed: none refuses"
+        assert (limit.quality == "none") == (limit.high is None)
+    assert found.mesh.cores == found.limits["cores"].high == 128
+
+
+def test_loihi_1_is_davies_2018() -> None:
+    """Davies et al. 2018: 1024 compartments, 4096 axons each way, 128 KB of synaptic memory a core."""
+    limits = load_limits("loihi1").limits
+    published = {"neurons": 1024, "axons_in": 4096, "axons_out": 4096, "synapse_bits": 128 * 1024 * 8}
+    assert {key: limits[key].low for key in published} == published == {key: limits[key].high for key in published}
+
+
+def test_tiles_go_along_the_rows() -> None:
+    mesh = load_limits("loihi1").mesh
+    assert [mesh.tile(core) for core in (0, 3, 4, 31, 32, 127, 128)] == [
+        (0, 0), (0, 0), (1, 0), (7, 0), (0, 1), (7, 3), (0, 4),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"low": 9, "high": 5},
+        {"low": None},
+        {"low": None, "high": None},
+        {"source": ""},
+        {"confidence": "none"},
+        {"confidence": "sure"},
+        {"surprise": 1},
+    ],
+)
+def test_a_limit_that_contradicts_itself_is_refused(change: dict[str, object]) -> None:
+    good = {
+        "low": 4,
+        "high": 5,
+        "unit": "a core",
+        "hard": True,
+        "confidence": "low",
+        "quality": "assumed",
+        "source": "x",
+    }
+    assert Limit(**good).high == 5
+    with pytest.raises(ValidationError):
+        Limit(**good | change)
+
+
+def test_a_chip_without_one_of_the_limits_is_refused() -> None:
+    values = load_limits("loihi1").model_dump()
+    del values["limits"]["delay"]
+    with pytest.raises(ValidationError, match="expected"):
+        Limits.model_validate(values)
