@@ -1,6 +1,7 @@
 """Will a Program fit a chip? What each layer and core needs, where it lies, and the proof that no integer changed."""
 
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -238,7 +239,7 @@ def fit(program: Program, chip: Chip, mapper: Mapper, messages: NDArray[np.int32
         cut=len(cut),
         traffic=traffic,
         integers=integers,
-        packages=packages(),
+        packages=packages() | {"networkx": version("networkx")},
     )
 
 

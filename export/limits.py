@@ -11,6 +11,8 @@ from .chips import Chip
 
 QUANTITIES = (
     "cores",
+    "chip_neurons",
+    "chip_connections",
     "neurons",
     "axons_in",
     "axons_out",
@@ -20,7 +22,10 @@ QUANTITIES = (
     "formats",
     "delay",
 )
-"""What is limited; all but ``cores`` are counted a core, see :class:`.demand.Demand`."""
+"""What is limited: the first three a chip, the others a core, see :class:`.demand.Demand`."""
+
+FIELDS = ("weight_bits", "weight_exponent", "vth", "du", "dv", "bias_mantissa", "bias_exponent", "message_bits")
+"""Integers of a Program that have a documented range."""
 
 Count = Annotated[int, Field(ge=1)]
 Confidence = Literal["high", "medium", "low", "none"]
@@ -61,6 +66,13 @@ class Limit(_Sourced):
         return self
 
 
+class Range(_Sourced):
+    """The documented range of an integer, both ends included."""
+
+    low: int
+    high: int
+
+
 class Mesh(_Sourced):
     """Tiles in rows and columns; core n is in tile n // cores_a_tile, counted along the rows."""
 
@@ -80,18 +92,20 @@ class Mesh(_Sourced):
 
 
 class Limits(BaseModel):
-    """All limits of one chip, by quantity (:data:`QUANTITIES`), and its mesh."""
+    """All limits of one chip, by quantity (:data:`QUANTITIES`), ranges by field (:data:`FIELDS`), and its mesh."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     title: str
     mesh: Mesh
     limits: dict[str, Limit]
+    fields: dict[str, Range]
 
     @model_validator(mode="after")
     def _complete(self) -> "Limits":
-        if set(self.limits) != set(QUANTITIES):
-            raise ValueError(f"limits: {sorted(self.limits)}, expected {sorted(QUANTITIES)}")
+        for kind, found, expected in (("limits", self.limits, QUANTITIES), ("fields", self.fields, FIELDS)):
+            if set(found) != set(expected):
+                raise ValueError(f"{kind}: {sorted(found)}, expected {sorted(expected)}")
         return self
 
 

@@ -15,11 +15,11 @@ from .fit import Wanted, fit, fit_input_bias
 from .graph import Graph, flatten
 from .latency import MEMORYLESS, balanced
 from .nir import Grid, SideCar
-from .nodes import PARAMETERS, parameter
-from .parts import Convolution, Dense, Input, Population, Readout, Sparse, Synapse
+from .nodes import PARAMETERS, geometry, parameter
+from .parts import Convolution, Dense, Graded, Input, Neurons, Population, Readout, Sparse, Synapse
 from .paths import NEURONS, Floats, Path, Signal, Walk
 from .program import Program
-from .wires import Wire, quantized, wire
+from .wires import Wire, matched, quantized, wire
 
 _SPIKING = (nir.IF, nir.LIF, nir.CubaLIF, nir.Threshold)
 
@@ -65,7 +65,7 @@ class _Neuron:
 
     keep: float
     gain: float
-    rest: float
+    rest: float | Floats
     threshold: float | None
     current: float | None = None
 
@@ -81,11 +81,13 @@ def _neuron(name: str, node: nir.NIRNode, shape: tuple[int, ...], settings: Sett
         return float(found[0])
 
     for what in PARAMETERS[type(node)]:
-        one(what, parameter(name, node, what, shape))
+        # A resting potential is a bias; only where membranes start there, it must be one number.
+        if what != "v_leak" or settings.start == what:
+            one(what, parameter(name, node, what, shape))
     if isinstance(node, nir.Threshold):
         return _Neuron(0.0, 1.0, 0.0, one("threshold", parameter(name, node, "threshold", shape)))
     found = dynamics(name, node, shape, settings)
-    keep, gain, rest, start = (one("it", part) for part in (found.keep, found.gain, found.rest, found.start))
+    keep, gain, start = (one("it", part) for part in (found.keep, found.gain, found.start))
     current, threshold, reset = None, None, start
     if found.threshold is not None and found.reset is not None:
         threshold, reset = one("v_threshold", found.threshold), one("v_reset", found.reset)
@@ -105,7 +107,9 @@ def _neuron(name: str, node: nir.NIRNode, shape: tuple[int, ...], settings: Sett
     if not gain > 0 or (threshold is not None and not threshold > reset):
         raise UnsupportedError(f"node {name!r}: needs R > 0 and threshold > 0; got gain {gain:g}, {threshold}")
     # v' = v - reset:  v' <- keep v' + gain i + rest - (1 - keep) reset.
-    return _Neuron(keep, gain, rest - (1 - keep) * reset, None if threshold is None else threshold - reset, current)
+    return _Neuron(
+        keep, gain, found.rest - (1 - keep) * reset, None if threshold is None else threshold - reset, current
+    )
 
 
 class _Lowering:
@@ -115,35 +119,41 @@ class _Lowering:
         self.walk = Walk(graph, deployment.settings.dt)
         self.input = next(iter(graph.nodes))
         self.shapes = {self.input: graph.shapes[self.input]}
+        self.worth = {self.input: 1 / deployment.levels}
+        self.peak = {self.input: deployment.peak}
         # Names of other tools may hold anything; those of a Program are letters, digits and '_.-'.
-        safe = {name: re.sub(r"[^A-Za-z0-9_.-]", "_", name) for name in graph.nodes}
-        taken: set[str] = set()
         self.names: dict[str, str] = {}
-        for name, clean in safe.items():
-            while clean in taken:
-                clean += "_"
-            taken.add(clean)
-            self.names[name] = clean
-        self.populations: list[Population] = []
+        for name in graph.nodes:
+            self._name(name)
+        self.populations: list[Neurons] = []
         self.synapses: list[Synapse] = []
+
+    def _name(self, name: str) -> str:
+        """Choose what ``name`` is called in the Program."""
+        clean = re.sub(r"[^A-Za-z0-9_.-]", "_", name)
+        while clean in self.names.values():
+            clean += "_"
+        self.names[name] = clean
+        return clean
 
     def neurons(self, name: str, node: nir.NIRNode) -> None:
         """Append a population and the synapses into it."""
         shape = self.graph.shapes[name]
         neuron = _neuron(name, node, shape, self.deployment.settings)
         signal = self.walk.arriving(name)
+        self.sums(signal.paths)
         if any(path.source in self.graph.nodes and self._silent(path.source) for path in signal.paths):
             raise UnsupportedError(f"node {name!r}: receives from a node that does not spike; put LIF between")
         if all(path.source == self.input and path.weights is None and path.pool is None for path in signal.paths):
             self._bias_coded(name, neuron, signal, shape)
             return
         wires = [self._wire(path, neuron) for path in signal.paths]
-        wires = quantized(wires, self.deployment.bits)
+        wires = matched(quantized(wires, self.deployment.bits))
         shape = next((one.shape for one in wires if one.shape and math.prod(one.shape) == math.prod(shape)), shape)
         self.shapes[name] = shape
         wanted = self._wanted(name, neuron, signal, shape)
-        peaks = [self.deployment.peak if one.path.source == self.input else 1 for one in wires]
-        ones = [self.deployment.levels if one.path.source == self.input else 1 for one in wires]
+        peaks = [self.peak.get(one.path.source, 1) for one in wires]
+        ones = [round(1 / self.worth.get(one.path.source, 1.0)) for one in wires]
         found = fit(wanted, wires, peaks, self.deployment.bias_exponent)
         vth = found.vth
         alike = len({(one.unit, level) for one, level in zip(wires, ones, strict=True)}) == 1
@@ -170,13 +180,69 @@ class _Lowering:
         for one, exponent in zip(wires, found.exponents, strict=True):
             self.synapses.append(self._synapse(one, name, exponent, recurrent=one.path.source in later))
 
+    def pool(self, name: str, node: nir.NIRNode) -> None:
+        """Append a pool that no synapse can hold: graded units that send the sum of each window (Loihi 2)."""
+        paths, moves, shape = self.walk.pooled(name).paths, geometry(name, node), self.graph.shapes[name]
+        self.sums(paths)
+        size = math.prod(moves.kernel)
+        (worth, *others) = {self.worth.get(path.source, 1.0) for path in paths}
+        if others:
+            raise UnsupportedError(f"node {name!r}: pools the input and spikes together; pool them apart")
+        bits = (size * sum(self.peak.get(path.source, 1) for path in paths)).bit_length()
+        self.shapes[name], self.peak[name] = shape, 2**bits - 1
+        self.worth[name] = worth / size if isinstance(node, nir.AvgPool2d) else worth
+        self.populations.append(Graded(name=self.names[name], shape=shape, vth=0, message_bits=bits))
+        for path in paths:
+            synapse = Convolution(
+                source=self.names[path.source],
+                target=self.names[name],
+                sign="excitatory",
+                delay=path.lag,
+                weight=np.ones((shape[0], 1, *moves.kernel), dtype=np.int64),
+                stride=(moves.stride[0], moves.stride[1]),
+                padding=(moves.padding[0][0], moves.padding[1][0]),
+                groups=shape[0],
+            )
+            self.synapses.append(synapse)
+
+    def sums(self, paths: tuple[Path, ...]) -> None:
+        """Append the sums that paths start at and that are not there yet: graded units (Loihi 2), weights 1 : k^2."""
+        for name in {path.source: None for path in paths if path.source in self.walk.sums}:
+            if name in self.shapes:
+                continue
+            parts = self.walk.sums[name]
+            worths = [self.worth.get(part.source, 1.0) for part in parts]
+            counts = [round(1 / worth) for worth in worths]
+            each = math.lcm(*counts)
+            weights = [each // count for count in counts]
+            shape = self.shapes[parts[0].source]
+            if max(weights) > 255 or any(abs(n * worth - 1) > 1e-6 for n, worth in zip(counts, worths, strict=True)):
+                raise UnsupportedError(f"node {name!r}: signals whose units differ by up to {max(weights)} are added")
+            most = sum(weight * self.peak.get(part.source, 1) for weight, part in zip(weights, parts, strict=True))
+            bits = most.bit_length()
+            self.shapes[name], self.peak[name], self.worth[name] = shape, 2**bits - 1, 1 / each
+            self.populations.append(Graded(name=self._name(name), shape=shape, vth=0, message_bits=bits))
+            size = np.arange(math.prod(shape))
+            for part, weight in zip(parts, weights, strict=True):
+                synapse = Sparse(
+                    source=self.names[part.source],
+                    target=self.names[name],
+                    shape=(len(size), len(size)),
+                    weight=np.full(len(size), weight),
+                    rows=size,
+                    columns=size,
+                    sign="excitatory",
+                    delay=part.lag,
+                )
+                self.synapses.append(synapse)
+
     def _silent(self, name: str) -> bool:
-        node = self.graph.nodes[name]
+        node = self.graph.nodes.get(name)
         return isinstance(node, NEURONS) and not isinstance(node, _SPIKING)
 
     def _wire(self, path: Path, neuron: _Neuron) -> Wire:
-        worth = 1 / self.deployment.levels if path.source == self.input else 1.0
-        shape = self.shapes.get(path.source, self.graph.shapes[path.source])
+        worth = self.worth.get(path.source, 1.0)
+        shape = self.shapes[path.source] if path.source in self.shapes else self.graph.shapes[path.source]
         return wire(path, shape, neuron.gain * worth, self.deployment.grids)
 
     def _wanted(self, name: str, neuron: _Neuron, signal: Signal, shape: tuple[int, ...]) -> Wanted:
@@ -187,7 +253,8 @@ class _Lowering:
             )
         sums = 1.0 if neuron.current is None else min(1 / (1 - neuron.current), self.deployment.steps)
         holds = min(1 / (1 - neuron.keep), self.deployment.steps) if neuron.keep < 1 else self.deployment.steps
-        return Wanted(name, neuron.threshold, bias * neuron.gain + neuron.rest, sums, holds)
+        rest = np.broadcast_to(neuron.rest, self.graph.shapes[name]).reshape(shape)
+        return Wanted(name, neuron.threshold, bias * neuron.gain + rest, sums, holds)
 
     def _bias_coded(self, name: str, neuron: _Neuron, signal: Signal, shape: tuple[int, ...]) -> None:
         """Append a population that the input drives without weights: the host adds it to the bias."""
@@ -264,6 +331,8 @@ def lower_graph(graph: Graph, deployment: Deployment) -> Program:
     for name, node in graph.nodes.items():
         if isinstance(node, NEURONS):
             lowering.neurons(name, node)
+        elif name in lowering.walk.pools:
+            lowering.pool(name, node)
     readout = lowering.read()
     source = Input(
         name=lowering.names[lowering.input],
@@ -290,11 +359,10 @@ def lower(
     Raises:
         UnsupportedError: a node that has no exact form; named with the reason.
     """
-    settings = Settings(sidecar.time_step, reset=sidecar.reset)
     deployment = Deployment(
         sidecar.steps,
         sidecar.input_bits,
-        settings,
+        sidecar.settings,
         sidecar.grids,
         relays=relays,
         bias_exponent=bias_exponent,

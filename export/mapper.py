@@ -1,7 +1,7 @@
 """Placing a Program on a chip: slices that fit a core, cores filled in turn, and put near to whom they talk to."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import pairwise
 from typing import Literal
@@ -22,6 +22,8 @@ Mapper = Literal["greedy", "partition"]
 MAPPERS: tuple[Mapper, ...] = ("greedy", "partition")
 NAMES = {
     "cores": "cores",
+    "chip_neurons": "neurons on the chip",
+    "chip_connections": "connections on the chip",
     "neurons": "neurons",
     "axons_in": "axons in",
     "axons_out": "axons out",
@@ -186,9 +188,41 @@ def excesses(program: Program, mapping: Mapping) -> list[tuple[str, bool]]:
             if count > worst.get((names, key), (0, ""))[0]:
                 worst[names, key] = (count, text + more)
     found = [_told(limits, key, count, text) for (_, key), (count, text) in worst.items()]
-    if above(limits.limits["cores"], len(mapping.cores)):
-        found.append(_told(limits, "cores", len(mapping.cores), f"the Program: needs {len(mapping.cores):,} cores"))
-    return found
+    totals = {
+        "cores": len(mapping.cores),
+        "chip_neurons": sum(one.neurons for one in needed.values()),
+        "chip_connections": sum(one.connections for one in needed.values()),
+    }
+    found += [
+        _told(limits, key, count, f"the Program: needs {count:,} {NAMES[key]}")
+        for key, count in totals.items()
+        if above(limits.limits[key], count)
+    ]
+    return found + [(text, False) for text in _outside(program, limits)]
+
+
+def _outside(program: Program, limits: Limits) -> Iterator[str]:
+    """Yield which integers of the Program are outside of their documented range.
+
+    All but the width of messages, which the kind of the population says: see :func:`.chips.unsupported`.
+    """
+    for population in program.spiking:
+        values = {key: getattr(population, key) for key in ("vth", "du", "dv", "bias_exponent")}
+        values["bias_mantissa"] = max(population.bias.ravel().tolist(), key=abs)
+        yield from _told_outside(limits, f"population {population.name!r}", values)
+    for synapse in program.synapses:
+        values = {"weight_bits": synapse.bits, "weight_exponent": synapse.exponent}
+        yield from _told_outside(limits, synapse.label, values)
+
+
+def _told_outside(limits: Limits, who: str, values: dict[str, int]) -> Iterator[str]:
+    for key, value in values.items():
+        field = limits.fields[key]
+        if not field.low <= value <= field.high:
+            yield (
+                f"{who}: {key} {value} is outside of {limits.title}'s documented {field.low:,} to {field.high:,} "
+                f"({field.confidence} confidence)"
+            )
 
 
 def _told(limits: Limits, key: str, count: int, text: str) -> tuple[str, bool]:

@@ -80,6 +80,10 @@ def _chip(record: Fit) -> dict[str, Any]:
         "height": rows * side - GAP + 2 * MARGIN,
         "colours": colours,
         "limits": [(NAMES[key], _ends(limit), limit) for key, limit in record.limits["limits"].items()],
+        "fields": [
+            (key.replace("_", " "), f"{one['low']:,} to {one['high']:,}", one)
+            for key, one in record.limits["fields"].items()
+        ],
         "mesh": f"{mesh.columns} by {mesh.rows} tiles of {mesh.cores_a_tile} cores",
     }
 

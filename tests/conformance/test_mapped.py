@@ -66,7 +66,7 @@ def assert_same(program: Program, mapping: Mapping, inputs: np.ndarray, target: 
 def test_random_programs_mapped_at_random(programs: Any, messages: Callable[..., np.ndarray]) -> None:
     seen: Counter[str] = Counter()
 
-    @settings(max_examples=200, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+    @settings(max_examples=150, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
     @given(st.data())
     def law(data: st.DataObject) -> None:
         program = data.draw(programs())
@@ -91,8 +91,8 @@ def test_random_programs_mapped_at_random(programs: Any, messages: Callable[...,
 
     law()
     kinds = ("dense", "sparse", "convolution", "both ends", "negative exponent", "one sign", "delay", "recurrent")
-    assert seen["cut"] > 60, seen
-    assert seen["spikes"] > 30, seen
+    assert seen["cut"] > 50, seen
+    assert seen["spikes"] > 25, seen
     assert all(seen[kind] >= 5 for kind in (*kinds, "graded")), seen
 
 

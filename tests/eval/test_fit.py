@@ -71,7 +71,7 @@ def test_traffic_is_hops_times_spikes(cut: Fit) -> None:
 def test_a_refused_program_says_why_and_is_not_mapped() -> None:
     made = program(inputs=5000, neurons=2)
     axons = int(made.synapses[0].weight.any(0).sum())  # Inputs whose weights are all 0 need none.
-    assert 4096 < axons < 5000
+    assert axons > 4096
     found = fit(made, "loihi1", "greedy", messages(made))
     assert (found.verdict, found.cores, found.traffic, found.integers) == ("refused", [], [], None)
     assert "'hidden'" in found.reasons[0]
