@@ -72,8 +72,8 @@ def mapped(program: Program, mapping: Mapped, constants: Table) -> Traffic:
     """Return the traffic of a mapping; only how far the input comes is not known."""
     far = constants.interval(mapping.chip, "hops a message", "count")
     ways = hops(program, mapping)
-    packets = {name: (way.packets, way.packets) for name, way in ways.items()}
-    crossed = {name: (way.east_west + way.north_south,) * 2 for name, way in ways.items()}
+    packets: dict[str, tuple[Any, Any]] = {name: (way.packets, way.packets) for name, way in ways.items()}
+    crossed: dict[str, tuple[Any, Any]] = {name: (way.east_west + way.north_south,) * 2 for name, way in ways.items()}
     outside = np.zeros(int(np.prod(program.input.shape)), dtype=np.int64)
     for route in routes(program, mapping):
         if route.synapse.source == program.input.name:
