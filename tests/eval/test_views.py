@@ -17,7 +17,7 @@ from spikeproof.toolkit.coding import Direct, direct_integers
 from spikeproof.toolkit.config import ModelSettings
 from spikeproof.toolkit.errors import InputError
 from spikeproof.toolkit.layers import SpikingNetwork
-from spikeproof.toolkit.models.wired import recurrent_network
+from spikeproof.toolkit.models import recurrent_network
 from spikeproof.toolkit.neurons import LIF
 
 Make = Callable[..., SpikingNetwork]
