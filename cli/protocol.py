@@ -166,6 +166,7 @@ def robustness(
     from ..toolkit.data import load_data
     from ..toolkit.errors import InputError
     from ..toolkit.quantize import load_quantized
+    from .pages import write_pages
     from .run import Run
 
     begun = time.perf_counter()
@@ -238,6 +239,7 @@ def robustness(
     write(run.path(f"{step}.json"), record)
     write_robustness(run.path(f"{step}.html"), record)
     run.finished(step)
+    write_pages(run)
     return record
 
 
