@@ -19,6 +19,7 @@ READS: dict[str, tuple[str, ...]] = {
     "export": ("quantized.safetensors",),
     "compare": ("program.safetensors",),
     "robustness": ("model.safetensors", "quantized.safetensors", "program.safetensors"),
+    "explain": ("model.safetensors", "quantized.safetensors", "program.safetensors"),
     "evaluate": ("model.safetensors", "attacks.json", "quantized.safetensors", "program.safetensors", "network.onnx"),
 }
 WRITES: dict[str, tuple[str, ...]] = {
@@ -28,6 +29,7 @@ WRITES: dict[str, tuple[str, ...]] = {
     "export": ("network.nir", "network.json", "program.safetensors", "network.onnx", "export.json"),
     "compare": ("compare.json",),
     "robustness": ("robustness.json", "robustness.html"),
+    "explain": ("explain.json", "explain.html"),
     "evaluate": ("record.json", "report.html"),
 }
 

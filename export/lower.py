@@ -53,7 +53,7 @@ class Deployment:
 
 
 @dataclass(frozen=True)
-class _Neuron:
+class Neuron:
     """A whole population's :class:`.dynamics.Dynamics`, with the membrane counted from its reset."""
 
     keep: float
@@ -63,7 +63,26 @@ class _Neuron:
     current: float | None = None
 
 
-def _neuron(name: str, node: nir.NIRNode, shape: tuple[int, ...], settings: Settings) -> _Neuron:
+@dataclass(frozen=True)
+class Meaning:
+    """A population in real numbers: what its node asks for, before integers are chosen.
+
+    Attributes:
+        neuron: its difference equation, with one number each for the whole population.
+        shape: of the population.
+        bias: what the membrane gains in each step, of ``shape``.
+        wires: into it, with weights on their grids, or real where there are none.
+        message: what the membrane gains from a bias-coded message of 1; None where the input has synapses.
+    """
+
+    neuron: Neuron
+    shape: tuple[int, ...]
+    bias: Floats
+    wires: tuple[Wire, ...] = ()
+    message: float | None = None
+
+
+def _neuron(name: str, node: nir.NIRNode, shape: tuple[int, ...], settings: Settings) -> Neuron:
     def one(what: str, values: Floats) -> float:
         found = np.unique(values)
         if found.size != 1:
@@ -76,7 +95,7 @@ def _neuron(name: str, node: nir.NIRNode, shape: tuple[int, ...], settings: Sett
     for what in PARAMETERS[type(node)]:
         one(what, parameter(name, node, what, shape))
     if isinstance(node, nir.Threshold):
-        return _Neuron(0.0, 1.0, 0.0, one("threshold", parameter(name, node, "threshold", shape)))
+        return Neuron(0.0, 1.0, 0.0, one("threshold", parameter(name, node, "threshold", shape)))
     found = dynamics(name, node, shape, settings)
     keep, gain, rest, start = (one("it", part) for part in (found.keep, found.gain, found.rest, found.start))
     current, threshold, reset = None, None, start
@@ -98,7 +117,7 @@ def _neuron(name: str, node: nir.NIRNode, shape: tuple[int, ...], settings: Sett
     if not gain > 0 or (threshold is not None and not threshold > reset):
         raise UnsupportedError(f"node {name!r}: needs R > 0 and threshold > 0; got gain {gain:g}, {threshold}")
     # v' = v - reset:  v' <- keep v' + gain i + rest - (1 - keep) reset.
-    return _Neuron(keep, gain, rest - (1 - keep) * reset, None if threshold is None else threshold - reset, current)
+    return Neuron(keep, gain, rest - (1 - keep) * reset, None if threshold is None else threshold - reset, current)
 
 
 class _Lowering:
@@ -120,26 +139,34 @@ class _Lowering:
         self.populations: list[Population] = []
         self.synapses: list[Synapse] = []
 
-    def neurons(self, name: str, node: nir.NIRNode) -> None:
-        """Append a population and the synapses into it."""
+    def meaning(self, name: str, node: nir.NIRNode) -> Meaning:
+        """Return what a population is in real numbers; those before it must have been asked for."""
         shape = self.graph.shapes[name]
         neuron = _neuron(name, node, shape, self.deployment.settings)
         signal = self.walk.arriving(name)
         if any(path.source in self.graph.nodes and self._silent(path.source) for path in signal.paths):
             raise UnsupportedError(f"node {name!r}: receives from a node that does not spike; put LIF between")
-        if all(path.source == self.input and path.weights is None and path.pool is None for path in signal.paths):
-            self._bias_coded(name, neuron, signal, shape)
-            return
-        wires = [self._wire(path, neuron) for path in signal.paths]
-        wires = quantized(wires, self.deployment.bits)
+        coded = all(path.source == self.input and path.weights is None and path.pool is None for path in signal.paths)
+        wires = () if coded else tuple(self._wire(path, neuron) for path in signal.paths)
         shape = next((one.shape for one in wires if one.shape and math.prod(one.shape) == math.prod(shape)), shape)
         self.shapes[name] = shape
-        wanted = self._wanted(name, neuron, signal, shape)
+        bias = self._bias(name, neuron, signal, shape)
+        return Meaning(neuron, shape, bias, wires, self._message(name, neuron, signal, shape) if coded else None)
+
+    def neurons(self, name: str, node: nir.NIRNode) -> None:
+        """Append a population and the synapses into it."""
+        meaning = self.meaning(name, node)
+        if meaning.message is not None:
+            self._bias_coded(name, meaning, meaning.message)
+            return
+        neuron, shape = meaning.neuron, meaning.shape
+        wires = quantized(list(meaning.wires), self.deployment.bits)
+        wanted = self._wanted(name, meaning)
         peaks = [self.deployment.levels if one.path.source == self.input else 1 for one in wires]
         found = fit(wanted, wires, peaks, self.deployment.bias_exponent)
         vth = found.vth
         alike = len({(one.unit, peak) for one, peak in zip(wires, peaks, strict=True)}) == 1
-        exact = isinstance(node, nir.Threshold) and alike and wires[0].counts and signal.bias is None
+        exact = isinstance(node, nir.Threshold) and alike and wires[0].counts and not meaning.bias.any()
         if exact:
             # Sums are multiples of 2 units; this is between two of them: exact for any threshold.
             assert neuron.threshold is not None
@@ -166,23 +193,27 @@ class _Lowering:
         node = self.graph.nodes[name]
         return isinstance(node, NEURONS) and not isinstance(node, _SPIKING)
 
-    def _wire(self, path: Path, neuron: _Neuron) -> Wire:
+    def _wire(self, path: Path, neuron: Neuron) -> Wire:
         worth = 1 / self.deployment.levels if path.source == self.input else 1.0
         shape = self.shapes.get(path.source, self.graph.shapes[path.source])
         return wire(path, shape, neuron.gain * worth, self.deployment.grids)
 
-    def _wanted(self, name: str, neuron: _Neuron, signal: Signal, shape: tuple[int, ...]) -> Wanted:
+    def _bias(self, name: str, neuron: Neuron, signal: Signal, shape: tuple[int, ...]) -> Floats:
         bias: Floats = np.zeros(shape) if signal.bias is None else signal.bias.reshape(shape).astype(np.float64)
         if neuron.current is not None and bias.any():
             raise UnsupportedError(
                 f"node {name!r}: a bias through a synaptic current builds up over time; Loihi's bias enters the voltage"
             )
+        return bias * neuron.gain + neuron.rest
+
+    def _wanted(self, name: str, meaning: Meaning) -> Wanted:
+        neuron = meaning.neuron
         sums = 1.0 if neuron.current is None else min(1 / (1 - neuron.current), self.deployment.steps)
         holds = min(1 / (1 - neuron.keep), self.deployment.steps) if neuron.keep < 1 else self.deployment.steps
-        return Wanted(name, neuron.threshold, bias * neuron.gain + neuron.rest, sums, holds)
+        return Wanted(name, neuron.threshold, meaning.bias, sums, holds)
 
-    def _bias_coded(self, name: str, neuron: _Neuron, signal: Signal, shape: tuple[int, ...]) -> None:
-        """Append a population that the input drives without weights: the host adds it to the bias."""
+    def _message(self, name: str, neuron: Neuron, signal: Signal, shape: tuple[int, ...]) -> float:
+        """Return what the membrane gains from a message of 1 where the input reaches it without weights."""
         (path, *others) = signal.paths
         if others or path.lag or neuron.current is not None or (path.scale is not None and path.scale.ndim):
             raise UnsupportedError(
@@ -192,14 +223,18 @@ class _Lowering:
         gain = neuron.gain / self.deployment.levels * (1.0 if path.scale is None else float(path.scale))
         if shape != self.shapes[self.input] or gain <= 0:
             raise UnsupportedError(f"node {name!r}: bias-coded input must keep its shape and be scaled up from 0")
-        found = fit_input_bias(self._wanted(name, neuron, signal, shape), gain, self.deployment.levels)
-        self.shapes[name] = shape
+        return gain
+
+    def _bias_coded(self, name: str, meaning: Meaning, message: float) -> None:
+        """Append a population that the input drives without weights: the host adds it to the bias."""
+        found = fit_input_bias(self._wanted(name, meaning), message, self.deployment.levels)
+        forgets = isinstance(self.graph.nodes[name], nir.Threshold)
         self.populations.append(
             Population(
                 name=self.names[name],
-                shape=shape,
+                shape=meaning.shape,
                 du=MEMORYLESS,
-                dv=4096 if isinstance(self.graph.nodes[name], nir.Threshold) else round((1 - neuron.keep) * 4096),
+                dv=4096 if forgets else round((1 - meaning.neuron.keep) * 4096),
                 vth=found.vth,
                 bias_exponent=found.bias_exponent,
                 bias=found.mantissa,
@@ -239,6 +274,20 @@ class _Lowering:
             )
         membrane = self._silent(path.source)
         return Readout(kind="membrane" if membrane else "spike_count", population=self.names[path.source])
+
+
+def meanings(graph: Graph, deployment: Deployment) -> dict[str, Meaning]:
+    """Return what each population of a flat graph is in real numbers, by its name in the Program.
+
+    Raises:
+        UnsupportedError: see :func:`lower_graph`; whether integers fit their fields is not asked here.
+    """
+    lowering = _Lowering(graph, deployment)
+    return {
+        lowering.names[name]: lowering.meaning(name, node)
+        for name, node in graph.nodes.items()
+        if isinstance(node, NEURONS)
+    }
 
 
 def lower_graph(graph: Graph, deployment: Deployment) -> Program:

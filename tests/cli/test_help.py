@@ -19,6 +19,7 @@ COMMANDS = [
     "check",
     "support",
     "evaluate",
+    "explain",
     "run",
     "demo",
     "targets",
