@@ -11,9 +11,8 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from .. import __version__
-from . import foreign
+from . import explain, foreign
 from . import protocol as robustness
-from .explain import explain
 from .nir import OneSpike, Origin, Reset, TimeStep, Unscaled, check
 
 EXIT_BUG, EXIT_REFUSED, EXIT_TARGET, EXIT_DIFFERENT, EXIT_INTERRUPTED = 1, 2, 3, 4, 130
@@ -139,7 +138,7 @@ def compare(
 
 
 app.command()(check)
-app.command()(explain)
+app.command()(explain.explain)
 
 
 @app.command()

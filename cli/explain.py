@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from ..eval.explain.record import Explanation
     from ..toolkit.progress import Track
 
+WIDTH = 16
+"""Least width of a table's first column: names wrap between words, not letters."""
+
 
 def explain(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, made by 'train' or 'run'.")],
@@ -120,31 +123,28 @@ def _print(record: "Explanation") -> None:
     from .show import _table as table
     from .show import out, percent
 
-    walk = table(f"{record.name}: from float to the Program, {record.samples} samples", ("stage",), (
-        "samples", "accuracy, %", "spikes differ", "classes\nchanged", "lost, won", "p"
-    ))  # fmt: skip
+    columns = ("accuracy, %", "spikes differ", "classes\nchanged", "lost, won", "p")
+    walk = table(f"{record.name}: from float to the Program, {record.samples} samples", ("stage",), columns)
+    walk.columns[0].min_width = WIDTH
     for stage, pair in zip(record.stages, [None, *record.pairs], strict=True):
         share = stage.accuracy
-        cells = [
-            str(stage.samples),
-            f"[bold]{percent(share.value)}[/]\n[dim]{percent(share.low)}\u2013{percent(share.high)}[/]",
-        ]
-        if pair is not None:
-            cells += _changes(pair.effect)
-        walk.add_row(stage.name, *cells)
+        name = stage.name if stage.samples == record.samples else f"{stage.name}\n[dim]{stage.samples} samples[/]"
+        between = f"{percent(share.low)}\u2013{percent(share.high)}"
+        cells = [] if pair is None else _changes(pair.effect)
+        walk.add_row(name, f"[bold]{percent(share.value)}[/]\n[dim]{between}[/]", *cells)
     out.print(walk)
     causes = table(
         f"each cause, switched on alone in the {record.base} network and repaired alone in the Program",
         ("cause",),
-        ("share, %", "alone:\nspikes", "classes", "points", "repaired:\nspikes", "classes", "points"),
+        ("share, %", "alone:\nspikes", "classes,\npoints", "repaired:\nspikes", "classes,\npoints"),
     )
+    causes.columns[0].min_width = WIDTH
     accuracy = {stage.name: stage.accuracy for stage in record.stages}
     for one in record.causes:
         cells = [f"{100 * one.share:.1f}"]
         for effect, beside in ((one.alone, accuracy[record.base]), (one.repaired, accuracy["Program"])):
-            classes = f"{effect.paired.classes_changed:,}"
-            p = f"[dim]p {effect.paired.p:.2g}[/]"
-            cells += [f"{effect.different:,}", classes, f"{points(beside, effect.accuracy)}\n{p}"]
+            classes = f"{effect.paired.classes_changed:,}, {points(beside, effect.accuracy)}"
+            cells += [f"{effect.different:,}", f"{classes}\n[dim]p {effect.paired.p:.2g}[/]"]
         title = f"[red]{one.title}[/]\n[dim]{one.kind}[/]" if one.kind != "rounding" and one.acts else one.title
         causes.add_row(title, *cells)
     out.print(causes)

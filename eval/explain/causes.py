@@ -36,7 +36,7 @@ class Cause:
     remedy: str
 
 
-_LATE = "export again with today's spikeproof, and look at whatever changed the Program in between"
+_AGAIN = "export the Program again, and look at what changed it in between"
 CAUSES = {
     cause.code: cause
     for cause in (
@@ -136,31 +136,30 @@ CAUSES = {
             "flipped kernel",
             "fault",
             UNDELAYED,
-            "The kernel is rotated by 180 degrees: a convolution was taken for a cross-correlation (Lava's layout, not "
-            f"the Program's); {_LATE}.",
+            f"A convolution was taken for a cross-correlation (Lava's layout of kernels, not the Program's): {_AGAIN}.",
         ),
         Cause(
             "sign_mode",
             "sign mode",
             "fault",
             UNDELAYED,
-            f"An excitatory or inhibitory synapse lost the weights of the other sign: make it mixed; {_LATE}.",
+            f"An excitatory or inhibitory synapse lost the weights of the other sign: make it mixed; {_AGAIN}.",
         ),
         Cause(
             "weight_truncation",
             "weight truncation",
             "fault",
             UNDELAYED,
-            f"The Program's weights have fewer bits than the network was quantized to: quantize to as many; {_LATE}.",
+            f"The Program's weights have fewer bits than the network was quantized to: quantize to as many; {_AGAIN}.",
         ),
-        Cause("other_weights", "other weights", "fault", UNDELAYED, f"These are not this network's weights: {_LATE}."),
-        Cause("wrong_leak", "wrong leak", "fault", UNDELAYED, f"dv is not round(4096 (1 - beta)): {_LATE}."),
+        Cause("other_weights", "other weights", "fault", UNDELAYED, f"These are not this network's weights: {_AGAIN}."),
+        Cause("wrong_leak", "wrong leak", "fault", UNDELAYED, f"dv is not round(4096 (1 - beta)): {_AGAIN}."),
         Cause(
             "wrong_threshold",
             "wrong threshold",
             "fault",
             UNDELAYED,
-            f"vth is not round(threshold / unit), with the unit that the weight exponent gives: {_LATE}.",
+            f"vth is not round(threshold / unit), with the unit that the weight exponent gives: {_AGAIN}.",
         ),
         Cause(
             "bias_saturation",
@@ -169,7 +168,7 @@ CAUSES = {
             UNDELAYED,
             "Biases do not fit 13 bits: use a larger bias exponent, as 'export' does, or smaller biases.",
         ),
-        Cause("wrong_bias", "wrong bias", "fault", UNDELAYED, f"These are not this network's biases: {_LATE}."),
+        Cause("wrong_bias", "wrong bias", "fault", UNDELAYED, f"These are not this network's biases: {_AGAIN}."),
         Cause(
             "latency",
             "latency",

@@ -15,7 +15,7 @@ from ...export.graph import flatten
 from ...export.latency import balance
 from ...export.lower import Deployment, Meaning, meanings
 from ...export.nir import TIME_STEP, to_nir
-from ...export.parts import BIAS_MANTISSA, Convolution, Population, Sparse, Synapse
+from ...export.parts import BIAS_MANTISSA, Convolution, Neurons, Population, Sparse, Synapse
 from ...export.program import Program
 from ...export.wires import Wire
 from ...hw_targets.loihi.arithmetic import LIMIT
@@ -99,9 +99,10 @@ class _Matching:
     def note(self, code: str, text: str) -> None:
         self.evidence.setdefault(code, []).append(text)
 
-    def relay(self, population: Population) -> None:
-        """Take a population that only passes spikes on as it is."""
-        self.cells[population.name] = as_it_is(population)
+    def relay(self, population: Neurons) -> None:
+        """Take a population that only passes on what it gets as it is."""
+        if isinstance(population, Population):
+            self.cells[population.name] = as_it_is(population)
         for index, synapse in enumerate(self.program.synapses):
             if synapse.target == population.name:
                 self.weights[index] = Field(_tensor(in_sums(synapse)))
@@ -254,7 +255,8 @@ class _Matching:
         """Note which ranges of the chip this Program's sums and membranes could leave at all."""
         program = self.program
         for population in program.populations:
-            assert isinstance(population, Population)
+            if not isinstance(population, Population):
+                continue
             incoming = list(program.incoming(population.name))
             sums = [program.bound(one) * 2.0**one.exponent for one in incoming]
             keep = (4095 - population.du) / 4096
@@ -318,9 +320,9 @@ def match(network: SpikingNetwork, quantized: SpikingNetwork, program: Program, 
     if missing:
         raise UnsupportedError(f"population {missing[0]!r}: the Program lacks it; it was made from another network")
     for population in program.populations:
-        if not isinstance(population, Population):
-            raise UnsupportedError(f"population {population.name!r}: graded spikes have no counterpart in a network")
         if population.name in found:
+            if not isinstance(population, Population):
+                raise UnsupportedError(f"population {population.name!r}: sends graded spikes, the network's are binary")
             matching.population(population, found[population.name], before[population.name])
         elif relayed(population.name) in (*names, program.input.name) and relayed(population.name) != population.name:
             matching.relay(population)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from ...export.program import Convolution, Dense, Program, Synapse
+from ...export.program import Convolution, Dense, Graded, Program, Synapse
 from ...hw_targets.loihi.arithmetic import LIMIT, wrap_current
 from ...hw_targets.loihi.schedule import by_clock, by_layer
 
@@ -76,7 +76,7 @@ class Model:
         program: the integers.
         meant: the same, with the timing that the network means.
         weights: of each synapse, in units of its target's sum.
-        cells: by population.
+        cells: by population; graded ones have none, they send their sums as the Program does.
         evidence: the causes that can act here, by code: what shows them.
     """
 
@@ -185,6 +185,21 @@ class _State:
         return spikes
 
 
+class _Units:
+    """Graded units of the Program: they send what is above their threshold."""
+
+    takes_input = False
+
+    def __init__(self, shape: tuple[int, ...], vth: int) -> None:
+        self.silence, self.vth = torch.zeros(shape, dtype=torch.float64), vth
+        self.sent: list[Tensor] = []
+
+    def advance(self, a: Tensor, drive: Tensor | None) -> Tensor:
+        """Return what is sent (batch, ...)."""
+        self.sent.append(a * (a > self.vth))
+        return self.sent[-1]
+
+
 @torch.no_grad()
 def simulate(model: Model, messages: Field, on: Codes, *, membranes: bool = False) -> Outcome:
     """Run the network with some of its causes switched on.
@@ -201,16 +216,26 @@ def simulate(model: Model, messages: Field, on: Codes, *, membranes: bool = Fals
     for synapse, weight in zip(program.synapses, model.weights, strict=True):
         wires[synapse.target].append(_Wires(program, synapse, weight.value(on), on))
     batch = signal.shape[1]
-    neurons = {
-        population.name: _State((batch, *population.shape), model.cells[population.name], on, membranes)
-        for population in program.populations
-    }
+    neurons: dict[str, _State | _Units] = {}
+    for population in program.populations:
+        shape = (batch, *population.shape)
+        if isinstance(population, Graded):
+            neurons[population.name] = _Units(shape, population.vth)
+        else:
+            neurons[population.name] = _State(shape, model.cells[population.name], on, membranes)
     (by_clock if program.recurrent else by_layer)(program, signal, wires, neurons)
     spikes = {name: torch.stack(state.sent).bool().numpy() for name, state in neurons.items()}
     readout = program.readout
-    last = neurons[readout.population].v.unsqueeze(0).numpy()
+    read = neurons[readout.population]
+    assert isinstance(read, _State)
+    last = read.v.unsqueeze(0).numpy()
     return Outcome(
         spikes,
         readout.output(spikes[readout.population], last if readout.kind == "membrane" else None).argmax(1),
-        membranes={n: torch.stack(s.membranes or []).numpy() for n, s in neurons.items()} if membranes else None,
+        membranes={
+            name: torch.stack(state.membranes).numpy()
+            for name, state in neurons.items()
+            if isinstance(state, _State) and state.membranes is not None
+        }
+        or None,
     )

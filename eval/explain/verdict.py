@@ -1,6 +1,7 @@
 """The answer in sentences that follow from the record."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 from ..report.words import listed, percent, plural
 from .causes import CAUSES, LAVA, PROGRAM, TUNED
@@ -48,7 +49,19 @@ def _fault(one: Contribution, total: int) -> str:
         if back > 0
         else f"alone it changes {plural(one.alone.different, 'spike value')}"
     )
-    return f"{one.title[0].upper()}{one.title[1:]}: {'; '.join(one.evidence)}; {repaired}. {one.remedy}"
+    first = one.alone.first
+    shows = "" if first is None else f"; switched on alone it shows first at {place_words(first)}"
+    return f"{one.title[0].upper()}{one.title[1:]}: {'; '.join(one.evidence)}; {repaired}{shows}. {one.remedy}"
+
+
+def _largest_step(found: Findings) -> Iterator[str]:
+    """Yield between which stages accuracy moves most; stages on fewer samples do not count."""
+    whole = [stage for stage in found.stages if stage.samples == found.samples]
+    moved = [(b.accuracy.correct - a.accuracy.correct, a.name, b.name) for a, b in pairwise(whole)]
+    change, before, after = max(moved, key=lambda one: abs(one[0]))
+    if change:
+        points = f"{100 * change / found.samples:+.1f}".replace("-", "\u2212")
+        yield f"Its largest step is from {before} to {after}: {points} points."
 
 
 def _sentences(found: Findings) -> Iterator[str]:
@@ -57,6 +70,12 @@ def _sentences(found: Findings) -> Iterator[str]:
         f"Accuracy is {percent(first.accuracy.value)} % in {first.name} and {percent(program.accuracy.value)} % in the "
         f"Program: {paired_words(found.whole.paired)}."
     )
+    yield from _largest_step(found)
+    acting = [one for one in found.causes if one.acts]
+    faults = [one for one in acting if one.kind != "rounding"]
+    yield from (_fault(one, found.total) for one in faults)
+    if not faults:
+        yield "No fault is found and no limit of the chip is met: what differs is rounding."
     parted = [pair for pair in found.pairs if pair.effect.first is not None and pair.after != LAVA]
     if not parted:
         yield "All forms fire the same spikes."
@@ -69,17 +88,11 @@ def _sentences(found: Findings) -> Iterator[str]:
             f"Spikes part {how} between {pair.before} and {pair.after}, at {place_words(pair.effect.first)}: "
             f"{reason_words(pair)}."
         )
-    acting = [one for one in found.causes if one.acts]
-    faults = [one for one in acting if one.kind != "rounding"]
-    yield from (_fault(one, found.total) for one in faults)
-    rounding = [one for one in acting if one.kind == "rounding"]
-    if not faults:
-        yield "No fault is found and no limit of the chip is met: what differs is rounding."
-    if rounding:
-        shares = listed([f"{one.title} {_share(one.share)}" for one in rounding])
+    if acting and found.total:
+        shares = listed([f"{one.title} {_share(one.share)}" for one in acting])
         yield (
             f"Of the {found.total:,} spike values in which the Program differs from the {found.base} network: {shares}"
-            f"{' (causes interact: shares need not add up)' if len(rounding) > 1 else ''}."
+            f"{' (causes interact: shares need not add up)' if len(acting) > 1 else ''}."
         )
     if found.program_differs:
         yield (

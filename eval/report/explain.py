@@ -30,10 +30,13 @@ def points(before: Share, after: Share) -> str:
 def _pair(pair: Pair, number: int, overlays: Sequence[Overlay]) -> dict[str, Any]:
     first = pair.effect.first
     drawn = next((one for one in overlays if one.pair == (pair.before, pair.after)), None)
-    plot = None
+    drawings = []
     if drawn is not None:
-        name = drawn.place.population
-        plot = overlay_plot(f"pair{number}", name, drawn.before[name], drawn.after[name], drawn.pair)
+        # The layer in which spikes part first, and the one that differs most on that sample.
+        counts = {name: int((drawn.before[name] != drawn.after[name]).sum()) for name in pair.by_population}
+        for name in dict.fromkeys([drawn.place.population, max(counts, key=lambda name: counts[name])]):
+            plot = overlay_plot(f"pair{number}-{name}", name, drawn.before[name], drawn.after[name], drawn.pair)
+            drawings.append({"plot": plot, "population": name, "different": counts[name]})
     return {
         "names": (pair.before, pair.after),
         "different": pair.effect.different,
@@ -45,9 +48,8 @@ def _pair(pair: Pair, number: int, overlays: Sequence[Overlay]) -> dict[str, Any
         "fires": None if first is None else (pair.before if first.fires == "before" else pair.after),
         "reason": None if first is None else reason_words(pair),
         "membranes": pair.membranes,
-        "plot": plot,
+        "drawings": drawings,
         "sample": None if first is None else first.sample,
-        "population": None if first is None else first.population,
     }
 
 

@@ -8,7 +8,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from torch import nn
 
 from spikeproof.eval.explain.causes import CAUSES
@@ -38,14 +38,13 @@ SHAPE = (1, 8, 8)
 @given(st.data())
 def test_with_every_cause_on_any_program_is_computed_exactly(programs: Any, messages: Any, data: st.DataObject) -> None:
     program = data.draw(programs())
-    assume(all(isinstance(one, Population) for one in program.populations))
     sent = messages(program, batch=3, seed=data.draw(st.integers(0, 999)))
     weights = tuple(Field(torch.from_numpy(np.array(in_sums(one), dtype=np.float64))) for one in program.synapses)
-    model = Model(program, program, weights, {one.name: as_it_is(one) for one in program.populations}, {})
+    model = Model(program, program, weights, {one.name: as_it_is(one) for one in program.spiking}, {})
     found = simulate(model, Field(torch.from_numpy(sent.astype(np.float64))), ALL)
     expected = LoihiTarget().compile(program).run(sent, rasters=True)
     for name, raster in expected.rasters.items():
-        np.testing.assert_array_equal(found.spikes[name], raster.spikes, err_msg=name)
+        np.testing.assert_array_equal(found.spikes[name], raster.spikes != 0, err_msg=name)
     np.testing.assert_array_equal(found.classes, expected.classes)
 
 
