@@ -31,7 +31,7 @@ from spikeproof.toolkit.config import TrainSettings, load_recipe
 from spikeproof.toolkit.data import Dataset, load_data
 from spikeproof.toolkit.files import write_json
 from spikeproof.toolkit.layers import SpikingNetwork
-from spikeproof.toolkit.models import seeded_network
+from spikeproof.toolkit.models import build_network
 from spikeproof.toolkit.neurons import LIF
 from spikeproof.toolkit.surrogates import KINDS, AdaptiveSharpness
 from spikeproof.toolkit.train import fit, seeded
@@ -68,7 +68,7 @@ def trained(family: str, pool: str, seed: int, data: Dataset, track: Any) -> Spi
             network = harness(pool, data)
         settings = TrainSettings(seed=seed, epochs=22, batch=64, rate=2e-3)
     else:
-        network = seeded_network(recipe.model, recipe.coding.steps, data.shape, data.classes, seed)
+        network = build_network(recipe, data.shape, data.classes, seed)
         settings = recipe.train.model_copy(update={"seed": seed})
     arguments = data.train_images, data.train_labels, settings
     fit(network, *arguments, epochs=settings.epochs, rate=settings.rate, what=f"train {family} {pool}", track=track)

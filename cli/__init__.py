@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from .. import __version__
-from . import explain, foreign
+from . import board, explain, foreign, study
 from . import protocol as robustness
 from .nir import OneSpike, Origin, Reset, TimeStep, Unscaled, check
 
@@ -28,6 +28,7 @@ app = typer.Typer(
 )
 lava = typer.Typer(help="Lava's own Python 3.10 environment.", no_args_is_help=True)
 app.add_typer(lava, name="lava")
+app.add_typer(study.app, name="study")
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, made by 'train' or 'run'.")]
 RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="Recipe file (TOML), or the name of a built-in one.")]
@@ -139,6 +140,7 @@ def compare(
 
 app.command()(check)
 app.command()(explain.explain)
+app.command("leaderboard")(board.command)
 
 
 @app.command()

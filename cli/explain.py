@@ -79,7 +79,7 @@ def explain_run(folder: Path, samples: int | None, lava: bool | None, track: "Tr
     program = read_program(run.path("program.safetensors"))
     for step in ("train", "quantize", "export"):
         run.require(step)
-    data = load_data(recipe.data)
+    data = load_data(recipe.data, recipe.coding.steps)
     images, labels = data.test_images[:samples], data.test_labels[:samples]
     target, notes, most = get_target("lava"), list[str](), 0
     if lava:

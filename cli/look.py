@@ -8,14 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..eval.compare import Comparison, compare
+from ..eval.evaluate import DRAWS
 from ..eval.profiles import compare_profiles
 from ..export.program import read_program
 from ..hw_targets.target import get_target
-from ..toolkit.coding import direct_integers
-from ..toolkit.data import Images, Labels, check_images, check_labels, load_data, read_npz
+from ..toolkit.coding import make_coder
+from ..toolkit.data import Images, Labels, check_labels, load_data, read_npz
 from ..toolkit.errors import DisagreementError, InputError
 from ..toolkit.files import write_arrays, write_json
 from ..toolkit.progress import Track, silent
+from ..toolkit.train import seeded
 from .run import Run
 
 Result = dict[str, Any]
@@ -24,15 +26,24 @@ Result = dict[str, Any]
 def _images(run: Run, images: Path | None, samples: int | None) -> tuple[Images, Labels | None]:
     """Return the user's images (labels if the file has them), or the run's test images."""
     if images is None:
-        data = load_data(run.recipe().data)
+        recipe = run.recipe()
+        data = load_data(recipe.data, recipe.coding.steps)
         x, y = data.test_images, data.test_labels
         return x[:samples], y[:samples]
     program = read_program(run.path("program.safetensors"))
     raw, *given = read_npz(images, ("x",), ("y",))
-    checked = check_images(raw, f"{images}: x", program.input.shape)
+    channels, height, width = program.input.shape
+    coder = make_coder(run.recipe().coding)
+    checked = coder.check(raw, f"{images}: x", coder.image_shape((channels, height, width)))
     classes = int(np.prod(program.shape_of(program.readout.population)))
     labels = [check_labels(array, f"{images}: y", len(checked), classes)[:samples] for array in given]
     return checked[:samples], labels[0] if labels else None
+
+
+def _messages(run: Run, images: Images) -> NDArray[np.int32]:
+    """Return what the chip receives; a stochastic coder draws the same every time."""
+    with seeded(DRAWS):
+        return make_coder(run.recipe().coding).integers(images)
 
 
 def simulate(
@@ -44,7 +55,7 @@ def simulate(
     found = get_target(target)
     if found.form != "program":
         raise InputError(f"target {target!r}: runs the float network, not the Program; choose another --target")
-    trace = found.compile(program).run(direct_integers(x, program.steps), rasters=rasters, track=track)
+    trace = found.compile(program).run(_messages(run, x), rasters=rasters, track=track)
     arrays: dict[str, NDArray[Any]] = {"output": trace.output}
     arrays |= {f"counts/{name}": counts for name, counts in trace.spike_counts.items()}
     for name, raster in trace.rasters.items():
@@ -78,7 +89,7 @@ def compare_targets(run: Run, targets: list[str], samples: int, bitwise: bool, t
     program = read_program(run.path("program.safetensors"))
     run.require("export")
     x, _ = _images(run, None, samples)
-    comparison = compare(program, direct_integers(x, program.steps), targets, track=track)
+    comparison = compare(program, _messages(run, x), targets, track=track)
     result = {"step": "compare", "program_sha256": program.sha256(), **comparison.to_dict()}
     if bitwise:
         write_json(run.path("compare.json"), result)
@@ -102,7 +113,7 @@ def profiles(run: Run, samples: int, track: Track = silent) -> Result:
     program = read_program(run.path("program.safetensors"))
     run.require("export")
     x, labels = _images(run, None, samples)
-    found = compare_profiles(program, direct_integers(x, program.steps), labels, track=track)
+    found = compare_profiles(program, _messages(run, x), labels, track=track)
     changes = [one.profile for one in found if one.classes_changed]
     return {
         "step": "profiles",

@@ -117,7 +117,7 @@ def robustness(
     from ..eval.record import machine, now, packages
     from ..eval.report.robustness import write_robustness
     from ..eval.robustness import plan
-    from ..eval.robustness.protocol import THREAT_MODEL, Subject, run_protocol, summary
+    from ..eval.robustness.protocol import Subject, run_protocol, summary, threat_model
     from ..eval.robustness.record import Robustness, write
     from ..export.program import read_program
     from ..hw_targets.target import get_target
@@ -138,7 +138,7 @@ def robustness(
     program = read_program(run.path("program.safetensors"))
     for step in ("train", "quantize", "export"):
         run.require(step)
-    data = load_data(recipe.data)
+    data = load_data(recipe.data, recipe.coding.steps)
     images, labels = data.test_images[:samples], data.test_labels[:samples]
     others = {
         name: recipe.evaluate.lava_samples if target.slow else len(labels)
@@ -156,14 +156,19 @@ def robustness(
         name=recipe.name,
         created=now(),
         protocol=protocol,
-        threat_model=THREAT_MODEL,
+        threat_model=threat_model(network.coder),
         epsilon=levels / LEVELS,
         levels=levels,
         asked=epsilon,
         samples=len(labels),
         cascade=plan.cascade(protocol),
         seed=seed,
-        data={"name": data.name, "sha256": data.sha256, "test": len(data.test_labels)},
+        data={
+            "name": data.name,
+            "provenance": data.provenance,
+            "sha256": data.sha256,
+            "test": len(data.test_labels),
+        },
         program={"sha256": program.sha256(), "profile": program.profile},
         recipe=recipe.model_dump(mode="json"),
         machine=machine(),

@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ..eval.evaluate import Forms, evaluate, gradient_sparsity
+from ..eval.evaluate import DRAWS, Forms, evaluate, gradient_sparsity, weight_gradients
 from ..eval.record import Record, machine, now, packages, write_record
 from ..eval.report import write_report
+from ..eval.sparsity import attack_gradients
+from ..eval.trail import TrailKeeper, read_trail
 from ..export import chips, netx
 from ..export.lower import lower
 from ..export.nir import read_nir, write_nir
@@ -21,21 +23,24 @@ from ..hw_targets.target import get_target
 from ..toolkit.attacks.base import THREAT_MODEL, predict
 from ..toolkit.attacks.gradient import make_attack
 from ..toolkit.checkpoint import load_network, save_network
-from ..toolkit.coding import direct_integers, on_grid
+from ..toolkit.coding import Events, make_coder
 from ..toolkit.config import Recipe
-from ..toolkit.data import Dataset, Images, check_images, load_data
-from ..toolkit.errors import FileError, UnsupportedError
+from ..toolkit.data import Dataset, Images, load_data
+from ..toolkit.errors import FileError, InputError, UnsupportedError
 from ..toolkit.files import digest, read_arrays, read_json, write_arrays, write_json
 from ..toolkit.layers import SpikingNetwork
-from ..toolkit.models import seeded_network
+from ..toolkit.models import build_network
 from ..toolkit.progress import Track, silent
 from ..toolkit.quantize import load_quantized, quantized_network, save_quantized
-from ..toolkit.train import fit
+from ..toolkit.train import fit, seeded
 from .look import compare_targets
 from .run import Run
 
 Result = dict[str, Any]
 ROUND_TRIP_SAMPLES = 64
+GRADIENT_SAMPLES = 100
+"""Test images on which gradients are looked at layer by layer."""
+TRAIL = "trail.json"
 QCDQ = "network-qcdq.onnx"
 
 
@@ -50,8 +55,27 @@ def _identity(recipe: Recipe, data: Dataset, what: str) -> str:
 def train(run: Run, track: Track = silent) -> Result:
     """Train the recipe's network: model.safetensors, training.json."""
     recipe = run.recipe()
-    data = load_data(recipe.data)
-    network = seeded_network(recipe.model, recipe.coding.steps, data.shape, data.classes, recipe.train.seed)
+    data = load_data(recipe.data, recipe.coding.steps)
+    source = f"coding.name = {recipe.coding.name!r}, data set {data.name!r}"
+    coder = make_coder(recipe.coding)
+    coder.check(data.train_images[:1], source)
+    if isinstance(coder, Events) and not all(np.isin(x, (0, 1)).all() for x in (data.train_images, data.test_images)):
+        raise InputError(f"{source}: values other than 0 and 1; bin the events to one a pixel and step")
+    network = build_network(recipe, data.shape, data.classes)
+    identity = _identity(recipe, data, "train")
+    keeper = None
+    if recipe.train.trail:
+        keeper = TrailKeeper(
+            run.path(TRAIL),
+            identity,
+            network,
+            make_attack(recipe.attacks[-1], recipe.evaluate.batch),
+            data.test_images,
+            data.test_labels,
+            every=recipe.train.trail,
+            epochs=recipe.train.epochs,
+            batch=recipe.evaluate.batch,
+        )
     history = fit(
         network,
         data.train_images,
@@ -59,14 +83,16 @@ def train(run: Run, track: Track = silent) -> Result:
         recipe.train,
         epochs=recipe.train.epochs,
         rate=recipe.train.rate,
+        defences=recipe.defences,
         state=run.path("training-state.safetensors"),
-        identity=_identity(recipe, data, "train"),
+        identity=identity,
         track=track,
+        after_epoch=keeper,
     )
     correct = predict(network, data.test_images, recipe.evaluate.batch) == data.test_labels
     save_network(run.path("model.safetensors"), network, recipe, data.shape, data.classes)
     write_json(run.path("training.json"), [vars(epoch) for epoch in history])
-    run.finished("train")
+    run.finished("train", [TRAIL] if keeper else [])
     return {
         "step": "train",
         "epochs": len(history),
@@ -80,10 +106,12 @@ def attack(run: Run, track: Track = silent) -> Result:
     """Attack the float network on the test images: one file an attack, and attacks.json."""
     network, recipe = load_network(run.path("model.safetensors"))
     run.require("train")
-    data = load_data(recipe.data)
+    data = load_data(recipe.data, recipe.coding.steps)
     found: dict[str, Any] = {}
     for settings in recipe.attacks:
-        made = make_attack(settings, recipe.evaluate.batch)(network, data.test_images, data.test_labels, track=track)
+        maker = make_attack(settings, recipe.evaluate.batch)
+        made = maker(network, data.test_images, data.test_labels, track=track)
+        few = slice(GRADIENT_SAMPLES)
         write_arrays(
             run.path(_attack_file(settings.label)),
             "attack",
@@ -92,11 +120,12 @@ def attack(run: Run, track: Track = silent) -> Result:
         )
         found[settings.label] = {
             "settings": settings.model_dump(mode="json"),
-            "threat_model": THREAT_MODEL,
+            "threat_model": f"{THREAT_MODEL} ({network.coder})",
             "made_on": "float network",
             "distance": made.distance,
-            "distance_on_grid": float(np.abs(on_grid(made.images) - data.test_images).max()),
+            "distance_on_grid": float(np.abs(network.coder.on_grid(made.images) - data.test_images).max()),
             "float_accuracy": float(made.robust.mean()),
+            "gradients": attack_gradients(maker, network, data.test_images[few], data.test_labels[few], track=track),
         }
     write_json(run.path("attacks.json"), found)
     run.finished("attack", [_attack_file(settings.label) for settings in recipe.attacks])
@@ -111,7 +140,7 @@ def _attacked(run: Run, recipe: Recipe, data: Dataset) -> dict[str, Images]:
         arrays, header = read_arrays(path, "attack")
         if header.get("data") != data.sha256 or "images" not in arrays:
             raise FileError(f"{path}: made on other data; run 'spikeproof attack {run.folder}' again")
-        images[settings.label] = check_images(arrays["images"], str(path), data.shape)
+        images[settings.label] = make_coder(recipe.coding).check(arrays["images"], str(path), data.shape)
         if len(images[settings.label]) != len(data.test_labels):
             raise FileError(f"{path}: not as many images as the test set; run 'spikeproof attack {run.folder}' again")
     return images
@@ -121,7 +150,7 @@ def quantize(run: Run, track: Track = silent) -> Result:
     """Fold, quantize and fine-tune on Loihi's grid: quantized.safetensors."""
     network, recipe = load_network(run.path("model.safetensors"))
     run.require("train")
-    data = load_data(recipe.data)
+    data = load_data(recipe.data, recipe.coding.steps)
     quantized = quantized_network(network, recipe.quantize.bits)
     rounded = predict(quantized, data.test_images, recipe.evaluate.batch) == data.test_labels
     if recipe.quantize.epochs:
@@ -132,6 +161,7 @@ def quantize(run: Run, track: Track = silent) -> Result:
             recipe.train,
             epochs=recipe.quantize.epochs,
             rate=recipe.quantize.rate,
+            defences=recipe.defences,
             state=run.path("quantize-state.safetensors"),
             identity=_identity(recipe, data, "quantize") + digest(run.path("model.safetensors").read_bytes()),
             what="quantize",
@@ -191,7 +221,7 @@ def export(run: Run, track: Track = silent) -> Result:
     """Write NIR, check it by executing what was written, lower it, and write Program and ONNX (seconds: no bar)."""
     network, recipe = load_quantized(run.path("quantized.safetensors"))
     run.require("quantize")
-    data = load_data(recipe.data)
+    data = load_data(recipe.data, recipe.coding.steps)
     write_nir(run.path("network.nir"), network, data.shape)
     trip = check_round_trip(run.path("network.nir"), network, data.test_images[:ROUND_TRIP_SAMPLES])
     graph, sidecar = read_nir(run.path("network.nir"))
@@ -228,6 +258,14 @@ def _warnings(recipe: Recipe, data: Dataset, record_forms: list[Any], attacks: d
         "Attacks are FGSM and PGD on the float network with its own surrogate, transferred to every other form: "
         "an upper bound on robustness, not a reliable estimate."
     ]
+    coder = make_coder(recipe.coding)
+    if coder.stochastic:
+        found.append(
+            f"The {coder.name} coder draws its spikes: every form is shown the same draws (seed {DRAWS} plus the first "
+            "sample of a batch); other draws give other figures, and attacks took one draw a gradient."
+        )
+    if isinstance(coder, Events):
+        found.append("Examples of attacks lie between 0 and 1: the chip receives them rounded to spikes.")
     if len(data.test_labels) < 300:
         found.append(f"Only {len(data.test_labels)} test samples: intervals are wide, do not quote.")
     beyond = [
@@ -255,7 +293,7 @@ def evaluate_run(run: Run, targets: list[str] | None, device: str, track: Track 
     read_onnx(run.path("network.onnx"), program)
     for step in ("train", "attack", "quantize", "export"):
         run.require(step)
-    data = load_data(recipe.data)
+    data = load_data(recipe.data, recipe.coding.steps)
     conditions = {"clean": data.test_images, **_attacked(run, recipe, data)}
     names = list(recipe.evaluate.targets) if targets is None else targets
     counts = {
@@ -278,6 +316,8 @@ def evaluate_run(run: Run, targets: list[str] | None, device: str, track: Track 
         )
         for name, net in (("float", network), ("quantized", quantized))
     }
+    few = slice(GRADIENT_SAMPLES)
+    gradients["float"]["weights"] = weight_gradients(network, data.test_images[few], data.test_labels[few], track=track)
     attacks = read_json(run.path("attacks.json"))
     compared = read_json(run.path("compare.json")) if run.is_done("compare") else None
     record = Record(
@@ -286,6 +326,8 @@ def evaluate_run(run: Run, targets: list[str] | None, device: str, track: Track 
         recipe=recipe.model_dump(mode="json"),
         data={
             "name": data.name,
+            "provenance": data.provenance,
+            "kind": data.kind,
             "sha256": data.sha256,
             "train": len(data.train_labels),
             "test": len(data.test_labels),
@@ -293,19 +335,20 @@ def evaluate_run(run: Run, targets: list[str] | None, device: str, track: Track 
         program={"sha256": program.sha256(), "profile": program.profile, "populations": describe(program)},
         machine=machine(),
         packages=packages(),
-        threat_model=THREAT_MODEL,
+        threat_model=f"{THREAT_MODEL} ({network.coder})",
         attacks=attacks,
         training=read_json(run.path("training.json")),
         round_trip=read_json(run.path("export.json"))["round_trip"],
         gradients=gradients,
         forms=forms,
         comparison=compared,
+        trail=read_trail(run.path(TRAIL)) if recipe.train.trail else None,
         warnings=_warnings(recipe, data, forms, attacks),
     )
     write_record(run.path("record.json"), record)
-    raster = (
-        get_target("loihi").compile(program).run(direct_integers(data.test_images[:1], program.steps), rasters=True)
-    )
+    with seeded(DRAWS):
+        first = network.coder.integers(data.test_images[:1])
+    raster = get_target("loihi").compile(program).run(first, rasters=True)
     write_report(run.path("report.html"), record, raster)
     run.finished("evaluate")
     return {

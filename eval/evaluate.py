@@ -10,13 +10,18 @@ import numpy as np
 from ..export.program import Program
 from ..hw_targets.target import Compiled, Counts, get_target
 from ..hw_targets.torch import TorchTarget
-from ..toolkit.coding import direct_integers
+from ..toolkit.coding import Coder
 from ..toolkit.data import Images, Labels
 from ..toolkit.layers import SpikingNetwork
 from ..toolkit.progress import Track, silent
+from ..toolkit.train import seeded
 from .gradients import ZeroGradientShare
 from .metrics import Accuracy, SpikeRate, SynapticOperations
 from .record import Condition, Form, Share
+from .weights import WeightGradientDensity
+
+DRAWS = 0
+"""Seed of what a stochastic coder draws in an evaluation, plus the number of a batch's first sample."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,7 @@ class Forms:
 def measure(
     compiled: Compiled,
     program: Program,
+    coder: Coder,
     images: Images,
     labels: Labels,
     *,
@@ -45,6 +51,7 @@ def measure(
     Args:
         compiled: the form on its target.
         program: whose synapses are counted.
+        coder: of the images; if it is stochastic, every form is shown the same draws, see :data:`DRAWS`.
         images: (samples, channels, height, width).
         labels: (samples,).
         integers: whether the target takes integer messages (else images).
@@ -62,8 +69,10 @@ def measure(
     starts = range(0, len(images), batch)
     for start in track(starts, what, len(starts)):
         part = images[start : start + batch]
-        messages = direct_integers(part, program.steps)
-        trace = compiled.run(messages if integers else part, track=track if len(starts) == 1 else silent)
+        with seeded(DRAWS + start):
+            messages = coder.integers(part)
+        with seeded(DRAWS + start):
+            trace = compiled.run(messages if integers else part, track=track if len(starts) == 1 else silent)
         accuracy.update(trace.classes, labels[start : start + batch])
         rate.update(trace)
         operations.update(trace, messages)
@@ -124,6 +133,7 @@ def evaluate(
             results[name], classes, events = measure(
                 compiled,
                 forms.program,
+                forms.network.coder,
                 images[:count],
                 labels[:count],
                 integers=form == "program",
@@ -157,5 +167,16 @@ def gradient_sparsity(
     metric = ZeroGradientShare(network)
     starts = range(0, len(images), batch)
     for start in track(starts, "gradient sparsity", len(starts)):
-        metric.update(images[start : start + batch], labels[start : start + batch])
+        with seeded(DRAWS + start):
+            metric.update(images[start : start + batch], labels[start : start + batch])
     return {"layers": {name: asdict(zeros) for name, zeros in metric.compute().items()}, "hidden": metric.hidden()}
+
+
+def weight_gradients(
+    network: SpikingNetwork, images: Images, labels: Labels, *, track: Track = silent
+) -> dict[str, dict[str, float]]:
+    """Return density and bound of the weight gradients of every layer, means over samples taken one by one."""
+    metric = WeightGradientDensity(network)
+    for index in track(range(len(images)), "weight gradients", len(images)):
+        metric.update(images[index : index + 1], labels[index : index + 1])
+    return {name: asdict(density) for name, density in metric.compute().items()}

@@ -51,14 +51,15 @@ class ZeroGradientShare(Metric):
         kept: list[tuple[str, Tensor, Tensor]] = []
         device = next(network.parameters()).device
         x = torch.from_numpy(images).to(device).requires_grad_()
-        signal: Tensor = x.unsqueeze(0).expand(network.steps, *x.shape) * 1
+        # A product, so that the first layer's input is a tensor of its own for every step.
+        signal: Tensor = network.coder.encode(x) * 1
 
         def watch(name: str, output: Tensor) -> None:
             nonlocal signal
             kept.append((name, signal, output))
             signal = output
 
-        logits = network.gain * network.spikes(signal, watch).mean(0)
+        logits = network.gain * network.respond(signal, watch).mean(0)
         loss = nn.functional.cross_entropy(logits, torch.from_numpy(labels).to(device), reduction="sum")
         tensors = [tensor for _, before, after in kept for tensor in (before, after)]
         gradients = torch.autograd.grad(loss, tensors)

@@ -73,6 +73,31 @@ class Form(_Part):
     seconds: float
 
 
+class TrailPoint(_Part):
+    """The network after an epoch; ``zero_gradient`` is that of the hidden LIF layers together."""
+
+    epoch: int
+    zero_gradient: float
+    clean: Share
+    robust: Share
+
+
+class Trail(_Part):
+    """Zero-gradient share, clean and robust accuracy along training, of the float network on its own test images.
+
+    Attributes:
+        attack: its label; white box, on the float network.
+        threat_model: what ``robust`` is about.
+        samples: the first so many test images.
+        points: in the order of epochs.
+    """
+
+    attack: str
+    threat_model: str
+    samples: int
+    points: list[TrailPoint]
+
+
 class Machine(_Part):
     """Where it was measured."""
 
@@ -89,7 +114,9 @@ class Record(_Part):
     Attributes:
         threat_model: the only one that its robust accuracies are about.
         attacks: each attack's settings, largest distance and zero-gradient facts.
-        gradients: zero-gradient share, a form: layer -> input and output share, and all hidden LIF layers together.
+        gradients: zero-gradient share, a form: layer -> input and output share, and all hidden LIF layers together; for
+            the float form also the density of weight gradients and its bound.
+        trail: the network along training; None if the recipe did not ask for it.
         comparison: bit for bit, from ``spikeproof compare --bitwise``; None if it was not run.
         warnings: what a reader must know before quoting a number.
     """
@@ -109,6 +136,7 @@ class Record(_Part):
     gradients: dict[str, dict[str, Any]]
     forms: list[Form]
     comparison: dict[str, Any] | None
+    trail: Trail | None = None
     warnings: list[str]
 
 

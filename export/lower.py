@@ -30,12 +30,13 @@ class Deployment:
 
     Attributes:
         steps: time steps a sample.
-        input_bits: bits of an input message; pixels are sent as round((2^bits - 1) x), 0 means binary spikes.
+        input_bits: bits of an input message; 0 means binary spikes.
         settings: time step, integration and reset.
         grids: weight grid a node; None: weights are real, and quantized here to ``bits``.
         bits: of weights without a grid.
         relays: balance paths with relay populations instead of delays.
         bias_exponent: the smallest that is used.
+        input_levels: the message that stands for 1.0; None means the largest.
     """
 
     steps: int
@@ -45,11 +46,17 @@ class Deployment:
     bits: int = 8
     relays: bool = False
     bias_exponent: int = 0
+    input_levels: int | None = None
+
+    @property
+    def peak(self) -> int:
+        """The largest input message."""
+        return int(2**self.input_bits) - 1 if self.input_bits else 1
 
     @property
     def levels(self) -> int:
-        """The largest input message: it stands for 1.0."""
-        return int(2**self.input_bits) - 1 if self.input_bits else 1
+        """The input message that stands for 1.0."""
+        return self.input_levels or self.peak
 
 
 @dataclass(frozen=True)
@@ -162,17 +169,18 @@ class _Lowering:
         neuron, shape = meaning.neuron, meaning.shape
         wires = quantized(list(meaning.wires), self.deployment.bits)
         wanted = self._wanted(name, meaning)
-        peaks = [self.deployment.levels if one.path.source == self.input else 1 for one in wires]
+        peaks = [self.deployment.peak if one.path.source == self.input else 1 for one in wires]
+        ones = [self.deployment.levels if one.path.source == self.input else 1 for one in wires]
         found = fit(wanted, wires, peaks, self.deployment.bias_exponent)
         vth = found.vth
-        alike = len({(one.unit, peak) for one, peak in zip(wires, peaks, strict=True)}) == 1
+        alike = len({(one.unit, level) for one, level in zip(wires, ones, strict=True)}) == 1
         exact = isinstance(node, nir.Threshold) and alike and wires[0].counts and not meaning.bias.any()
         if exact:
             # Sums are multiples of 2 units; this is between two of them: exact for any threshold.
             assert neuron.threshold is not None
             if neuron.threshold < 0:
                 raise UnsupportedError(f"node {name!r}: threshold {neuron.threshold} is always exceeded")
-            vth = 2 * math.floor(neuron.threshold * peaks[0]) + 1
+            vth = 2 * math.floor(neuron.threshold * ones[0]) + 1
         forgets = isinstance(node, nir.Threshold)
         self.populations.append(
             Population(
@@ -227,7 +235,7 @@ class _Lowering:
 
     def _bias_coded(self, name: str, meaning: Meaning, message: float) -> None:
         """Append a population that the input drives without weights: the host adds it to the bias."""
-        found = fit_input_bias(self._wanted(name, meaning), message, self.deployment.levels)
+        found = fit_input_bias(self._wanted(name, meaning), message, self.deployment.peak)
         forgets = isinstance(self.graph.nodes[name], nir.Threshold)
         self.populations.append(
             Population(
@@ -333,7 +341,13 @@ def lower(
     """
     settings = Settings(sidecar.time_step, reset=sidecar.reset)
     deployment = Deployment(
-        sidecar.steps, sidecar.input_bits, settings, sidecar.grids, relays=relays, bias_exponent=bias_exponent
+        sidecar.steps,
+        sidecar.input_bits,
+        settings,
+        sidecar.grids,
+        relays=relays,
+        bias_exponent=bias_exponent,
+        input_levels=sidecar.levels,
     )
     try:
         return lower_graph(flatten(graph, source), deployment)

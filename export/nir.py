@@ -13,10 +13,11 @@ import nir
 import numpy as np
 import torch
 from brevitas.nn import QuantConv2d, QuantLinear
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from torch import nn
 
-from ..toolkit.coding import MESSAGE_BITS
+from ..toolkit.coding import MESSAGE_BITS, Coder, Direct, make_coder
+from ..toolkit.config import CodingSettings
 from ..toolkit.errors import FileError, UnsupportedError
 from ..toolkit.files import atomic, digest, read_bytes, read_json, write_json
 from ..toolkit.layers import INPUT, SpikingNetwork
@@ -44,8 +45,8 @@ class SideCar(BaseModel):
         sha256: of the NIR file it belongs to.
         time_step: seconds.
         steps: time steps a sample.
-        coding: how images become input.
-        input_bits: bits of an input message; pixels are sent as round((2^bits - 1) x).
+        coding: how images become input: "direct", or another coder's settings.
+        input_bits: bits of an input message; 0 means binary spikes.
         reset: the membrane after a spike.
         readout: how classes are read.
         gain: scale of the logits.
@@ -57,17 +58,29 @@ class SideCar(BaseModel):
     sha256: str
     time_step: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     steps: Annotated[int, Field(ge=1, le=2**16)]
-    coding: Literal["direct"] = "direct"
-    input_bits: Annotated[int, Field(ge=1, le=24)] = MESSAGE_BITS
+    coding: Literal["direct"] | CodingSettings = "direct"
+    input_bits: Annotated[int, Field(ge=0, le=24)] = MESSAGE_BITS
     reset: Literal["zero"] = "zero"
     readout: Literal["spike_count"] = "spike_count"
     gain: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     grids: dict[str, Grid]
 
     @property
+    def coder(self) -> Coder:
+        """What makes input of images."""
+        return Direct(self.steps) if self.coding == "direct" else make_coder(self.coding)
+
+    @property
     def levels(self) -> int:
-        """The largest input message: it stands for 1.0."""
-        return int(2**self.input_bits) - 1
+        """The input message that stands for 1.0."""
+        return int(2**self.input_bits) - 1 if self.coding == "direct" else self.coder.levels
+
+    @model_validator(mode="after")
+    def _agrees(self) -> "SideCar":
+        wrong = self.input_bits < 1 if self.coding == "direct" else self.input_bits != self.coder.message_bits
+        if wrong or self.coder.steps != self.steps:
+            raise ValueError(f"input_bits {self.input_bits} or steps {self.steps} do not belong to the {self.coder}")
+        return self
 
 
 def _pair(value: int | tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -86,6 +99,9 @@ def _lif(layer: LIF, shape: tuple[int, ...]) -> nir.NIRNode:
 
 def _check_lif(name: str, layer: LIF) -> None:
     neuron = layer.neuron
+    reason = layer.unlike()
+    if reason is not None:
+        raise UnsupportedError(f"layer {name!r}: {reason}")
     if neuron.reset_mechanism != "zero":
         raise UnsupportedError(
             f"layer {name!r}: reset {neuron.reset_mechanism!r} does not exist on Loihi's LIF, and NIR would silently "
@@ -191,7 +207,7 @@ def to_nir(network: SpikingNetwork, shape: tuple[int, int, int]) -> tuple[nir.NI
 
     Args:
         network: from :func:`.quantize.quantized_network`.
-        shape: (channels, height, width) of an image.
+        shape: (channels, height, width) of one step of its input.
 
     Raises:
         UnsupportedError: a layer has no exact form; named with the reason.
@@ -208,14 +224,23 @@ def to_nir(network: SpikingNetwork, shape: tuple[int, int, int]) -> tuple[nir.NI
 
 
 def write_nir(path: Path, network: SpikingNetwork, shape: tuple[int, int, int]) -> SideCar:
-    """Write ``path`` and its side-car ``path`` with suffix ``.json``, and return the side-car."""
-    graph, grids = to_nir(network, shape)
+    """Write ``path`` and its side-car ``path`` with suffix ``.json``, and return the side-car.
+
+    Args:
+        path: of the NIR file.
+        network: from :func:`.quantize.quantized_network`.
+        shape: (channels, height, width) of an image.
+    """
+    coder = network.coder
+    graph, grids = to_nir(network, coder.encoded_shape(shape))
     with atomic(path) as temporary:
         nir.write(str(temporary), graph)
         sidecar = SideCar(
             sha256=digest(temporary.read_bytes()),
             time_step=TIME_STEP,
             steps=network.steps,
+            coding="direct" if isinstance(coder, Direct) else CodingSettings(**coder.settings),
+            input_bits=coder.message_bits,
             gain=network.gain,
             grids=grids,
         )

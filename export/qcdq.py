@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..toolkit.coding import spike_count_logits
+from ..toolkit.coding import Direct, spike_count_logits
 from ..toolkit.errors import DisagreementError, UnsupportedError
 from ..toolkit.files import atomic, read_bytes
 from ..toolkit.layers import INPUT, SpikingNetwork
@@ -41,16 +41,17 @@ class _Unrolled(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, inputs: Tensor) -> Tensor:
         network = self.network
         if network.recurrent:
             # It runs step by step by itself, and knows what its loops deliver at the first step.
-            logits: Tensor = network(images)
+            logits: Tensor = network(inputs) if shows_images(network) else network.from_encoded(inputs)
             return logits
+        frames = [inputs] * network.steps if shows_images(network) else inputs.unbind(0)
         run = {n: part.stepper() if isinstance(part, LIF | Delay) else part for n, part in network.named_layers()}
         last = []
-        for _ in range(network.steps):
-            sent = {INPUT: images}
+        for frame in frames:
+            sent = {INPUT: frame}
             for name, step in run.items():
                 parts = [sent[source] for source in network.sources(name)]
                 sent[name] = step(sum(parts[1:], parts[0]))
@@ -58,8 +59,15 @@ class _Unrolled(nn.Module):
         return spike_count_logits(torch.stack(last), network.gain)
 
 
-def write_qcdq(path: Path, network: SpikingNetwork, shape: tuple[int, ...]) -> None:
+def shows_images(network: SpikingNetwork) -> bool:
+    """Return whether the file takes images; else encoded input, since only direct coding is made of operators."""
+    return isinstance(network.coder, Direct)
+
+
+def write_qcdq(path: Path, network: SpikingNetwork, shape: tuple[int, int, int]) -> None:
     """Write a quantized network as QCDQ ONNX: ``images`` (batch, *shape) in [0, 1] to ``logits`` (batch, classes).
+
+    Coders other than the direct one are not part of it: ``encoded`` (time, batch, ...) takes the place of ``images``.
 
     The file is written by Brevitas' exporter and passes ``onnx.checker``; it holds standard operators alone.
 
@@ -74,18 +82,20 @@ def write_qcdq(path: Path, network: SpikingNetwork, shape: tuple[int, ...]) -> N
     """
     # Brevitas leaves its export handlers in what it exports.
     module = _Unrolled(copy.deepcopy(network)).eval()
+    name, axis = ("images", 0) if shows_images(network) else ("encoded", 1)
+    example = torch.zeros(1, *network.coder.encoded_shape(shape))
     with atomic(path) as temporary:
         try:
             # The exporter by tracing: the newer one unrolls the same, but needs onnxscript and takes ten times as long.
             export_onnx_qcdq(
                 module,
-                args=torch.zeros(1, *shape),
+                args=example if axis == 0 else example.expand(network.steps, *example.shape),
                 export_path=str(temporary),
                 opset_version=OPSET,
                 dynamo=False,
-                input_names=["images"],
+                input_names=[name],
                 output_names=["logits"],
-                dynamic_axes={"images": {0: "batch"}, "logits": {0: "batch"}},
+                dynamic_axes={name: {axis: "batch"}, "logits": {0: "batch"}},
                 keep_initializers_as_inputs=False,
             )
             onnx.checker.check_model(onnx.load(str(temporary)), full_check=True)
@@ -130,8 +140,11 @@ def check_qcdq(path: Path, network: SpikingNetwork, images: NDArray[np.float32])
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(read_bytes(path), options, providers=["CPUExecutionProvider"])
-    (found,) = session.run(["logits"], {"images": np.ascontiguousarray(images, dtype=np.float32)})
-    expected = network(torch.from_numpy(np.array(images, dtype=np.float32))).numpy()
+    (name,) = (entry.name for entry in session.get_inputs())
+    given = torch.from_numpy(np.array(images, dtype=np.float32))
+    given = given if shows_images(network) else network.coder.encode(given)
+    (found,) = session.run(["logits"], {name: given.contiguous().numpy()})
+    expected = (network(given) if shows_images(network) else network.from_encoded(given)).numpy()
     distance = np.abs(found - expected).max(1)
     same = distance <= TOLERANCE
     if (~same).mean() > SHARE:

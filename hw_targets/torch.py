@@ -7,7 +7,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..toolkit.data import check_images
 from ..toolkit.errors import InputError
 from ..toolkit.layers import SpikingNetwork
 from ..toolkit.neurons import LIF
@@ -23,8 +22,8 @@ class _Network(Compiled):
 
     @torch.no_grad()
     def run(self, inputs: NDArray[Any], *, rasters: bool = False, track: Track = silent) -> Trace:
-        """Run images (batch, channels, height, width) in [0, 1]; every sample starts from state 0."""
-        images = check_images(inputs, "images to run")
+        """Run what the network's coder takes, in [0, 1]; every sample starts from state 0."""
+        images = self.network.coder.check(inputs, "images to run")
         starts = range(0, len(images), self.batch)
         return join(
             [self._part(images[s : s + self.batch], rasters) for s in track(starts, "run on torch", len(starts))]

@@ -10,11 +10,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from ..export.program import Convolution, Graded, Population, Program, Synapse
 from ..toolkit import surrogates
+from ..toolkit.coding import Coder, Direct
 from ..toolkit.errors import InputError, UnsupportedError
 from ..toolkit.progress import Track
+from ..toolkit.scan import to_current
+from .loihi import neurons
 from .loihi.arithmetic import LIMIT, arriving, wrap_current
 from .loihi.schedule import by_clock, by_layer
 from .loihi.sums import LIMIT as EXACT
@@ -79,6 +83,37 @@ class _Fire(torch.autograd.Function):
         return outer * keep_u, inner * keep_v, outer * 64, bias, None, None, None
 
 
+class _Scan(torch.autograd.Function):
+    """All time steps of neurons in the compiled loop: spikes, and the voltage after the last step, in float32."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, done: neurons.Done, population: Population, surrogate: Surrogate) -> Any:
+        ctx.save_for_backward(done.raw)
+        ctx.population, ctx.surrogate = population, surrogate
+        ctx.set_materialize_grads(False)
+        return done.spikes.to(torch.float32), done.v
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, to_spikes: Tensor | None, to_v: Tensor | None) -> tuple[Tensor | None, ...]:
+        (raw,) = ctx.saved_tensors
+        population: Population = ctx.population
+        keep_u, keep_v = (4095 - population.du) / 4096, (4096 - population.dv) / 4096
+        level, unit = 64 * population.vth, 64 * max(population.vth, 1)
+        if to_spikes is None:
+            to_spikes = torch.zeros_like(raw)
+        if to_v is None and keep_u == 0 and level == unit:
+            return to_current(raw, to_spikes, keep_v, level, ctx.surrogate, unit, 64), None, None, None
+        found, to_u = torch.empty_like(raw), torch.zeros_like(raw[0])
+        to_v = torch.zeros_like(to_u) if to_v is None else to_v
+        for t in range(len(raw) - 1, -1, -1):
+            inner = to_v * (raw[t] <= level) + to_spikes[t] * ctx.surrogate(raw[t] / unit - 1) / unit
+            outer = to_u + inner
+            torch.mul(outer, 64, out=found[t])
+            to_u, to_v = outer * keep_u, inner * keep_v
+        return found, None, None, None
+
+
 def _int32(x: Tensor) -> Tensor:
     """Return integers in floating point as stored in 32 bits."""
     return torch.remainder(x + 2**31, 2**32) - 2**31
@@ -97,8 +132,8 @@ class _Wires:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return what arrives (batch, ...) for messages x (batch, ...)."""
-        total = self.sums(x).to(torch.float64)
-        return total if self.plain else _straight(total, self._deliver, 2.0**self.synapse.exponent)
+        total = self.sums(x)
+        return total if self.plain else _straight(total.to(torch.float64), self._deliver, 2.0**self.synapse.exponent)
 
     def _deliver(self, total: Tensor) -> Tensor:
         found = arriving(total.to(torch.int64), self.synapse.exponent, self.convolution)
@@ -119,6 +154,9 @@ class _Units:
         self.sent: list[Tensor] = []
         self.vth = population.vth
 
+    def run(self, a: Tensor) -> Tensor | None:
+        return None
+
     def advance(self, a: Tensor, drive: Tensor | None) -> Tensor:
         self.sent.append(a * (a > self.vth))
         return self.sent[-1]
@@ -136,9 +174,22 @@ class _Cells:
         self.sent: list[Tensor] = []
         self.states: list[tuple[Tensor, Tensor]] | None = [] if record else None
 
+    def run(self, a: Tensor) -> Tensor | None:
+        done = neurons.run(a.detach(), self.population, raw=a.requires_grad, states=self.states is not None)
+        if done is None:
+            return None
+        if a.requires_grad:
+            spikes, self.v = cast(tuple[Tensor, Tensor], _Scan.apply(a, done, self.population, self.surrogate))  # type: ignore[no-untyped-call]
+        else:
+            spikes, self.v = done.spikes.to(torch.float32), done.v
+        self.sent = list(spikes)
+        if done.states is not None:
+            self.states = list(zip(*done.states, strict=True))
+        return spikes
+
     def advance(self, a: Tensor, drive: Tensor | None) -> Tensor:
         bias = self.bias if drive is None else self.bias + drive.to(torch.float64) * 2**self.population.bias_exponent
-        done = _Fire.apply(self.u, self.v, a, bias, self.population, self.fits, self.surrogate)  # type: ignore[no-untyped-call]
+        done = _Fire.apply(self.u, self.v, a.to(torch.float64), bias, self.population, self.fits, self.surrogate)  # type: ignore[no-untyped-call]
         self.u, self.v, spikes = cast(tuple[Tensor, Tensor, Tensor], done)
         self.sent.append(spikes)
         if self.states is not None:
@@ -172,12 +223,20 @@ class Twin(nn.Module):
         program: any that :func:`unsupported` has nothing against.
         surrogate: derivative of a spike; the arctan that snnTorch trains with by default.
         gain: logit of a class whose neuron fires at every step.
+        coder: makes messages of images, backward by its gradient rule; None means the direct coder.
 
     Raises:
         UnsupportedError: sums that floating-point products could not keep exact.
     """
 
-    def __init__(self, program: Program, *, surrogate: Surrogate | None = None, gain: float = 10.0) -> None:
+    def __init__(
+        self,
+        program: Program,
+        *,
+        surrogate: Surrogate | None = None,
+        gain: float = 10.0,
+        coder: Coder | None = None,
+    ) -> None:
         super().__init__()
         reasons = unsupported(program)
         if reasons:
@@ -185,6 +244,8 @@ class Twin(nn.Module):
         self.program = program
         self.surrogate = surrogate or surrogates.Surrogate()
         self.gain = gain
+        # The direct coder's image is rounded once, and its gradients added up, for all steps.
+        self.coder = None if isinstance(coder, Direct) else coder
         for index, population in enumerate(program.populations):
             if isinstance(population, Population):
                 bias = population.bias.astype(np.float64) * 2.0**population.bias_exponent
@@ -202,12 +263,14 @@ class Twin(nn.Module):
 
         Args:
             inputs: images (batch, ...) in [0, 1], rounded to the input's grid at every step (the backward pass is the
-                identity), or messages (time, batch, ...), integers in floating point.
+                identity), or messages (time, batch, ...), integers in floating point; with a coder, what that takes.
 
         Raises:
             InputError: another shape, or messages that are no integers of the input's range.
         """
         expected = self.program.input
+        if self.coder is not None:
+            return self.nearest(self.coder.encode(inputs))
         if inputs.shape[1:] == expected.shape:
             # float32 and a product, as the coder computes it, so that both round the same way.
             levels = torch.round(inputs.detach().float() * (1 / expected.scale))
@@ -225,6 +288,11 @@ class Twin(nn.Module):
             raise InputError(f"input {expected.name!r}: messages must be integers of 0 to {expected.peak}")
         return inputs
 
+    def nearest(self, encoded: Tensor) -> Tensor:
+        """Return encoded input (time, batch, ...) in [0, 1], as the nearest messages; backward the identity."""
+        levels, peak = 1 / self.program.input.scale, self.program.input.peak
+        return _straight(encoded, lambda x: torch.round(x * levels).clamp(0, peak), levels)
+
     def run(self, messages: Tensor, *, record: bool = False) -> dict[str, "_Cells | _Units"]:
         """Run messages (time, batch, ...) and return the populations with what they did, differentiable."""
         device = self.device
@@ -234,20 +302,20 @@ class Twin(nn.Module):
                 for population in self.program.populations
             }
         batch = messages.shape[1]
-        neurons: dict[str, _Cells | _Units] = {
+        cells: dict[str, _Cells | _Units] = {
             population.name: _Cells(self, population, batch, record)
             if isinstance(population, Population)
             else _Units(population, batch, device)
             for population in self.program.populations
         }
         schedule = by_clock if self.program.recurrent else by_layer
-        schedule(self.program, messages.to(device), self._wires[device], neurons)
-        return neurons
+        schedule(self.program, messages.to(device), self._wires[device], cells)
+        return cells
 
-    def read(self, neurons: dict[str, "_Cells | _Units"]) -> Tensor:
+    def read(self, parts: dict[str, "_Cells | _Units"]) -> Tensor:
         """Return the read-out (batch, classes) of a run: integers in float64."""
         readout = self.program.readout
-        cells = neurons[readout.population]
+        cells = parts[readout.population]
         assert isinstance(cells, _Cells)
         if readout.kind == "membrane":
             return cells.v.flatten(1)
@@ -258,12 +326,20 @@ class Twin(nn.Module):
         return (spikes * left).amax(0).flatten(1)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Return logits (batch, classes) for images or messages, see :meth:`messages`.
+        """Return logits (batch, classes) for images or messages, see :meth:`messages` and :meth:`answer`."""
+        return self.answer(self.messages(inputs))
+
+    def from_encoded(self, encoded: Tensor) -> Tensor:
+        """Return logits (batch, classes) for encoded input (time, batch, ...), see :meth:`nearest`."""
+        return self.answer(self.nearest(encoded))
+
+    def answer(self, messages: Tensor) -> Tensor:
+        """Return logits (batch, classes) for messages (time, batch, ...).
 
         gain times the read-out as a share of its largest: steps for spike count and first spike, the threshold for the
         membrane. Classes, and ties, are those of the Program.
         """
-        output = self.read(self.run(self.messages(inputs)))
+        output = self.read(self.run(messages))
         readout = self.program.readout
         largest = self.program.steps
         if readout.kind == "membrane":
@@ -278,17 +354,17 @@ class _Ready(CompiledProgram):
 
     @torch.no_grad()
     def _run(self, inputs: NDArray[np.int32], rasters: bool, track: Track) -> Trace:
-        neurons = self.twin.run(to_tensor(inputs, self.twin.device).to(torch.float32), record=rasters)
+        parts = self.twin.run(to_tensor(inputs, self.twin.device).to(torch.float32), record=rasters)
 
-        def integers(parts: list[Tensor]) -> NDArray[np.int64]:
-            return torch.stack(parts).to(torch.int64).cpu().numpy()
+        def integers(steps: list[Tensor]) -> NDArray[np.int64]:
+            return torch.stack(steps).to(torch.int64).cpu().numpy()
 
-        sent = {name: integers(part.sent) for name, part in neurons.items()}
+        sent = {name: integers(part.sent) for name, part in parts.items()}
         return Trace(
-            self.twin.read(neurons).to(torch.int64).cpu().numpy(),
+            self.twin.read(parts).to(torch.int64).cpu().numpy(),
             {name: (messages != 0).sum(0, dtype=np.int64) for name, messages in sent.items()},
             None,
-            {name: _raster(part, sent[name]) for name, part in neurons.items()} if rasters else {},
+            {name: _raster(part, sent[name]) for name, part in parts.items()} if rasters else {},
         )
 
 

@@ -17,10 +17,10 @@ from spikeproof.cli import steps
 from spikeproof.cli.run import Run
 from spikeproof.export.program import Convolution, Dense, Graded, Input, Population, Program, Readout, Sparse, Synapse
 from spikeproof.hw_targets.lava.environment import environment_python, status
-from spikeproof.toolkit.config import ModelSettings, load_recipe
+from spikeproof.toolkit.config import CodingSettings, ModelSettings, Recipe, load_recipe
 from spikeproof.toolkit.errors import UnsupportedError
 from spikeproof.toolkit.layers import SpikingNetwork
-from spikeproof.toolkit.models import seeded_network
+from spikeproof.toolkit.models import build_network
 
 settings.register_profile("spikeproof", deadline=None, derandomize=True, database=None, max_examples=50)
 settings.load_profile("spikeproof")
@@ -87,7 +87,7 @@ def random_network() -> Callable[..., SpikingNetwork]:
 
     def make(pool: str = "max", channels: tuple[int, ...] = (4,), steps: int = 3, seed: int = 0) -> SpikingNetwork:
         settings = ModelSettings(pool=pool, channels=list(channels), threshold=0.5)
-        network = seeded_network(settings, steps, (1, 8, 8), 10, seed)
+        network = build_network(Recipe(model=settings, coding=CodingSettings(steps=steps)), (1, 8, 8), 10, seed=seed)
         generator = torch.Generator().manual_seed(seed)
         for layer in network.modules():
             if isinstance(layer, nn.Linear):

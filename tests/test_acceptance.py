@@ -7,7 +7,7 @@ import pytest
 
 from spikeproof.cli import steps
 from spikeproof.cli.run import Run
-from spikeproof.toolkit.config import load_recipe
+from spikeproof.toolkit.config import load_recipe, parse_recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 LEAST = {"digits": 0.93, "digits-avg": 0.95}
@@ -45,6 +45,7 @@ def test_recorded_seeds(name):
     for record in records:
         expected = load_recipe(name).model_dump(mode="json")
         expected["train"]["seed"] = record["recipe"]["train"]["seed"]
-        assert record["recipe"] == expected
+        # Keys that are newer than the record have the defaults that leave it as it was.
+        assert parse_recipe(record["recipe"], "record").model_dump(mode="json") == expected
         clean = {form["form"]: form["conditions"]["clean"]["accuracy"]["value"] for form in record["forms"]}
         check(name, clean["float"], clean["program"], record["gradients"]["float"]["hidden"])

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from .errors import InputError, UnsupportedError
 from .layers import SpikingNetwork
 from .neurons import LIF
-from .surrogates import AdaptiveSharpness, Following, Surrogate, spike
+from .scan import Derivative, integrate
+from .surrogates import AdaptiveSharpness, Following, Spike, Surrogate, derivative_of
 
 Pool = Literal["first", "ties", "average"]
 Time = Literal["full", "rate", "step", "temporal"]
-Derivative = Callable[[Tensor], Tensor]
 POOLS: tuple[Pool, ...] = ("first", "ties", "average")
 TIMES: tuple[Time, ...] = ("full", "rate", "step", "temporal")
 
@@ -113,16 +113,9 @@ class _InTime(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, current: Tensor, layer: LIF, derivative: Derivative, time: Time) -> Tensor:
-        seen: list[Tensor] = []
-
-        def fire(x: Tensor) -> Tensor:
-            seen.append(x)
-            return (x > 0).to(x.dtype)
-
-        with _set(layer.neuron, "spike_grad", fire):
-            spikes = LIF.forward(layer, current)
-        # snnTorch asks twice a step: first whether to reset, of the membrane before, then whether to fire.
-        x = torch.stack(seen[1::2])
+        membranes, spikes = integrate(current, layer.beta, layer.threshold)
+        assert membranes is not None
+        x = membranes.sub_(layer.threshold)
         ctx.save_for_backward(x, spikes)
         ctx.derivative, ctx.time, ctx.beta = derivative, time, layer.beta
         return spikes
@@ -190,22 +183,13 @@ def _pooled(layer: nn.MaxPool2d, ties: bool) -> Callable[[Tensor], Tensor]:
     return forward
 
 
-def _native(layer: LIF) -> Derivative:
-    """Return the derivative that a layer was trained with, as torch computes it."""
-
-    def derivative(x: Tensor) -> Tensor:
-        with torch.enable_grad():
-            x = x.detach().requires_grad_()
-            return torch.autograd.grad(layer.neuron.spike_grad(x).sum(), x)[0]
-
-    return derivative
-
-
 def _refuse(model: nn.Module, time: Time) -> None:
     if time == "full":
         return
     if any(isinstance(part, SpikingNetwork) and part.recurrent for part in model.modules()):
         raise UnsupportedError(f"backward pass: time {time!r} needs a network without loops; use 'full'")
+    if any(isinstance(part, LIF) and part.unlike() for part in model.modules()):
+        raise UnsupportedError(f"backward pass: time {time!r} is defined for LIF neurons only; use 'full'")
     if _twins(model):
         raise UnsupportedError(
             f"backward pass: time {time!r} is for PyTorch's layers, the twin has its own; use 'full'"
@@ -247,10 +231,10 @@ def attack_gradient(model: nn.Module, backward: Backward | None = None) -> Itera
             stack.callback(handle.remove)
         for part in model.modules():
             if isinstance(part, LIF) and backward.time != "full":
-                slope = derivative or _native(part)
+                slope = derivative or derivative_of(part.neuron.spike_grad)
                 stack.enter_context(_set(part, "forward", _in_time(part, slope, backward.time)))
             elif isinstance(part, snntorch.SpikingNeuron) and derivative is not None:
-                stack.enter_context(_set(part, "spike_grad", spike(derivative)))
+                stack.enter_context(_set(part, "spike_grad", Spike(derivative)))
             elif isinstance(part, nn.MaxPool2d) and backward.pool != "first":
                 stack.enter_context(_set(part, "forward", _pooled(part, backward.pool == "ties")))
             elif isinstance(part, nn.modules.batchnorm._BatchNorm) and backward.batch_statistics:

@@ -11,7 +11,7 @@ from .config import Recipe, parse_recipe
 from .errors import FileError
 from .files import read_arrays, write_arrays
 from .layers import SpikingNetwork
-from .models import seeded_network
+from .models import build_network
 
 
 def learned(network: nn.Module) -> dict[str, Tensor]:
@@ -88,7 +88,7 @@ def load_network(path: Path) -> tuple[SpikingNetwork, Recipe]:
     """
     arrays, header = read_arrays(path, "model")
     recipe, shape, classes = read_geometry(header, path)
-    network = seeded_network(recipe.model, recipe.coding.steps, shape, classes, seed=0)
+    network = build_network(recipe, shape, classes)
     load_weights(network, to_tensors(arrays), path)
     return network.eval(), recipe
 

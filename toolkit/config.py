@@ -3,10 +3,11 @@
 import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, ValidationError, model_validator
 
+from .defences import parse_defence
 from .errors import RecipeError
 from .files import read_bytes, read_json
 
@@ -19,32 +20,80 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
+if TYPE_CHECKING:
+    from .defences.base import Defence
+else:  # a recipe is read without PyTorch; parse_defence sees to the type
+    Defence = Section
+
+
 class DataSettings(Section):
     """Which images, and how many of them: the first ``train_samples`` and ``test_samples``.
 
-    scikit-learn's digits; MNIST or Fashion-MNIST from their published files in the folder ``path`` (or under
-    ``$SPIKEPROOF_DATA``); or the arrays ``x_train y_train x_test y_test`` of the ``.npz`` file ``path``.
+    scikit-learn's digits; a published data set from its files in the folder ``path`` (or under ``$SPIKEPROOF_DATA``);
+    the images of the folder ``path``; or the arrays ``x_train y_train x_test y_test`` of the ``.npz`` file ``path``.
     """
 
-    name: Literal["digits", "mnist", "fashion-mnist", "arrays"] = "digits"
+    name: Literal[
+        "digits",
+        "mnist",
+        "fashion-mnist",
+        "cifar10",
+        "cifar10-exact",
+        "n-mnist",
+        "n-mnist-small",
+        "folder",
+        "arrays",
+    ] = "digits"
     path: str | None = None
     train_samples: Positive | None = None
     test_samples: Positive | None = None
 
     @model_validator(mode="after")
     def _path(self) -> "DataSettings":
-        if self.name == "arrays" and self.path is None:
-            raise ValueError("name = \"arrays\" needs 'path'")
+        if self.name in ("arrays", "folder") and self.path is None:
+            raise ValueError(f"name = \"{self.name}\" needs 'path'")
         if self.name == "digits" and self.path is not None:
             raise ValueError("'path' does not belong to name = \"digits\", which comes with scikit-learn")
         return self
 
 
-class CodingSettings(Section):
-    """How an image becomes input over time: ``direct`` shows the same image at each of ``steps`` time steps."""
+CODER_KEYS: dict[str, tuple[str, ...]] = {
+    "direct": (),
+    "phase": ("weighted",),
+    "rate": ("stochastic",),
+    "latency": ("dark",),
+    "delta": ("threshold",),
+    "events": (),
+}
+"""Keys of each coder beside its name and ``steps``."""
 
-    name: Literal["direct"] = "direct"
+
+class CodingSettings(Section):
+    """How an image becomes input over ``steps`` time steps (docs/coding.md).
+
+    ``direct`` shows the image at each step. ``phase`` sends its bits; ``weighted`` (false): they carry their weight.
+    ``rate`` spikes by brightness; ``stochastic`` (true): drawn, else evenly spaced. ``latency`` spikes once, the
+    brighter the earlier; ``dark`` ("silent"): what black pixels do, or "last". ``delta`` sends the changes of a
+    sequence that reach ``threshold`` (0.1). ``events`` are spikes already. Keys of other coders are refused.
+    """
+
+    name: Literal["direct", "phase", "rate", "latency", "delta", "events"] = "direct"
     steps: Annotated[int, Field(ge=1, le=256)] = 4
+    weighted: bool | None = None
+    stochastic: bool | None = None
+    dark: Literal["silent", "last"] | None = None
+    threshold: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
+
+    @model_validator(mode="after")
+    def _keys(self) -> "CodingSettings":
+        own = CODER_KEYS[self.name]
+        for key in ("weighted", "stochastic", "dark", "threshold"):
+            if getattr(self, key) is not None and key not in own:
+                known = ", ".join(("steps", *own))
+                raise ValueError(f'{key!r} does not belong to name = "{self.name}", which takes {known}; remove it')
+        if self.name == "latency" and self.steps < 2:
+            raise ValueError("'steps' must be 2 or more for name = \"latency\"")
+        return self
 
 
 class ModelSettings(Section):
@@ -63,7 +112,11 @@ class ModelSettings(Section):
 
 
 class TrainSettings(Section):
-    """Adam with a cosine rate; cross-entropy on the spike-count logits."""
+    """Adam with a cosine rate; cross-entropy on the spike-count logits.
+
+    ``trail`` = n measures zero-gradient share, clean accuracy and accuracy under the recipe's last attack after every
+    n epochs and the last; 0 never. It does not change the training.
+    """
 
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 3407
     epochs: Positive = 40
@@ -72,6 +125,7 @@ class TrainSettings(Section):
     accelerator: Literal["auto", "cpu", "cuda"] = "cpu"
     devices: Positive = 1
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
+    trail: Annotated[int, Field(ge=0)] = 0
 
 
 class AttackSettings(Section):
@@ -125,6 +179,7 @@ class Recipe(Section):
     coding: CodingSettings = CodingSettings()
     model: ModelSettings = ModelSettings()
     train: TrainSettings = TrainSettings()
+    defences: list[Annotated[SerializeAsAny[Defence], BeforeValidator(parse_defence)]] = []
     attacks: Annotated[list[AttackSettings], Field(min_length=1)] = [
         AttackSettings(name="fgsm"),
         AttackSettings(name="pgd"),
@@ -138,6 +193,9 @@ class Recipe(Section):
         labels = [attack.label for attack in self.attacks]
         if len(set(labels)) < len(labels):
             raise ValueError(f"attacks must differ, these are the same twice: {labels}")
+        names = [defence.name for defence in self.defences]
+        if len(set(names)) < len(names):
+            raise ValueError(f"defences: the same one twice: {', '.join(names)}")
         return self
 
 
@@ -173,6 +231,8 @@ def parse_recipe(values: Any, source: str) -> Recipe:
             where = _where(problem["loc"])
             if problem["type"] == "extra_forbidden":
                 problems.append(f"{where}: unknown key; valid keys here: {_choices(problem['loc'])}")
+            elif problem["type"] == "defence":
+                problems.append(f"{where}: {problem['msg']}")
             else:
                 problems.append(f"{where}: {problem['msg']} (got {problem['input']!r:.80})")
         raise RecipeError(f"{source}: " + "; ".join(problems)) from error

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from .coding import direct, spike_count_logits
+from .coding import Coder, Direct, spike_count_logits
 from .errors import InputError
 from .neurons import LIF, Delay, Step
 
@@ -23,7 +23,7 @@ class SpikingNetwork(nn.Module):
 
     Args:
         layers: layers by name, in order; :class:`LIF` layers scan over time, the last one is read out.
-        steps: time steps of the direct coder.
+        coder: makes input over time of images; a number means the direct coder with that many time steps.
         gain: scale of the logits, see :func:`.coding.spike_count_logits`.
         wiring: the sources of each layer that does not simply follow the one before it.
 
@@ -34,14 +34,18 @@ class SpikingNetwork(nn.Module):
     def __init__(
         self,
         layers: "OrderedDict[str, nn.Module]",
-        steps: int,
+        coder: Coder | int,
         gain: float,
         wiring: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         super().__init__()
-        self.layers = nn.Sequential(layers)
-        self.steps = steps
+        self.coder = Direct(coder) if isinstance(coder, int) else coder
         self.gain = gain
+        self.rebuild(layers, wiring)
+
+    def rebuild(self, layers: "OrderedDict[str, nn.Module]", wiring: Mapping[str, Sequence[str]] | None) -> None:
+        """Take other layers and another wiring, as the constructor does."""
+        self.layers = nn.Sequential(layers)
         self.wiring = {name: tuple(sources) for name, sources in (wiring or {}).items()}
         self._check_wiring()
 
@@ -73,6 +77,11 @@ class SpikingNetwork(nn.Module):
         return [name for name, layer in self.named_layers() if isinstance(layer, LIF | nn.MaxPool2d)]
 
     @property
+    def steps(self) -> int:
+        """Time steps."""
+        return self.coder.steps
+
+    @property
     def recurrent(self) -> bool:
         """Whether a layer receives from itself or a later one."""
         seen = {INPUT}
@@ -86,16 +95,25 @@ class SpikingNetwork(nn.Module):
         """Return the spikes of the last layer, (time, batch, classes).
 
         Args:
-            inputs: images (batch, channels, height, width), or encoded (time, batch, channels, height, width).
+            inputs: what the coder takes: images (batch, channels, height, width), or sequences of them (batch, time,
+                ...); where it takes images, also encoded input (time, batch, channels, height, width).
             watch: called with each layer's name and output (time, batch, ...).
 
         Raises:
             InputError: ``inputs`` has another number of dimensions.
         """
-        if inputs.dim() not in (4, 5):
-            raise InputError(f"network input: shape {tuple(inputs.shape)}, expected (batch, channels, height, width)")
-        signal = direct(inputs, self.steps) if inputs.dim() == 4 else inputs
+        takes = 5 if self.coder.sequences else 4
+        if inputs.dim() not in (takes, 5):
+            raise InputError(f"network input: shape {tuple(inputs.shape)}, the {self.coder} takes {takes} dimensions")
+        return self.respond(self.coder.encode(inputs) if inputs.dim() == takes else inputs, watch)
+
+    def respond(self, signal: Tensor, watch: Callable[[str, Tensor], None] | None = None) -> Tensor:
+        """Return the spikes of the last layer, (time, batch, classes), for encoded input (time, batch, ...)."""
         return self._by_step(signal, watch) if self.recurrent else self._by_layer(signal, watch)
+
+    def from_encoded(self, signal: Tensor) -> Tensor:
+        """Return logits (batch, classes) for encoded input (time, batch, ...)."""
+        return spike_count_logits(self.respond(signal), self.gain)
 
     def _by_layer(self, signal: Tensor, watch: Callable[[str, Tensor], None] | None) -> Tensor:
         sent = {INPUT: signal}
@@ -141,7 +159,7 @@ class SpikingNetwork(nn.Module):
         return sent
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Return logits (batch, classes) for images or encoded input, see :meth:`spikes`."""
+        """Return logits (batch, classes) for what :meth:`spikes` takes."""
         return spike_count_logits(self.spikes(inputs), self.gain)
 
 

@@ -6,16 +6,17 @@ from typing import cast
 
 import snntorch
 import torch
-from snntorch import surrogate
 from torch import Tensor, nn
 
 from .errors import InputError
+from .scan import scan
+from .surrogates import Spike, Surrogate, derivative_of
 
 Step = Callable[[Tensor], Tensor]
 
 
 class LIF(nn.Module):
-    """Leaky integrate-and-fire neurons with hard reset, snnTorch's ``Leaky`` scanned over time.
+    """Leaky integrate-and-fire neurons with hard reset: snnTorch's ``Leaky``, all time steps in one :func:`.scan.scan`.
 
     v(t) = beta v(t-1) (1 - s(t-1)) + I(t),  s(t) = 1 if v(t) > threshold else 0.  The backward pass uses the arctan
     surrogate, ds/dv = (alpha/2) / (1 + (pi alpha (v - threshold) / 2)^2), and does not go through the reset.
@@ -30,7 +31,7 @@ class LIF(nn.Module):
         super().__init__()
         self.alpha = alpha
         self.neuron = snntorch.Leaky(
-            beta=beta, threshold=threshold, spike_grad=surrogate.atan(alpha=alpha), reset_mechanism="zero"
+            beta=beta, threshold=threshold, spike_grad=Spike(Surrogate("arctan", alpha)), reset_mechanism="zero"
         )
 
     @property
@@ -42,6 +43,10 @@ class LIF(nn.Module):
     def threshold(self) -> float:
         """Firing threshold."""
         return float(self.neuron.threshold)
+
+    def unlike(self) -> str | None:
+        """Return why these are not LIF neurons at inference, None if they are; for classes that derive from it."""
+        return None
 
     def stepper(self) -> Step:
         """Return a function of the current (batch, ...) of one step; its state starts at 0."""
@@ -59,8 +64,11 @@ class LIF(nn.Module):
 
     def forward(self, current: Tensor) -> Tensor:
         """Return spikes (time, batch, ...) for input current (time, batch, ...); state starts at 0."""
-        step = self.stepper()
-        return torch.stack([step(now) for now in current])
+        if self.neuron.reset_mechanism != "zero" or self.neuron.beta.numel() > 1:
+            # Somebody changed the neuron: snnTorch knows how it runs.
+            step = self.stepper()
+            return torch.stack([step(now) for now in current])
+        return scan(current, self.beta, self.threshold, derivative_of(self.neuron.spike_grad))
 
 
 class Delay(nn.Module):

@@ -16,22 +16,35 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from .checkpoint import learned, load_weights, read_geometry, to_arrays, to_tensors
-from .coding import LEVELS
+from .coding import Coder
 from .config import Recipe
+from .defences.averaged import averaged
+from .defences.sca import SelfConsistent
+from .defences.self_connection import Diagonal
 from .errors import FileError, UnsupportedError
 from .files import read_arrays, write_arrays
 from .layers import INPUT, SpikingNetwork
-from .models import seeded_network
+from .models import build_network
 from .neurons import LIF, Delay
 
 
 class InputGrid(nn.Module):
-    """Round to the chip's 8-bit input grid, x -> round(255 x) / 255; the backward pass is the identity."""
+    """Round to messages that the chip can receive, x -> round(levels x) / levels; the backward pass is the identity.
+
+    Args:
+        coder: of graded messages.
+    """
+
+    def __init__(self, coder: Coder) -> None:
+        super().__init__()
+        self.levels, self.peak = coder.levels, coder.peak
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (..., channels, height, width) on the grid."""
-        rounded: Tensor = round_ste(x * LEVELS) / LEVELS
-        return rounded
+        rounded: Tensor = round_ste(x * self.levels)
+        if self.peak < self.levels:
+            rounded = rounded.clamp(max=self.peak)
+        return rounded / self.levels
 
 
 class LoihiWeight(IntQuant, WeightQuantSolver):  # type: ignore[misc]
@@ -63,8 +76,8 @@ def weight_step(weight: Tensor, bits: int, part: float = 1.0) -> float:
 def _joined(network: SpikingNetwork) -> set[str]:
     """Return the weight layers that bring images to LIF neurons to which others bring spikes.
 
-    A unit of a graded input is worth 1/255 of a spike, and the chip's exponents only bridge powers of two: the steps of
-    these layers are multiples of 255/256 instead.
+    A unit of graded input may be worth 1/255 of a spike, and the chip's exponents only bridge powers of two: the steps
+    of these layers are multiples of 255/256 instead.
     """
     layers = dict(network.named_layers())
 
@@ -112,7 +125,7 @@ def fold_norms(network: SpikingNetwork) -> SpikingNetwork:
         folded[before] = fuse_conv_bn_eval(folded[before].eval(), copy.deepcopy(layer).eval())  # type: ignore[type-var]
         instead[name] = before
     wiring = {name: [instead.get(source, source) for source in sources[name]] for name in folded}
-    return SpikingNetwork(folded, network.steps, network.gain, wiring).eval()
+    return SpikingNetwork(folded, network.coder, network.gain, wiring).eval()
 
 
 def _quantized_layer(name: str, layer: nn.Module, bits: int, step: float) -> nn.Module:
@@ -146,6 +159,8 @@ def _quantized_layer(name: str, layer: nn.Module, bits: int, step: float) -> nn.
         if isinstance(layer.bias, Tensor):
             assert isinstance(made.bias, Tensor)
             made.bias.copy_(layer.bias)
+    if isinstance(layer, Diagonal):
+        made.weight.register_hook(lambda grad: grad * torch.eye(len(grad), device=grad.device))
     return made
 
 
@@ -160,24 +175,28 @@ def quantized_network(network: SpikingNetwork, bits: int, steps: dict[str, float
     Raises:
         UnsupportedError: a layer that cannot be deployed, by name and with the reason.
     """
-    layers: OrderedDict[str, nn.Module] = OrderedDict({INPUT: InputGrid()})
-    folded = fold_norms(network)
+    coder = network.coder
+    layers: OrderedDict[str, nn.Module] = OrderedDict() if coder.binary else OrderedDict({INPUT: InputGrid(coder)})
+    folded = averaged(fold_norms(network))
     joined = _joined(folded)
+    power = coder.levels / 2 ** math.ceil(math.log2(coder.levels))
     for name, layer in folded.named_layers():
-        if name in layers:
+        if name == INPUT:
             raise UnsupportedError(f"layer {name!r}: this name is taken by the layer that rounds the input; rename it")
         if isinstance(layer, nn.Conv2d | nn.Linear):
-            part = LEVELS / (LEVELS + 1) if name in joined else 1.0
+            part = power if name in joined else 1.0
             step = weight_step(layer.weight, bits, part) if steps is None else steps[name]
             layers[name] = _quantized_layer(name, layer, bits, step)
         elif isinstance(layer, LIF | Delay | nn.MaxPool2d | nn.AvgPool2d | nn.Flatten):
             layers[name] = layer
+        elif isinstance(layer, SelfConsistent):
+            raise UnsupportedError(f"layer {name!r}: {layer.undeployable}")
         else:
             raise UnsupportedError(
                 f"layer {name!r}: {type(layer).__name__} has no exact form in Loihi's integers; deployable layers are "
                 "Conv2d, BatchNorm2d after Conv2d, Linear, LIF, Delay, MaxPool2d of spikes, AvgPool2d and Flatten"
             )
-    return SpikingNetwork(layers, network.steps, network.gain, folded.wiring).eval()
+    return SpikingNetwork(layers, network.coder, network.gain, folded.wiring).eval()
 
 
 def weight_steps(network: SpikingNetwork) -> dict[str, float]:
@@ -209,7 +228,7 @@ def load_quantized(path: Path) -> tuple[SpikingNetwork, Recipe]:
     arrays, header = read_arrays(path, "quantized")
     recipe, shape, classes = read_geometry(header, path)
     steps = header.get("steps")
-    network = seeded_network(recipe.model, recipe.coding.steps, shape, classes, seed=0)
+    network = build_network(recipe, shape, classes)
     wanted = [name for name, layer in network.named_layers() if isinstance(layer, nn.Conv2d | nn.Linear)]
     if not isinstance(steps, dict) or sorted(steps) != sorted(wanted):
         raise FileError(f"{path}: no weight steps for {', '.join(wanted)}; write it again with 'quantize'")

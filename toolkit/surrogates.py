@@ -13,7 +13,6 @@ from .errors import InputError
 Kind = Literal["arctan", "triangular", "sigmoid", "rectangular", "gaussian"]
 
 _DERIVATIVES: dict[str, Callable[[Tensor], Tensor]] = {
-    "arctan": lambda x: 0.5 / (1 + (math.pi * x / 2) ** 2),
     "triangular": lambda x: (1 - x.abs()).clamp(min=0),
     "sigmoid": lambda x: torch.sigmoid(x) * torch.sigmoid(-x),
     "rectangular": lambda x: 0.5 * (x.abs() <= 1).to(x.dtype),
@@ -69,6 +68,10 @@ class Surrogate:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return g(x), the shape and type of ``x``."""
+        if self.kind == "arctan":
+            # Most of all backward passes: in one piece of memory, with the roundings of snnTorch's ``atan``.
+            z = x * (math.pi / 2 * self.sharpness)
+            return z.square_().add_(1).reciprocal_().mul_(self.sharpness / 2)
         return self.sharpness * _DERIVATIVES[self.kind](self.sharpness * x)
 
     def mass(self, x: Tensor) -> Tensor:
@@ -189,11 +192,26 @@ class _Spike(torch.autograd.Function):
         return grads[0] * ctx.derivative(x), None
 
 
-def spike(derivative: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """Return a function x -> (1 if x > 0 else 0) whose backward pass multiplies by ``derivative(x)``."""
+@dataclass(frozen=True)
+class Spike:
+    """The function x -> (1 if x > 0 else 0), whose backward pass multiplies by ``derivative(x)``."""
 
-    def function(x: Tensor) -> Tensor:
-        fired: Tensor = _Spike.apply(x, derivative)  # type: ignore[no-untyped-call]
+    derivative: Callable[[Tensor], Tensor]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return spikes of the shape and type of ``x``."""
+        fired: Tensor = _Spike.apply(x, self.derivative)  # type: ignore[no-untyped-call]
         return fired
 
-    return function
+
+def derivative_of(spike: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """Return x -> ds/dx of a spike function as its backward pass takes it: a :class:`Spike`, or any of snnTorch's."""
+    if isinstance(spike, Spike):
+        return spike.derivative
+
+    def derivative(x: Tensor) -> Tensor:
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            return torch.autograd.grad(spike(x).sum(), x)[0]
+
+    return derivative

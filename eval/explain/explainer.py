@@ -1,15 +1,15 @@
 """Walks a network's forms on the same images, and switches every cause on and off alone."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 import torch
 
-from ...export.program import Program
-from ...toolkit.coding import LEVELS, direct_integers
+from ...toolkit.coding import Coder
 from ...toolkit.data import Images, Labels
+from ...toolkit.defences.averaged import averaged
 from ...toolkit.errors import InputError
 from ...toolkit.progress import Track, silent
 from ...toolkit.quantize import fold_norms
@@ -20,6 +20,7 @@ from .match import match
 from .model import Codes, Field, Model, Outcome, Spikes, simulate
 from .record import Contribution, Findings, Pair, Place, Reason
 from .record import Stage as StageRecord
+from .stages import Shown, shown
 from .tally import Tally, tallies
 from .verdict import verdict
 
@@ -29,7 +30,7 @@ WALKED = frozenset({"floating_point", "fine_tuning", "target"})
 
 
 CLOSE = 1e-4
-"""Levels of the chip's input that float32 may miss k / 255 by."""
+"""How far, in levels of the chip's input, float32 may be from k / levels."""
 
 
 @dataclass(frozen=True)
@@ -51,15 +52,33 @@ class Overlay:
     place: Place
 
 
-def messages(images: Images, program: Program) -> Field:
-    """Return images as the network sees them, in units of the chip's messages, and as the chip does."""
-    real = torch.from_numpy(images.astype(np.float64)) / program.input.scale
-    rounded = torch.from_numpy(np.array(direct_integers(images, 1)[0], dtype=np.float64))
-    steps = (program.steps, *real.shape)
+def messages(batch: Shown, coder: Coder) -> Field:
+    """Return what the network sees, in units of the chip's messages, and what the chip receives."""
+    once = slice(1 if batch.encoded.stride(0) == 0 else None)
+    real = batch.encoded[once].double() * coder.levels
+    rounded = torch.from_numpy(batch.messages[once].astype(np.float64))
+    whole = tuple(batch.encoded.shape)
     if bool((real - rounded).abs().max() <= CLOSE):
-        # float32's k / 255 is k but for the last bits.
-        return Field(rounded.expand(steps))
-    return Field(real.expand(steps), (("input_rounding", rounded.expand(steps)),))
+        # float32's k / levels is k but for the last bits.
+        return Field(rounded.expand(whole))
+    return Field(real.expand(whole), (("input_rounding", rounded.expand(whole)),))
+
+
+def _off_grid(coder: Coder, images: Images, batch: int) -> tuple[str, ...]:
+    """Return what shows that input is rounded; empty if it is on the chip's grid."""
+    off, entries, largest = 0, 0, 0.0
+    for start in range(0, len(images), batch) if not coder.binary else ():
+        field = messages(shown(coder, images[start : start + batch], start), coder)
+        entries += field.meant[0].numel()
+        for _, rounded in field.steps:
+            error = (field.meant - rounded).abs().amax(0)
+            off += int((error > CLOSE).sum())
+            largest = max(largest, float(error.max()))
+    if not off:
+        return ()
+    return (
+        f"{off / entries:.1%} of the input is off the grid of {coder.levels} levels, by up to {largest:.2g} levels",
+    )
 
 
 class _Walk:
@@ -69,11 +88,12 @@ class _Walk:
         self,
         stages: Sequence[forms.Stage],
         model: Model,
+        coder: Coder,
         base: str,
         by_step: bool,
         order: dict[str, tuple[int, ...]],
     ) -> None:
-        self.stages, self.model, self.base = stages, model, base
+        self.stages, self.model, self.coder, self.base = stages, model, coder, base
         self.codes: Codes = model.codes
         names = [stage.name for stage in stages]
         self.pairs = {pair: Tally(order, by_step) for pair in pairwise(names)}
@@ -88,12 +108,12 @@ class _Walk:
         """Return how many runs a batch takes."""
         return len(self.stages) + 2 + 2 * len(self.codes)
 
-    def batch(self, images: Images, labels: Labels, done: int) -> Iterator[str]:
+    def batch(self, batch: Shown, labels: Labels, done: int) -> Iterator[str]:
         """Run one batch, ``done`` samples after the first; yield what was run."""
         answers: dict[str, Outcome] = {}
         for stage in self.stages:
-            part = images if stage.most is None else images[: max(stage.most - done, 0)]
-            if len(part):
+            part = batch if stage.most is None else batch.part(slice(max(stage.most - done, 0)))
+            if part.messages.shape[1]:
                 answers[stage.name] = stage.run(part)
                 self.own[stage.name].update(answers[stage.name], answers[stage.name], labels)
             yield stage.name
@@ -102,7 +122,7 @@ class _Walk:
                 tally.update(answers[before], answers[after], labels)
         self.whole.update(answers[self.stages[0].name], answers[PROGRAM], labels)
         self._count(answers[PROGRAM].events)
-        sent = messages(images, self.model.program)
+        sent = messages(batch, self.coder)
         base = simulate(self.model, sent, frozenset())
         yield "base"
         every = simulate(self.model, sent, self.codes)
@@ -147,11 +167,10 @@ def _spike(outcome: Outcome, place: Place, shape: tuple[int, ...]) -> bool:
 
 
 def _reasons(
-    model: Model, pair: tuple[str, str], place: Place, image: Images, shape: tuple[int, ...]
+    model: Model, pair: tuple[str, str], place: Place, sent: Field, shape: tuple[int, ...]
 ) -> tuple[list[Reason], tuple[float, float] | None]:
     """Return which causes between two stages make the first difference, and how far the membrane moved."""
     before, after = (present(name, model.codes) for name in pair)
-    sent = messages(image, model.program)
     runs = [simulate(model, sent, on, membranes=True) for on in (before, after)]
     was, now = place.fires == "before", place.fires == "after"
     if [_spike(run, place, shape) for run in runs] != [was, now]:
@@ -197,27 +216,40 @@ def explain(
     """
     if len(images) == 0 or len(images) != len(labels):
         raise InputError(f"explain: {len(images)} images and {len(labels)} labels; give one label an image")
-    folded = fold_norms(given.network)
+    coder = given.network.coder
+    folded = averaged(fold_norms(given.network))
     tuned = forms.fine_tuned(folded, given.quantized)
-    model = match(folded, given.quantized, given.program, images.shape[1:])
-    stages = forms.network_stages(given.network, folded, tuned, given.quantized, batch)
+    model = match(folded, given.quantized, given.program, coder.encoded_shape(images.shape[-3:]))
+    stages = forms.network_stages(given.network, folded, tuned, given.quantized)
     stages += forms.program_stages(given.program, model.meant, min(lava, len(images)))
-    grid = np.rint(images * LEVELS) / LEVELS
-    off = np.abs(images - grid)
-    if (off > CLOSE / LEVELS).any():
-        text = f"{(off > CLOSE / LEVELS).mean():.1%} of the pixels are off the grid k/255, by up to {off.max():.2g}"
-        model = replace(model, evidence={**model.evidence, "input_rounding": (text,)})
+    rounded = _off_grid(coder, images, batch)
+    if rounded:
+        model = replace(model, evidence={**model.evidence, "input_rounding": rounded})
     order = {name: given.program.shape_of(name) for name in folded.populations()}
-    walk = _Walk(stages, model, FOLDED if tuned is None else TUNED, folded.recurrent, order)
+    walk = _Walk(stages, model, coder, FOLDED if tuned is None else TUNED, folded.recurrent, order)
     starts = range(0, len(images), batch)
-    jobs = (job for s in starts for job in walk.batch(images[s : s + batch], labels[s : s + batch], s))
+    jobs = (job for s in starts for job in walk.batch(shown(coder, images[s : s + batch], s), labels[s : s + batch], s))
     for _ in track(jobs, "explain", len(starts) * walk.runs()):
         pass
-    found, overlays = _findings(walk, images, order)
-    return found, overlays
+
+    def again(sample: int) -> tuple[Shown, int]:
+        start = sample // batch * batch
+        return shown(coder, images[start : start + batch], start), sample - start
+
+    return _findings(walk, len(images), again, order)
 
 
-def _findings(walk: _Walk, images: Images, order: dict[str, tuple[int, ...]]) -> tuple[Findings, list[Overlay]]:
+def _findings(
+    walk: _Walk, samples: int, again: Callable[[int], tuple[Shown, int]], order: dict[str, tuple[int, ...]]
+) -> tuple[Findings, list[Overlay]]:
+    """Return what a finished walk found.
+
+    Args:
+        walk: after its last batch.
+        samples: how many it saw.
+        again: from a sample to the batch that it came in, and its place there.
+        order: populations with their shapes.
+    """
     pairs, overlays = [], []
     by_name = {stage.name: stage for stage in walk.stages}
     for names, tally in walk.pairs.items():
@@ -226,10 +258,13 @@ def _findings(walk: _Walk, images: Images, order: dict[str, tuple[int, ...]]) ->
         membranes = None
         if effect.first is not None:
             place = effect.first
-            image = np.ascontiguousarray(images[place.sample : place.sample + 1])
-            reasons, membranes = _reasons(walk.model, names, place, image, order[place.population])
+            batch, at = again(place.sample)
+            sent = messages(batch.part(slice(at, at + 1)), walk.coder)
+            reasons, membranes = _reasons(walk.model, names, place, sent, order[place.population])
+            # The whole batch up to there, as it was run: a form may draw numbers for it.
             before, after = (
-                {name: raster[:, 0] for name, raster in by_name[one].run(image).spikes.items()} for one in names
+                {name: raster[:, at] for name, raster in by_name[one].run(batch.part(slice(at + 1))).spikes.items()}
+                for one in names
             )
             overlays.append(Overlay(names, place.sample, before, after, place))
         pairs.append(
@@ -254,7 +289,7 @@ def _findings(walk: _Walk, images: Images, order: dict[str, tuple[int, ...]]) ->
         for stage in walk.stages
     ]
     found = Findings(
-        samples=len(images),
+        samples=samples,
         stages=stages,
         pairs=pairs,
         whole=walk.whole.effect(),

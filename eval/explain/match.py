@@ -57,9 +57,12 @@ def _graphs(network: SpikingNetwork, quantized: SpikingNetwork, shape: tuple[int
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     for name, layer in quantized.named_layers():
         own = neurons.get(name)
+        reason = own.unlike() if isinstance(own, LIF) else None
+        if reason is not None:
+            raise UnsupportedError(f"layer {name!r}: {reason}")
         # The float network says what a neuron is; NIR holds hard resets alone, the rule is kept beside it.
         layers[name] = LIF(own.beta, own.threshold, own.alpha) if isinstance(own, LIF) else layer
-    graph, grids = to_nir(SpikingNetwork(layers, quantized.steps, quantized.gain, quantized.wiring), (c, h, w))
+    graph, grids = to_nir(SpikingNetwork(layers, quantized.coder, quantized.gain, quantized.wiring), (c, h, w))
     real = copy.copy(graph)
     real.nodes = dict(graph.nodes)
     for name in grids:
@@ -301,7 +304,7 @@ def match(network: SpikingNetwork, quantized: SpikingNetwork, program: Program, 
         network: with batch norms folded; says what the neurons are.
         quantized: the same layers with weights on their grids; says what the weights are, before and after rounding.
         program: integers, right or wrong.
-        shape: of an image.
+        shape: (channels, height, width) of one step of the input.
 
     Raises:
         UnsupportedError: network and Program have other populations or connections, or no exact counterpart.
@@ -309,9 +312,12 @@ def match(network: SpikingNetwork, quantized: SpikingNetwork, program: Program, 
     if program.steps != quantized.steps:
         raise UnsupportedError(f"Program: {program.steps} time steps, the network has {quantized.steps}; export again")
     graph, real, grids = _graphs(network, quantized, shape)
-    settings = Settings(TIME_STEP)
+    settings, coder = Settings(TIME_STEP), quantized.coder
     found, before = (
-        meanings(flatten(one, "the network"), Deployment(program.steps, program.input.message_bits, settings, given))
+        meanings(
+            flatten(one, "the network"),
+            Deployment(program.steps, coder.message_bits, settings, given, input_levels=coder.levels),
+        )
         for one, given in ((graph, grids), (real, None))
     )
     matching = _Matching(program, _resets(network))

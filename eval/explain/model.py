@@ -160,6 +160,9 @@ class _State:
     def _decayed(self, x: Tensor, keep: Tensor) -> Tensor:
         return torch.trunc(x * keep) if "state_rounding" in self.on else x * keep
 
+    def run(self, a: Tensor) -> None:
+        """Leave it to :meth:`advance`."""
+
     def advance(self, a: Tensor, drive: Tensor | None) -> Tensor:
         """Advance one step and return the spikes (batch, ...), see docs/program.md."""
         self.u = self._decayed(self.u, self.keep_u) + 64 * a
@@ -193,6 +196,9 @@ class _Units:
     def __init__(self, shape: tuple[int, ...], vth: int) -> None:
         self.silence, self.vth = torch.zeros(shape, dtype=torch.float64), vth
         self.sent: list[Tensor] = []
+
+    def run(self, a: Tensor) -> None:
+        """Leave it to :meth:`advance`."""
 
     def advance(self, a: Tensor, drive: Tensor | None) -> Tensor:
         """Return what is sent (batch, ...)."""

@@ -4,18 +4,50 @@ import copy
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
+import numpy as np
 import torch
-from torch import nn
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from ...export.program import Program
 from ...hw_targets.loihi.simulator import LoihiTarget
 from ...hw_targets.target import Compiled, get_target
-from ...hw_targets.torch import TorchTarget
-from ...toolkit.coding import direct_integers
+from ...toolkit.coding import Coder
 from ...toolkit.data import Images
 from ...toolkit.layers import SpikingNetwork
+from ...toolkit.train import seeded
+from ..evaluate import DRAWS
 from .causes import FLOAT, FOLDED, LAVA, PROGRAM, QUANTIZED, TUNED, UNDELAYED
 from .model import Outcome
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A batch of images as the forms see it; the same for all of them, draws of a stochastic coder included.
+
+    Attributes:
+        encoded: (time, batch, ...), in [0, 1], what networks see.
+        messages: (time, batch, ...), what the chip receives.
+        seed: of what a form may draw itself.
+    """
+
+    encoded: Tensor
+    messages: NDArray[np.int32]
+    seed: int
+
+    def part(self, which: slice) -> "Shown":
+        """Return some of the samples."""
+        return Shown(self.encoded[:, which], self.messages[:, which], self.seed)
+
+
+def shown(coder: Coder, images: Images, start: int) -> Shown:
+    """Return a batch whose first sample has the number ``start``, encoded."""
+    with seeded(DRAWS + start), torch.no_grad():
+        encoded = coder.encode(torch.from_numpy(np.ascontiguousarray(images, dtype=np.float32)))
+    # The same at every step, as direct coding shows it, is rounded once.
+    once = encoded[:1] if encoded.stride(0) == 0 else encoded
+    messages = coder.messages(once.numpy())
+    return Shown(encoded, np.broadcast_to(messages, tuple(encoded.shape)), DRAWS + start)
 
 
 @dataclass(frozen=True)
@@ -25,26 +57,40 @@ class Stage:
     Attributes:
         name: one of :data:`.causes.STAGES`.
         what: in words.
-        run: from images (batch, channels, height, width) to what it answers.
+        run: from a batch to what it answers.
         most: how many samples it gets; None: all.
     """
 
     name: str
     what: str
-    run: Callable[[Images], Outcome]
+    run: Callable[[Shown], Outcome]
     most: int | None = None
 
 
-def _form(compiled: Compiled, steps: int | None) -> Callable[[Images], Outcome]:
-    """Return what runs a compiled form on images; on integer messages of ``steps`` steps, if given."""
+def _network(network: SpikingNetwork) -> Callable[[Shown], Outcome]:
+    network.eval()
+    names = network.populations()
 
-    def run(images: Images) -> Outcome:
-        inputs = images if steps is None else direct_integers(images, steps)
-        trace = compiled.run(inputs, rasters=True)
+    @torch.no_grad()
+    def run(batch: Shown) -> Outcome:
+        spikes: dict[str, NDArray[np.bool_]] = {}
+
+        def watch(name: str, signal: Tensor) -> None:
+            if name in names:
+                spikes[name] = signal.bool().numpy()
+
+        with seeded(batch.seed):
+            last = network.respond(batch.encoded, watch)
+        return Outcome(spikes, last.sum(0).numpy().argmax(1))
+
+    return run
+
+
+def _program(compiled: Compiled) -> Callable[[Shown], Outcome]:
+    def run(batch: Shown) -> Outcome:
+        trace = compiled.run(batch.messages, rasters=True)
         spikes = {name: raster.spikes != 0 for name, raster in trace.rasters.items()}
-        return Outcome(
-            spikes, trace.classes, events={name: asdict(one) for name, one in (trace.overflow or {}).items()}
-        )
+        return Outcome(spikes, trace.classes, {name: asdict(one) for name, one in (trace.overflow or {}).items()})
 
     return run
 
@@ -68,17 +114,16 @@ def fine_tuned(folded: SpikingNetwork, quantized: SpikingNetwork) -> SpikingNetw
 
 
 def network_stages(
-    network: SpikingNetwork, folded: SpikingNetwork, tuned: SpikingNetwork | None, quantized: SpikingNetwork, batch: int
+    network: SpikingNetwork, folded: SpikingNetwork, tuned: SpikingNetwork | None, quantized: SpikingNetwork
 ) -> list[Stage]:
     """Return the stages that are networks in PyTorch."""
-    target = TorchTarget(batch=batch)
     found = [
         (FLOAT, "the trained network in float32", network),
         (FOLDED, "batch norms folded into the convolutions before them", folded),
         (TUNED, "trained on by 'quantize', its weights before rounding", tuned),
         (QUANTIZED, "weights and input on the chip's grids, membranes in float32", quantized),
     ]
-    return [Stage(name, what, _form(target.compile(one), None)) for name, what, one in found if one is not None]
+    return [Stage(name, what, _network(one)) for name, what, one in found if one is not None]
 
 
 def program_stages(program: Program, meant: Program, lava: int) -> list[Stage]:
@@ -95,15 +140,15 @@ def program_stages(program: Program, meant: Program, lava: int) -> list[Stage]:
         Stage(
             UNDELAYED,
             f"the Program's integers with the network's timing, {undelayed}",
-            _form(LoihiTarget(latency=1 if recurrent else 0).compile(meant), program.steps),
+            _program(LoihiTarget(latency=1 if recurrent else 0).compile(meant)),
         ),
         Stage(
             PROGRAM,
             "the Program on one clock, every synapse a step late",
-            _form(LoihiTarget(latency=1).compile(program), program.steps),
+            _program(LoihiTarget(latency=1).compile(program)),
         ),
     ]
     if lava:
         target = get_target("lava").compile(program)
-        found.append(Stage(LAVA, "the Program on Intel's lava-nc 0.10.0", _form(target, program.steps), lava))
+        found.append(Stage(LAVA, "the Program on Intel's lava-nc 0.10.0", _program(target), lava))
     return found

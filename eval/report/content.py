@@ -9,7 +9,7 @@ import numpy as np
 
 from ...hw_targets.target import Trace
 from ..record import Condition, Form, Record
-from . import plots, raster, words
+from . import plots, raster, trail, words
 
 Cells = dict[str, Any]
 SIMULATORS = ("loihi", "twin", "onnx", "lava", "netx")
@@ -158,8 +158,23 @@ def _gradients(record: Record) -> Cells:
         "missing": any(value is None for part in series for value in part.values),
         "note": words.sparsity_note(record),
         "measured": bool(series),
+        "attacks": [
+            {"label": name, **{key: facts["gradients"][key] for key in ("passes", "samples")}}
+            | {key: _figure(value) for key, value in facts["gradients"]["layers"]["image"]["input"].items()}
+            for name, facts in record.attacks.items()
+            if "gradients" in facts
+        ],
+        "weights": [
+            (name, [words.share_text(found[key]) for key in ("weights", "bound", "errors", "inputs")])
+            for name, found in record.gradients.get("float", {}).get("weights", {}).items()
+        ],
         "plot": plots.gradients_plot(layers, series, hidden) if any(any(part.values) for part in series) else None,
     }
+
+
+def _figure(value: float | None) -> str:
+    """Return a statistic to three significant digits, a dash where it is not defined."""
+    return "\u2013" if value is None else f"{value:.3g}"
 
 
 def _sample(trace: Trace) -> Cells:
@@ -287,5 +302,6 @@ def content(record: Record, trace: Trace) -> Cells:
         "agreement": _agreement(record),
         "program": _program(record),
         "training": _training(record),
+        "trail": trail.cells(record.trail),
         "provenance": _provenance(record),
     }

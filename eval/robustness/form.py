@@ -1,6 +1,7 @@
 """All attacks of a protocol on one form: outcomes a sample, and the worst case."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -35,6 +36,7 @@ class Side:
         salt: what tells it from others beside its answers, as a Program's hash.
         source: examples by label with the samples they were made for, made elsewhere, to be judged here.
         source_name: where they were made.
+        grid: rounds images to what the chip receives.
     """
 
     form: str
@@ -44,6 +46,7 @@ class Side:
     salt: str = ""
     source: dict[str, tuple[Attack, Images, Mask]] = field(default_factory=dict)
     source_name: str = "float"
+    grid: Callable[[Images], Images] = on_grid
 
     @property
     def judge(self) -> Victim:
@@ -98,7 +101,7 @@ class _Tally:
         self, label: str, access: str, attack: Attack, tried: Mask, made: Images, robust: Mask, seconds: float
     ) -> None:
         """Take in what an attack made of the samples ``tried``; ``robust`` is true elsewhere."""
-        rounded = on_grid(made)
+        rounded = self.side.grid(made)
         still = robust.copy()
         if self.side.function is None and tried.any():
             still[tried] = predict(self.side.judge, rounded[tried]) == self.labels[tried]
@@ -199,10 +202,15 @@ def _run(side: Side, attack: Attack, images: Images, labels: Labels, tried: Mask
     victim = victim_of(attack, module, side.judge) if module is not None else side.judge
     done = runner(attack, victim, images[tried], labels[tried], salt=side.salt)
     if side.function is not None and victim is module and len(done.images):
-        judged = predict(side.function, done.images) == labels[tried]
-        if (judged != done.robust).any():
+        # With the same seed, so that a stochastic coder shows both the same draws.
+        verdicts = []
+        for judge in (side.function, module):
+            with seeded(attack.seed):
+                verdicts.append(predict(judge, done.images))
+        different = int((verdicts[0] != verdicts[1]).sum())
+        if different:
             raise DisagreementError(
-                f"{side.form}: {int((judged != done.robust).sum())} examples of {attack.label} get another verdict "
+                f"{side.form}: {different} examples of {attack.label} get another verdict "
                 f"from {side.target} than from the module that was attacked; run 'spikeproof compare --bitwise'"
             )
     return done

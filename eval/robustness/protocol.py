@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,11 @@ from ...hw_targets.target import Compiled, get_target
 from ...hw_targets.twin import Twin
 from ...toolkit.attacks.base import Attack
 from ...toolkit.attacks.victim import Function, predict
-from ...toolkit.coding import LEVELS, direct_integers, on_grid
+from ...toolkit.coding import LEVELS, Coder
 from ...toolkit.data import Images, Labels
 from ...toolkit.layers import SpikingNetwork
 from ...toolkit.progress import Track, silent
+from ...toolkit.train import seeded
 from . import plan
 from .alarms import clearly
 from .form import Attackers, Found, Side, assess
@@ -26,10 +27,15 @@ from .probes import FEW, MANY, SAMPLES, SWEEP, SWEPT
 from .record import FormResult, Judged, share
 from .runner import Runner
 
-THREAT_MODEL = (
-    "pixel space, L-infinity, around the images as the chip receives them (8 bit), through the direct coder; "
-    "the attacker knows the network and chooses the backward pass"
-)
+
+def threat_model(coder: Coder) -> str:
+    """Return what an attacker of the pixels may do."""
+    return (
+        f"pixel space, L-infinity, around the images as the chip receives them (8 bit), through the {coder}; "
+        "the attacker knows the network and chooses the backward pass"
+    )
+
+
 JUDGE = "loihi"
 """The target that answers for the Program."""
 COST = {"float": 1.0, "quantized": 2.5, "program": 3.0}
@@ -117,16 +123,19 @@ def run_protocol(
     """
     radius = plan.levels(epsilon) / LEVELS
     common: dict[str, Any] = {"epsilon": radius, "batch": plan.BATCH, "seed": seed}
-    images = on_grid(images)
+    coder = subject.network.coder
+    images = coder.on_grid(images)
     program = subject.program
-    twin = Twin(program)
+    twin = Twin(program, coder=coder)
     compiled = get_target(JUDGE).compile(program)
     blind = plan.without_gradients(plan.check(protocol), **common)
     every: list[tuple[Side, list[Attack]]] = []
     if subject.torch:
         for name, network in (("float", subject.network), ("quantized", subject.quantized)):
-            every.append((Side(name, "torch", network), plan.white_box(protocol, network, **common) + blind))
-    deployed = Side("program", JUDGE, twin, asks(compiled, program), program.sha256())
+            every.append(
+                (Side(name, "torch", network, grid=coder.on_grid), plan.white_box(protocol, network, **common) + blind)
+            )
+    deployed = Side("program", JUDGE, twin, asks(compiled, coder), program.sha256(), grid=coder.on_grid)
     every.append(
         (
             deployed,
@@ -143,14 +152,14 @@ def run_protocol(
     with one_thread(), _counted(every, len(labels), protocol, folder, track) as runner:
         for side, attacks in every:
             if side.form == "program" and source is not None:
-                side = Side(side.form, side.target, side.module, side.function, side.salt, source.examples)
+                side = replace(side, source=source.examples)
             runner.form = side.form
             found = assess(side, images, labels, Attackers(attacks, plan.cascade(protocol), radius, seed), runner)
             if side.form == "float":
                 source = found
             if side.form == "program":
                 judged = {
-                    name: _judged(name, min(count, len(labels)), subject.program, compiled, images, found, labels)
+                    name: _judged(name, min(count, len(labels)), program, compiled, coder, images, found, labels)
                     for name, count in subject.targets.items()
                 }
                 results.append(found.result.model_copy(update={"judged": judged}))
@@ -170,23 +179,34 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def asks(compiled: Compiled, program: Program) -> Function:
-    """Return a function from images to the read-out of a compiled Program, (samples, classes)."""
+def asks(compiled: Compiled, coder: Coder) -> Function:
+    """Return a function from what a coder takes to the read-out of a compiled Program, (samples, classes)."""
 
     def function(images: Images) -> Any:
-        return compiled.run(direct_integers(images, program.steps)).output
+        return compiled.run(coder.integers(images)).output
 
     return function
 
 
 def _judged(
-    name: str, count: int, program: Program, judge: Compiled, images: Images, found: Found, labels: Labels
+    name: str,
+    count: int,
+    program: Program,
+    judge: Compiled,
+    coder: Coder,
+    images: Images,
+    found: Found,
+    labels: Labels,
 ) -> Judged:
     """Let another target answer the first clean images and worst-case examples."""
     other = get_target(name).compile(program)
     right, same = [], 0
     for part in (images[:count], found.worst[:count]):
-        theirs, ours = (predict(asks(one, program), part, count) for one in (other, judge))
+        answers = []
+        for one in (other, judge):
+            with seeded(0):  # A stochastic coder shows both the same draws.
+                answers.append(predict(asks(one, coder), part, count))
+        theirs, ours = answers
         right.append(theirs == labels[:count])
         same += int((theirs == ours).sum())
     return Judged(samples=count, clean=share(right[0]), worst=share(right[0] & right[1]), same=same)

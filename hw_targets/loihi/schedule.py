@@ -38,6 +38,9 @@ class Neurons(Protocol):
     def advance(self, a: Tensor, drive: Tensor | None) -> Tensor:
         """Advance one step with synaptic input ``a`` and bias-coded input ``drive``; return what is sent."""
 
+    def run(self, a: Tensor) -> Tensor | None:
+        """Advance all steps with synaptic input ``a`` (time, batch, ...) and return what is sent, or do nothing."""
+
 
 def by_layer(
     program: Program, signal: Tensor, wires: Mapping[str, Sequence[Wires]], neurons: Mapping[str, Neurons]
@@ -63,7 +66,11 @@ def by_layer(
             lag = min(program.lag(wire.synapse), program.steps)
             if lag:
                 a = torch.cat([torch.zeros_like(a[:lag]), a[: len(a) - lag]])
-            total = a if total is None else total + a
+            total = a if total is None else added(total, a)
+        done = None if total is None else state.run(total)
+        if done is not None:
+            sent[name] = done
+            continue
         for t in range(program.steps):
             state.advance(state.silence if total is None else total[t], signal[t] if state.takes_input else None)
         sent[name] = torch.stack(state.sent)
@@ -93,4 +100,9 @@ def by_clock(
                 if wire.synapse.source in sent:
                     later = under_way.setdefault(clock + 1 + wire.synapse.delay, {})
                     a = wire(sent[wire.synapse.source])
-                    later[name] = later[name] + a if name in later else a
+                    later[name] = added(later[name], a) if name in later else a
+
+
+def added(one: Tensor, other: Tensor) -> Tensor:
+    """Return the sum of what two synapses deliver; each fits float32, both together need not."""
+    return one + other if one.dtype == other.dtype == torch.int64 else one.to(torch.float64) + other.to(torch.float64)

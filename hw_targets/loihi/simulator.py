@@ -9,10 +9,15 @@ from torch import Tensor
 
 from ...export.program import Convolution, Graded, Population, Program, Readout, Synapse
 from ...toolkit.progress import Track
-from ..target import Compiled, CompiledProgram, Counts, Overflow, Raster, Target, Trace
+from ..target import Compiled, CompiledProgram, Counts, Overflow, Raster, Target, Trace, join
+from . import neurons
+from .neurons import Done
 from .profiles import Profile, get_profile
 from .schedule import by_clock, by_layer
 from .sums import LIMIT, Sums, largest_sum, to_tensor
+
+AT_ONCE = 2**21
+"""Neurons times steps times samples that run at once on a CPU: what is under way is bounded, and stays in caches."""
 
 
 class _Wires:
@@ -23,11 +28,17 @@ class _Wires:
         self.shape = program.shape_of(synapse.target)
         self.profile = profile
         self.sums = Sums(program, synapse, device, effective(synapse, profile))
+        # Where sums are proven to fit and no exponent rounds them, they arrive as they are.
+        self.plain = synapse.exponent == 0 and self.sums.bound < 2**23
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Return what arrives at the target, (batch, ...) int64, for messages x (batch, ...)."""
-        total = self.sums(x).to(torch.int64)
-        return self.profile.arriving(total, self.synapse.exponent, isinstance(self.synapse, Convolution))
+        """Return what arrives at the target, (batch, ...), for messages x (batch, ...): integers, of whatever type."""
+        total = self.sums(x)
+        if self.plain:
+            return total
+        return self.profile.arriving(
+            total.to(torch.int64), self.synapse.exponent, isinstance(self.synapse, Convolution)
+        )
 
 
 def effective(synapse: Synapse, profile: Profile) -> Tensor:
@@ -44,9 +55,16 @@ class _Silent:
     def __init__(self, shape: tuple[int, ...], device: torch.device) -> None:
         self.silence = torch.zeros(shape, dtype=torch.int64, device=device)
         self.sent: list[Tensor] = []
+        self.done: Done | None = None
+
+    def run(self, a: Tensor) -> Tensor | None:
+        """Leave it to :meth:`advance`."""
+        return None
 
     def counts(self) -> Counts:
         """Return how many messages each neuron sent, (batch, ...)."""
+        if self.done is not None:
+            return self.done.counts.numpy().astype(np.int64)
         return np.asarray(sum((step != 0).to(torch.int64) for step in self.sent).cpu().numpy())  # type: ignore[union-attr]
 
     def raster(self) -> Raster:
@@ -63,6 +81,7 @@ class _Graded(_Silent):
 
     def advance(self, a: Tensor, drive: Tensor | None) -> Tensor:
         """Return what is sent (batch, ...)."""
+        a = a.to(torch.int64)
         self.sent.append(a.masked_fill(a <= self.vth, 0))
         return self.sent[-1]
 
@@ -84,9 +103,17 @@ class _State(_Silent):
         self.swallowed = torch.zeros_like(self.wraps)
         self.probes: list[tuple[Tensor, Tensor]] | None = [] if rasters else None
 
+    def run(self, a: Tensor) -> Tensor | None:
+        """Advance all steps at once, if there is a compiled loop; return the spikes (time, batch, ...) as bytes."""
+        if self.profile.name != "lava":
+            return None
+        floating = a if a.is_floating_point() else a.to(torch.float64)
+        self.done = neurons.run(floating, self.population, states=self.probes is not None)
+        return None if self.done is None else self.done.spikes
+
     def advance(self, a: Tensor, drive: Tensor | None) -> Tensor:
         """Advance one step and return the spikes (batch, ...)."""
-        population = self.population
+        population, a = self.population, a.to(torch.int64)
         bias = self.bias if drive is None else self.bias + (drive.to(torch.int64) << population.bias_exponent)
         done = self.profile.step(self.u, self.v, a, du=population.du, dv=population.dv, vth=population.vth, bias=bias)
         self.u, self.v = done.u, done.v
@@ -101,15 +128,23 @@ class _State(_Silent):
     def raster(self) -> Raster:
         """Return all that was recorded."""
         assert self.probes is not None
+        if self.done is not None and self.done.states is not None:
+            u, v = (state.numpy().astype(np.int64) for state in self.done.states)
+            return Raster(self.done.spikes.view(torch.bool).numpy(), u, v)
         u, v = (torch.stack([probe[part] for probe in self.probes]).cpu().numpy() for part in (0, 1))
         return Raster(torch.stack(self.sent).cpu().numpy(), u, v)
 
     def events(self) -> Overflow:
         """Return what was counted."""
+        if self.done is not None:
+            return self.done.events
         return Overflow(int(self.wraps), int(self.saturations), int(self.swallowed))
 
     def output(self, readout: Readout) -> Counts:
         """Return the read-out (batch, classes)."""
+        if self.done is not None:
+            v = self.done.v.unsqueeze(0).numpy().astype(np.int64)
+            return readout.output(self.done.spikes.view(torch.bool).numpy(), v)
         return readout.output(torch.stack(self.sent).cpu().numpy(), self.v.unsqueeze(0).cpu().numpy())
 
 
@@ -128,6 +163,13 @@ class _Simulation(CompiledProgram):
 
     @torch.no_grad()
     def _run(self, inputs: NDArray[np.int32], rasters: bool, track: Track) -> Trace:
+        widest = max(int(np.prod(population.shape)) for population in self.program.populations)
+        batch = max(1, AT_ONCE // (widest * self.program.steps)) if self.device.type == "cpu" else inputs.shape[1]
+        starts = range(0, inputs.shape[1], batch)
+        parts = track(starts, "run on loihi", len(starts)) if len(starts) > 1 else starts
+        return join([self._part(inputs[:, start : start + batch], rasters) for start in parts])
+
+    def _part(self, inputs: NDArray[np.int32], rasters: bool) -> Trace:
         batch = inputs.shape[1]
         signal = to_tensor(inputs, self.device)
         names = [population.name for population in self.program.populations]

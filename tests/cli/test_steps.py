@@ -12,8 +12,9 @@ from spikeproof.export.program import read_program
 from spikeproof.hw_targets.loihi.simulator import LoihiTarget
 from spikeproof.toolkit.checkpoint import load_network, save_network
 from spikeproof.toolkit.coding import direct_integers
+from spikeproof.toolkit.config import parse_recipe
 from spikeproof.toolkit.data import load_data
-from spikeproof.toolkit.errors import FileError
+from spikeproof.toolkit.errors import FileError, InputError
 from spikeproof.toolkit.files import read_arrays, write_arrays
 
 Call = Callable[..., Any]
@@ -198,3 +199,54 @@ def test_the_recipe_says_what_the_program_is_made_for(
     if key == "bias_exponent":
         spiking = read_program(run_folder / "program.safetensors").spiking
         assert min(population.bias_exponent for population in spiking if population.bias.any()) >= 6
+
+
+def test_the_trail_is_kept_and_leaves_the_network_as_it_was(run_folder: Path, finished: Path, tmp_path: Path) -> None:
+    values = json.loads((finished / "recipe.json").read_text())
+    values["train"]["trail"] = 1
+    run = Run.create(tmp_path / "trail", parse_recipe(values, "trail"))
+    steps.train(run)
+    assert run.is_done("train")
+    with_trail, without = (read_arrays(folder / "model.safetensors", "model")[0] for folder in (run.folder, finished))
+    assert all(with_trail[name].tobytes() == without[name].tobytes() for name in without)
+    for step in (steps.attack, steps.quantize, steps.export):
+        step(run)
+    trail = steps.evaluate_run(run, ["loihi"], "cpu")["trail"]
+    assert [point["epoch"] for point in trail["points"]] == [1, 2]
+    assert (trail["attack"], trail["samples"]) == ("pgd-2@0.1", 40)
+    assert "The trail" in run.path("report.html").read_text()
+    assert json.loads((run_folder / "record.json").read_text())["trail"] is None
+    run.path("trail.json").write_text("{}")
+    with pytest.raises(FileError, match=r"trail\.json: changed since step 'train' wrote it"):
+        steps.evaluate_run(run, ["loihi"], "cpu")
+
+
+def test_the_gradients_of_every_attack_and_of_the_weights_are_recorded(run_folder: Path) -> None:
+    record = json.loads((run_folder / "record.json").read_text())
+    passes = {"fgsm@0.1": 1, "pgd-2@0.1": 2}
+    for label, facts in record["attacks"].items():
+        found = facts["gradients"]
+        assert (found["attack"], found["samples"], found["passes"]) == (label, 40, passes[label])
+        assert found["layers"]["lif1"]["output"]["zeros"] >= 0.75
+        assert set(found["layers"]) == {"image", *record["gradients"]["float"]["layers"]}
+    weights = record["gradients"]["float"]["weights"]
+    assert set(weights) == {"conv1", "linear"}
+    assert all(0 < layer["weights"] <= layer["bound"] <= 1 for layer in weights.values())
+    # FGSM's only backward pass is the clean one, of which the zero-gradient shares are.
+    clean = record["gradients"]["float"]["layers"]["lif1"]
+    assert record["attacks"]["fgsm@0.1"]["gradients"]["layers"]["lif1"]["output"]["zeros"] == clean["output"]
+
+
+def test_recordings_of_events_are_trained_on_by_the_events_coder_and_refused_by_the_direct_one(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).integers(0, 2, (12, 3, 2, 8, 8), dtype=np.uint8)
+    np.savez(tmp_path / "dvs.npz", x_train=x, y_train=np.arange(12) % 2, x_test=x[:4], y_test=np.arange(4) % 2)
+    values = {
+        "data": {"name": "arrays", "path": str(tmp_path / "dvs.npz")},
+        "coding": {"name": "direct", "steps": 3},
+        "model": {"channels": [2]},
+        "train": {"epochs": 1},
+    }
+    with pytest.raises(InputError, match="coding.name = 'direct', data set 'dvs': sequences"):
+        steps.train(Run.create(tmp_path / "direct", parse_recipe(values, "dvs")))
+    values["coding"] = {"name": "events", "steps": 3}
+    assert steps.train(Run.create(tmp_path / "events", parse_recipe(values, "dvs")))["samples"] == 4

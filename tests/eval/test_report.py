@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spikeproof.eval.record import Condition, Form, Machine, Record, Share
+from spikeproof.eval.record import Condition, Form, Machine, Record, Share, Trail, TrailPoint
 from spikeproof.eval.report import render, write_report
 from spikeproof.hw_targets.target import Raster, Trace
 from spikeproof.toolkit.errors import FileError, InputError
@@ -117,6 +117,19 @@ def fields() -> dict[str, Any]:
     }
 
 
+def trail(*epochs: int) -> Trail:
+    points = [
+        TrailPoint(epoch=epoch, zero_gradient=0.7 + epoch / 100, clean=share(30 + epoch), robust=share(20 - epoch))
+        for epoch in epochs
+    ]
+    return Trail(attack=ATTACK, threat_model="pixel space, white box", samples=40, points=points)
+
+
+IMAGE = {"zeros": 0.0, "near_zeros": 0.0123, "l1": 4.567, "l2": 0.8912, "hoyer": None, "spread": 78.21}
+LOOKED = {"attack": ATTACK, "samples": 17, "passes": 10, "layers": {"image": {"input": IMAGE}}}
+WEIGHTS = {"conv1": {"weights": 0.321, "bound": 0.432, "errors": 1.0, "inputs": 0.432}}
+
+
 def record(**changes: Any) -> Record:
     return Record(**(fields() | changes))
 
@@ -185,6 +198,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "attacks": {ATTACK: attack("pgd", 3)},
     },
     "only clean": {"forms": [form("program", "onnx", {CLEAN: 3}, 1.0, 4)], "attacks": {}},
+    "trail": {"trail": trail(2, 4, 5)},
+    "a trail of one point": {"trail": trail(3)},
+    "gradients of attacks and weights": {
+        "attacks": {ATTACK: attack("pgd", 10) | {"gradients": LOOKED}},
+        "gradients": {"float": fields()["gradients"]["float"] | {"weights": WEIGHTS}},
+    },
     "all zero gradients": {"gradients": {"float": {"layers": {"lif1": {"input": 0.0, "output": 0.0}}, "hidden": 0.0}}},
 }
 
@@ -228,6 +247,28 @@ def test_other_measurements_are_in_the_page() -> None:
     text = parse(default_page()).text
     for expected in ("pixel space, L-infinity", "Only 40 test samples.", "d" * 64, "0.123", "1,200", "0.1016", "0.625"):
         assert expected in text
+
+
+def test_the_trail_is_in_the_page_as_a_plot_and_in_numbers() -> None:
+    page = render(record(trail=trail(2, 4, 5)), trace())
+    parsed = parse(page)
+    plots = [attrs for tag, attrs in parsed.tags if tag == "svg"]
+    assert len(plots) == 8
+    assert "Zero-gradient share, clean accuracy and accuracy under pgd-10@0.1 over 5 epochs" in [
+        attrs["aria-label"] for attrs in plots
+    ]
+    for point in trail(2, 4, 5).points:
+        assert f"{point.zero_gradient:.3f}" in parsed.text
+        for one in (point.clean, point.robust):
+            assert f"{100 * one.value:.1f}{100 * one.low:.1f} to {100 * one.high:.1f}" in parsed.text
+    assert "The trail" not in parse(default_page()).text
+
+
+def test_gradients_of_attacks_and_weights_are_in_the_page() -> None:
+    text = parse(render(record(**VARIANTS["gradients of attacks and weights"]), trace())).text
+    for expected in ("17", "0.0123", "4.57", "0.891", "78.2", "0.321", "0.432", "\u2013"):
+        assert expected in text
+    assert "as the attacks saw it" not in parse(default_page()).text
 
 
 def test_plots_are_named_for_screen_readers() -> None:

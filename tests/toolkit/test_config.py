@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from spikeproof.toolkit.config import Recipe, Section, builtin_recipes, load_recipe, parse_recipe
 from spikeproof.toolkit.errors import FileError, RecipeError
 
-TOP = "name, data, coding, model, train, attacks, quantize, export, evaluate"
+TOP = "name, data, coding, model, train, defences, attacks, quantize, export, evaluate"
 
 UNKNOWN = [
     ({"trains": {}}, "trains", TOP),
     ({"data": {"sample": 1}}, "data.sample", "name, path, train_samples, test_samples"),
-    ({"coding": {"step": 1}}, "coding.step", "name, steps"),
+    ({"coding": {"step": 1}}, "coding.step", "name, steps, weighted, stochastic, dark, threshold"),
     ({"model": {"Pool": "max"}}, "model.Pool", "pool, channels, beta, threshold, alpha, gain"),
-    ({"train": {"epoch": 3}}, "train.epoch", "seed, epochs, batch, rate, accelerator, devices, precision"),
+    ({"train": {"epoch": 3}}, "train.epoch", "seed, epochs, batch, rate, accelerator, devices, precision, trail"),
     ({"attacks": [{"name": "fgsm"}, {"name": "pgd", "eps": 1}]}, "attacks.1.eps", "name, epsilon, steps, seed"),
     ({"quantize": {"bit": 8}}, "quantize.bit", "bits, epochs, rate"),
     ({"evaluate": {"target": []}}, "evaluate.target", "targets, batch, lava_samples"),
@@ -28,11 +28,20 @@ UNKNOWN = [
 WRONG = [
     ({"name": 3}, "name", "string"),
     ({"model": 3}, "model", "dictionary"),
-    ({"data": {"name": "cifar"}}, "data.name", "'digits', 'mnist', 'fashion-mnist' or 'arrays'"),
+    (
+        {"data": {"name": "cifar"}},
+        "data.name",
+        "'cifar10', 'cifar10-exact', 'n-mnist', 'n-mnist-small', 'folder' or 'arrays'",
+    ),
     ({"data": {"name": "arrays"}}, "data", "path"),
+    ({"data": {"name": "folder"}}, "data", "path"),
     ({"data": {"path": "x.npz"}}, "data", "path"),
     ({"data": {"test_samples": 0}}, "data.test_samples", "greater than or equal to 1"),
-    ({"coding": {"name": "rate"}}, "coding.name", "'direct'"),
+    ({"coding": {"name": "rates"}}, "coding.name", "'direct'"),
+    ({"coding": {"name": "rate", "weighted": True}}, "coding", "'weighted' does not belong"),
+    ({"coding": {"weighted": False}}, "coding", "remove it"),
+    ({"coding": {"name": "latency", "steps": 1}}, "coding", "2 or more"),
+    ({"coding": {"name": "delta", "threshold": 0.0}}, "coding.threshold", "greater than 0"),
     ({"coding": {"steps": 257}}, "coding.steps", "256"),
     ({"model": {"pool": "min"}}, "model.pool", "'max' or 'avg'"),
     ({"model": {"channels": []}}, "model.channels", "at least 1"),
@@ -49,6 +58,7 @@ WRONG = [
     ({"train": {"rate": -1e-3}}, "train.rate", "greater than 0"),
     ({"train": {"rate": math.nan}}, "train.rate", "nan"),
     ({"train": {"precision": "16"}}, "train.precision", "'32-true', '16-mixed' or 'bf16-mixed'"),
+    ({"train": {"trail": -1}}, "train.trail", "greater than or equal to 0"),
     ({"attacks": []}, "attacks", "at least 1"),
     ({"attacks": {"name": "fgsm"}}, "attacks", "list"),
     ({"attacks": [{}]}, "attacks.0.name", "required"),

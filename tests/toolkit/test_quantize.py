@@ -13,7 +13,7 @@ from hypothesis import given
 from torch import nn
 
 from spikeproof.toolkit.checkpoint import learned
-from spikeproof.toolkit.coding import direct_integers
+from spikeproof.toolkit.coding import Direct, direct_integers
 from spikeproof.toolkit.config import ModelSettings, QuantizeSettings, Recipe
 from spikeproof.toolkit.errors import FileError, UnsupportedError
 from spikeproof.toolkit.files import read_arrays, write_arrays
@@ -135,14 +135,14 @@ def test_the_reserved_name_of_the_input_is_refused() -> None:
 
 def test_the_input_is_rounded_as_the_chip_receives_it(images: np.ndarray) -> None:
     x = np.random.default_rng(0).random((5, 1, 8, 8), dtype=np.float32)
-    rounded = InputGrid()(torch.from_numpy(x)).numpy()
+    rounded = InputGrid(Direct(1))(torch.from_numpy(x)).numpy()
     np.testing.assert_array_equal(rounded, direct_integers(x, 1)[0].astype(np.float32) / np.float32(255))
-    np.testing.assert_array_equal(InputGrid()(torch.from_numpy(images)).numpy(), images)
+    np.testing.assert_array_equal(InputGrid(Direct(1))(torch.from_numpy(images)).numpy(), images)
 
 
 def test_rounding_passes_gradients_through_unchanged() -> None:
     x = torch.rand(2, 1, 3, 3, requires_grad=True)
-    (InputGrid()(x) * torch.arange(9.0).reshape(3, 3)).sum().backward()
+    (InputGrid(Direct(1))(x) * torch.arange(9.0).reshape(3, 3)).sum().backward()
     torch.testing.assert_close(x.grad, torch.arange(9.0).reshape(3, 3).expand(2, 1, 3, 3))
 
 

@@ -8,7 +8,7 @@ import torch
 from scipy import integrate, special
 
 from spikeproof.toolkit.errors import InputError
-from spikeproof.toolkit.surrogates import KINDS, AdaptiveSharpness, Following, Surrogate, spike
+from spikeproof.toolkit.surrogates import KINDS, AdaptiveSharpness, Following, Spike, Surrogate
 
 POINTS = np.array([0.0, 0.1, 0.3, 0.5, 0.99, 1.01, 2.0, 5.0])
 
@@ -77,12 +77,12 @@ def test_widths_are_the_closed_forms_of_the_method() -> None:
 def test_arctan_is_what_snntorch_trains_with() -> None:
     x = torch.linspace(-3, 3, 101, requires_grad=True)
     (expected,) = torch.autograd.grad(snntorch.surrogate.atan(alpha=2.0)(x).sum(), x)
-    (found,) = torch.autograd.grad(spike(Surrogate("arctan", 2.0))(x).sum(), x)
+    (found,) = torch.autograd.grad(Spike(Surrogate("arctan", 2.0))(x).sum(), x)
     torch.testing.assert_close(found, expected)
 
 
 def test_a_spike_is_strictly_above_the_threshold() -> None:
-    assert spike(Surrogate())(torch.tensor([-1.0, 0.0, 1e-30, 2.0])).tolist() == [0, 0, 1, 1]
+    assert Spike(Surrogate())(torch.tensor([-1.0, 0.0, 1e-30, 2.0])).tolist() == [0, 0, 1, 1]
 
 
 @pytest.mark.parametrize("vanishing", [0.6, 0.72, 0.8, 0.85, 0.9, 0.95])

@@ -9,11 +9,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spikeproof.toolkit.config import ModelSettings, TrainSettings
+from spikeproof.toolkit.config import CodingSettings, ModelSettings, Recipe, TrainSettings
 from spikeproof.toolkit.errors import FileError, InputError
 from spikeproof.toolkit.files import read_arrays, write_arrays
 from spikeproof.toolkit.layers import SpikingNetwork
-from spikeproof.toolkit.models import seeded_network
+from spikeproof.toolkit.models import build_network
 from spikeproof.toolkit.train import Epoch, fit, make_fabric, seeded
 
 EPOCHS = 3
@@ -37,7 +37,7 @@ Train = Callable[..., tuple[SpikingNetwork, list[Epoch]]]
 @pytest.fixture(scope="module")
 def train(data: tuple[np.ndarray, np.ndarray]) -> Train:
     def run(model: ModelSettings = MODEL, **options: Any) -> tuple[SpikingNetwork, list[Epoch]]:
-        network = seeded_network(model, 3, (1, 4, 4), 3, seed=1)
+        network = build_network(Recipe(model=model, coding=CodingSettings(steps=3)), (1, 4, 4), 3, seed=1)
         return network, fit(network, *data, **{"settings": SETTINGS, "epochs": EPOCHS, "rate": 0.01} | options)
 
     return run
@@ -80,7 +80,7 @@ def test_training_lowers_the_loss_and_ends_in_evaluation_mode(train: Train) -> N
 def test_the_reported_loss_and_accuracy_are_those_of_the_images_as_seen(
     train: Train, data: tuple[np.ndarray, np.ndarray]
 ) -> None:
-    reference = seeded_network(MODEL, 3, (1, 4, 4), 3, seed=1).train()
+    reference = build_network(Recipe(model=MODEL, coding=CodingSettings(steps=3)), (1, 4, 4), 3, seed=1).train()
     logits, labels = reference(torch.from_numpy(data[0])), torch.from_numpy(data[1])
     _, history = train(settings=TrainSettings(seed=11, batch=32), epochs=1)
     assert history[0].loss == pytest.approx(torch.nn.functional.cross_entropy(logits, labels).item(), rel=1e-5)
@@ -88,7 +88,7 @@ def test_the_reported_loss_and_accuracy_are_those_of_the_images_as_seen(
 
 
 def test_every_epoch_sees_every_sample_once_in_an_order_of_its_own(data: tuple[np.ndarray, np.ndarray]) -> None:
-    network, seen = seeded_network(MODEL, 3, (1, 4, 4), 3, seed=1), []
+    network, seen = build_network(Recipe(model=MODEL, coding=CodingSettings(steps=3)), (1, 4, 4), 3, seed=1), []
     network.register_forward_pre_hook(
         lambda module, inputs: seen.extend(image.numpy().tobytes() for image in inputs[0])
     )

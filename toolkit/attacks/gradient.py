@@ -70,23 +70,26 @@ class FGSM(Attack):
 class PGD(Attack):
     """Projected gradient descent from a uniform random start (Madry et al. 2018, arXiv 1706.06083).
 
-    x(0) = x + U(-epsilon, epsilon);  x(k+1) = project(x(k) + a sign(dL/dx)),  a = 2.5 epsilon / steps.
+    x(0) = x + U(-epsilon, epsilon);  x(k+1) = project(x(k) + a sign(dL/dx)),  a = 2.5 epsilon / steps by default.
 
     In L2 the start is a random point of the ball, and the step is a along the gradient.
 
     Args:
         epsilon: radius of the ball.
         steps: number of gradient steps.
+        step: a.
         others: as of :class:`.base.Attack`.
     """
 
     name: ClassVar[str] = "pgd"
 
-    def __init__(self, *, epsilon: float, steps: int, **others: Any) -> None:
+    def __init__(self, *, epsilon: float, steps: int, step: float | None = None, **others: Any) -> None:
         super().__init__(epsilon=epsilon, **others)
         if steps < 1:
             raise InputError(f"steps: {steps}, expected 1 or more")
         self.steps = steps
+        if step is not None:
+            self.step = step
 
     def run(self, model: nn.Module, images: Images, labels: Labels) -> Images:
         """Return adversarial images (batch, channels, height, width)."""
@@ -95,7 +98,7 @@ class PGD(Attack):
                 classifier(model, images),
                 norm=ORDERS[self.norm],
                 eps=self.epsilon,
-                eps_step=2.5 * self.epsilon / self.steps,
+                eps_step=vars(self).get("step", 2.5 * self.epsilon / self.steps),
                 max_iter=self.steps,
                 num_random_init=1,
                 batch_size=len(images),

@@ -22,7 +22,7 @@ class Encoded(nn.Module):
     """A network that takes encoded input with time behind the samples, (samples, time, ...), as attacks handle it.
 
     Args:
-        model: takes (time, samples, ...).
+        model: has ``from_encoded``, or takes, (time, samples, ...).
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -31,7 +31,8 @@ class Encoded(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the model's logits (samples, classes) for input (samples, time, ...)."""
-        logits: Tensor = self.model(inputs.transpose(0, 1))
+        respond = getattr(self.model, "from_encoded", self.model)
+        logits: Tensor = respond(inputs.transpose(0, 1))
         return logits
 
 

@@ -1,28 +1,61 @@
-"""Data sets: images in [0, 1] of shape ``(samples, channels, height, width)`` with integer labels."""
+"""Data sets: images or events in [0, 1] with integer labels, read from published files; nothing is downloaded."""
 
+import hashlib
 import io
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..config import DataSettings
 from ..errors import FileError, InputError
-from ..files import digest, read_bytes
+from ..files import read_bytes
+from .cifar import read_cifar, subset_file
+from .events import SMALL_ARRAYS, read_nmnist, small_file, split_small
+from .folder import read_folder
 from .idx import read_idx
+from .places import MOST_BYTES
 
 MOST_CLASSES = 10_000
 """A label beyond this is taken for a mistake: every class costs an output neuron."""
 
 Images = NDArray[np.float32]
 Labels = NDArray[np.int64]
+Arrays = dict[str, NDArray[Any]]
+NAMES = ("x_train", "y_train", "x_test", "y_test")
+
+
+Kind = Literal["image", "events"]
+TITLES = {
+    "digits": "scikit-learn digits",
+    "mnist": "MNIST",
+    "fashion-mnist": "Fashion-MNIST",
+    "cifar10": "CIFAR-10",
+    "cifar10-exact": "CIFAR-10 exact subset",
+    "n-mnist": "N-MNIST",
+    "n-mnist-small": "N-MNIST small",
+}
+"""What a data set is called wherever results on it are shown; a subset is never called by the name of the whole."""
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Training and test images with their labels, and the SHA-256 of all of it."""
+    """Training and test images with their labels, and the SHA-256 of all of it.
+
+    Attributes:
+        name: as the recipe has it; the file's or folder's where that is the user's own.
+        classes: number of classes.
+        train_images: (samples, channels, height, width), or for events (samples, time, channels, height, width).
+        train_labels: (samples,).
+        test_images: as ``train_images``.
+        test_labels: (samples,).
+        sha256: of all four arrays.
+        kind: "image", or "events": binned over time, an already coded input.
+        whole: how many training and test samples the source holds; None where all of them are here.
+    """
 
     name: str
     classes: int
@@ -31,12 +64,24 @@ class Dataset:
     test_images: Images
     test_labels: Labels
     sha256: str
+    kind: Kind = "image"
+    whole: tuple[int, int] | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Shape of one image: (channels, height, width)."""
-        channels, height, width = self.train_images.shape[1:]
+        """Shape of one image, or of the events of one time step: (channels, height, width)."""
+        channels, height, width = self.train_images.shape[-3:]
         return channels, height, width
+
+    @property
+    def provenance(self) -> str:
+        """What it is and how much of it, as "CIFAR-10 exact subset, 500 of 7728 train, 932 test"."""
+        counts = [len(self.train_labels), len(self.test_labels)]
+        parts = [
+            f"{count} {part}" if count == whole else f"{count} of {whole} {part}"
+            for count, whole, part in zip(counts, self.whole or counts, ("train", "test"), strict=True)
+        ]
+        return ", ".join([TITLES.get(self.name, self.name), *parts])
 
 
 def check_images(images: NDArray[Any], source: str, shape: tuple[int, ...] | None = None) -> Images:
@@ -70,6 +115,31 @@ def check_images(images: NDArray[Any], source: str, shape: tuple[int, ...] | Non
     return images.astype(np.float32)
 
 
+def check_events(events: NDArray[Any], source: str, shape: tuple[int, ...] | None = None) -> Images:
+    """Return ``events`` as float32 in [0, 1], shape ``(samples, time, channels, height, width)``.
+
+    Integers and booleans must be 0 or 1; graded events are floats.
+
+    Args:
+        events: what the user gave.
+        source: file and array name, for messages.
+        shape: the shape of one sample that is expected, if any: (time, channels, height, width).
+
+    Raises:
+        InputError: wrong type, wrong shape, NaN, or values outside [0, 1].
+    """
+    if events.ndim != 5 or 0 in events.shape:
+        raise InputError(f"{source}: shape {events.shape}, expected (samples, time, channels, height, width), none 0")
+    if shape is not None and events.shape[1:] != tuple(shape):
+        raise InputError(f"{source}: events of shape {events.shape[1:]}, expected {tuple(shape)}")
+    if events.dtype.kind not in "biuf":
+        raise InputError(f"{source}: values of type {events.dtype}, expected 0 and 1, or floats in [0, 1]")
+    # NaN fails every comparison, so it is caught here, too.
+    if not (events.min() >= 0 and events.max() <= 1):
+        raise InputError(f"{source}: values from {events.min()} to {events.max()}, expected 0 and 1, or floats between")
+    return events.astype(np.float32, copy=False)
+
+
 def check_labels(labels: NDArray[Any], source: str, samples: int, classes: int | None = None) -> Labels:
     """Return ``labels`` as int64 of shape ``(samples,)``, each in [0, ``classes``).
 
@@ -90,16 +160,23 @@ def read_npz(path: Path, names: tuple[str, ...], optional: tuple[str, ...] = ())
     """Return the named arrays of an ``.npz`` file, then those of ``optional`` that it has; pickled content is refused.
 
     Raises:
-        FileError: missing, damaged, or without one of the names.
+        FileError: missing, damaged, without one of the names, or too large once unpacked.
     """
+    return _unzipped(path, read_bytes(path), names, optional)
+
+
+def _unzipped(path: Path, content: bytes, names: tuple[str, ...], optional: tuple[str, ...] = ()) -> list[NDArray[Any]]:
     try:
-        archive = np.load(io.BytesIO(read_bytes(path)), allow_pickle=False)
+        archive = np.load(io.BytesIO(content), allow_pickle=False)
         if not isinstance(archive, np.lib.npyio.NpzFile):
             raise FileError(f"{path}: a single array, expected an .npz archive with {', '.join(names)}")
         with archive:
             missing = [name for name in names if name not in archive]
             if missing:
                 raise FileError(f"{path}: no array named {', '.join(missing)}; it has {', '.join(archive.files)}")
+            unpacked = sum(entry.file_size for entry in zipfile.ZipFile(io.BytesIO(content)).infolist())
+            if unpacked > MOST_BYTES:
+                raise FileError(f"{path}: unpacks to {unpacked:,} bytes, {MOST_BYTES:,} at most")
             return [archive[name] for name in (*names, *(name for name in optional if name in archive))]
     except FileError:
         raise
@@ -107,7 +184,7 @@ def read_npz(path: Path, names: tuple[str, ...], optional: tuple[str, ...] = ())
         raise FileError(f"{path}: not a readable .npz archive ({error})") from error
 
 
-def _digits() -> Dataset:
+def _digits() -> Arrays:
     """Handwritten digits of scikit-learn, 8x8: 1297 for training, 500 for testing, stratified, always the same."""
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
@@ -115,49 +192,83 @@ def _digits() -> Dataset:
     digits = load_digits()
     images = (digits.images / 16).astype(np.float32)[:, None]
     parts = train_test_split(images, digits.target, test_size=500, random_state=0, stratify=digits.target)
-    train_images, test_images, train_labels, test_labels = parts
-    return _dataset("digits", train_images, train_labels.astype(np.int64), test_images, test_labels.astype(np.int64))
+    return dict(zip(("x_train", "x_test", "y_train", "y_test"), parts, strict=True))
 
 
-def _checked(name: str, source: str, arrays: dict[str, NDArray[Any]]) -> Dataset:
-    """Return a data set of arrays ``x_train y_train x_test y_test``, each checked."""
-    train_images = check_images(arrays["x_train"], f"{source}: x_train")
-    test_images = check_images(arrays["x_test"], f"{source}: x_test", train_images.shape[1:])
-    train_labels = check_labels(arrays["y_train"], f"{source}: y_train", len(train_images), MOST_CLASSES)
-    classes = int(train_labels.max()) + 1
+def _cifar_subset(given: str | None) -> Arrays:
+    path, content = subset_file(given)
+    arrays = dict(zip(NAMES, _unzipped(path, content, NAMES), strict=True))
+    return {name: array.transpose(0, 3, 1, 2) if array.ndim == 4 else array for name, array in arrays.items()}
+
+
+def _small_events(given: str | None, steps: int) -> Arrays:
+    path, content = small_file(given)
+    return split_small(dict(zip(SMALL_ARRAYS, _unzipped(path, content, SMALL_ARRAYS), strict=True)), steps)
+
+
+def _dataset(
+    name: str,
+    source: str,
+    arrays: Arrays,
+    cut: tuple[int | None, int | None],
+    steps: int | None,
+    whole: tuple[int, int] | None = None,
+    classes: int | None = None,
+) -> Dataset:
+    """Return a data set of arrays ``x_train y_train x_test y_test``, each checked, then cut."""
+    events = arrays["x_train"].ndim == 5
+    check = check_events if events else check_images
+    train = check(arrays["x_train"], f"{source}: x_train")
+    if events and steps is not None and train.shape[1] != steps:
+        raise InputError(f"{source}: x_train has {train.shape[1]} time steps; set coding.steps to it, not to {steps}")
+    test = check(arrays["x_test"], f"{source}: x_test", train.shape[1:])
+    train_labels = check_labels(arrays["y_train"], f"{source}: y_train", len(train), classes or MOST_CLASSES)
+    classes = classes or int(train_labels.max()) + 1
     if classes < 2:
         raise InputError(f"{source}: y_train: only one class; expected at least two")
-    test_labels = check_labels(arrays["y_test"], f"{source}: y_test", len(test_images), classes)
-    return _dataset(name, train_images, train_labels, test_images, test_labels)
+    test_labels = check_labels(arrays["y_test"], f"{source}: y_test", len(test), classes)
+    whole = whole or (len(train), len(test))
+    parts = (train[: cut[0]], train_labels[: cut[0]], test[: cut[1]], test_labels[: cut[1]])
+    content = hashlib.sha256()
+    for part in parts:
+        content.update(np.ascontiguousarray(part).data)
+    kept = (len(parts[0]), len(parts[2]))
+    kind: Kind = "events" if events else "image"
+    return Dataset(name, classes, *parts, content.hexdigest(), kind, None if whole == kept else whole)
 
 
-def _dataset(name: str, train: Images, train_labels: Labels, test: Images, test_labels: Labels) -> Dataset:
-    content = b"".join(np.ascontiguousarray(a).tobytes() for a in (train, train_labels, test, test_labels))
-    return Dataset(name, int(train_labels.max()) + 1, train, train_labels, test, test_labels, digest(content))
-
-
-def load_data(settings: DataSettings) -> Dataset:
+def load_data(settings: DataSettings, steps: int | None = None) -> Dataset:
     """Return the data set that a recipe names, cut to ``train_samples`` and ``test_samples`` if asked.
 
+    Args:
+        settings: the recipe's data section.
+        steps: the recipe's ``coding.steps``: recordings of events are cut into so many bins.
+
     Raises:
-        FileError: the file cannot be read.
-        InputError: its content is refused.
+        FileError: a file cannot be read, or is not the published one.
+        InputError: the content is refused, or ``steps`` is missing.
     """
-    if settings.name == "digits":
-        data = _digits()
-    elif settings.name == "arrays":
-        path = Path(str(settings.path))
-        names = ("x_train", "y_train", "x_test", "y_test")
-        data = _checked(path.stem, str(path), dict(zip(names, read_npz(path, names), strict=True)))
+    name, given, cut = settings.name, settings.path, (settings.train_samples, settings.test_samples)
+    if name in ("n-mnist", "n-mnist-small") and steps is None:
+        raise InputError(f"data set {name!r}: holds events; say into how many time steps they are binned")
+    if name == "n-mnist":
+        arrays, whole = read_nmnist(given, steps or 0, cut)
+        return _dataset(name, name, arrays, cut, steps, whole, 10)
+    if name == "folder":
+        root = Path(str(given))
+        arrays, whole, classes = read_folder(root, cut)
+        return _dataset(root.name, str(root), arrays, cut, steps, whole, classes)
+    if name == "arrays":
+        path = Path(str(given))
+        return _dataset(path.stem, str(path), dict(zip(NAMES, read_npz(path, NAMES), strict=True)), cut, steps)
+    if name == "digits":
+        arrays = _digits()
+    elif name == "cifar10":
+        arrays = read_cifar(given)
+    elif name == "cifar10-exact":
+        arrays = _cifar_subset(given)
+    elif name == "n-mnist-small":
+        arrays = _small_events(given, steps or 0)
     else:
-        data = _checked(settings.name, settings.name, read_idx(settings.name, settings.path))
-    if settings.train_samples is None and settings.test_samples is None:
-        return data
-    train, test = settings.train_samples, settings.test_samples
-    return _dataset(
-        data.name,
-        data.train_images[:train],
-        data.train_labels[:train],
-        data.test_images[:test],
-        data.test_labels[:test],
-    )
+        arrays = read_idx(name, given)
+    return _dataset(name, name, arrays, cut, steps)

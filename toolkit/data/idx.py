@@ -1,9 +1,7 @@
 """MNIST and Fashion-MNIST from their published IDX files, checked by their published MD5 sums."""
 
 import gzip
-import hashlib
 import io
-import os
 import struct
 import zlib
 from dataclasses import dataclass
@@ -14,10 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import FileError
-from ..files import read_bytes
+from .places import find_folder, read_bounded, read_published
 
-VARIABLE = "SPIKEPROOF_DATA"
-"""Environment variable: the folder in which data sets are looked for."""
 UNPACKED_LIMIT = 2**26
 """No published file unpacks to more bytes."""
 
@@ -74,24 +70,6 @@ SOURCES = {
 }
 
 
-def find_folder(name: str, given: str | None) -> Path:
-    """Return the folder that holds the files: the given one, or a customary place under ``$SPIKEPROOF_DATA``.
-
-    Raises:
-        FileError: they are nowhere; the message says where to get them.
-    """
-    source = SOURCES[name]
-    roots = [Path(given)] if given else [Path(os.environ[VARIABLE])] if os.environ.get(VARIABLE) else []
-    places = [root / part for root in roots for part in ("", "raw", source.folder, f"{source.folder}/raw")]
-    for place in places:
-        if any((place / (_NAMES[0] + end)).exists() for end in (".gz", "")):
-            return place
-    looked = f"looked in {', '.join(map(str, places))}" if places else f"set data.path, or ${VARIABLE}"
-    raise FileError(
-        f"data set {name!r}: {_NAMES[0]}.gz not found ({looked}); nothing is downloaded: get it from {source.home}"
-    )
-
-
 def _unpack(path: Path, content: bytes) -> bytes:
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(content)) as packed:
@@ -129,17 +107,16 @@ def read_idx(name: str, given: str | None) -> dict[str, NDArray[Any]]:
     Raises:
         FileError: a file is missing, damaged, or not the published one.
     """
-    folder = find_folder(name, given)
+    source = SOURCES[name]
+    wanted = (f"{_NAMES[0]}.gz", _NAMES[0])
+    folder = find_folder(name, given, wanted, ("raw", source.folder, f"{source.folder}/raw"), source.home)
     found = []
-    for stem, md5 in SOURCES[name].sums.items():
+    for stem, md5 in source.sums.items():
         path = folder / f"{stem}.gz"
         if path.exists():
-            content = read_bytes(path)
-            if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
-                raise FileError(f"{path}: is not the published file (MD5 differs); get it from {SOURCES[name].home}")
-            content = _unpack(path, content)
+            content = _unpack(path, read_published(path, UNPACKED_LIMIT, md5, source.home))
         else:
             path = folder / stem
-            content = read_bytes(path)
+            content = read_bounded(path, UNPACKED_LIMIT)
         found.append(parse(content, path))
     return dict(zip(("x_train", "y_train", "x_test", "y_test"), found, strict=True))

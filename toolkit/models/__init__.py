@@ -5,21 +5,24 @@ from collections import OrderedDict
 import torch
 from torch import nn
 
-from ..config import ModelSettings
+from ..coding import Coder, make_coder
+from ..config import ModelSettings, Recipe
 from ..errors import InputError
 from ..layers import SpikingNetwork
 from ..neurons import LIF
 
 
-def conv_network(settings: ModelSettings, steps: int, shape: tuple[int, int, int], classes: int) -> SpikingNetwork:
+def conv_network(
+    settings: ModelSettings, coder: Coder | int, shape: tuple[int, int, int], classes: int
+) -> SpikingNetwork:
     """Build conv-norm-LIF-pool for each entry of ``channels``, then linear-LIF.
 
     Convolutions are 3x3 with padding 1, pools 2x2 with stride 2.
 
     Args:
         settings: the recipe's model section.
-        steps: time steps.
-        shape: (channels, height, width) of an image.
+        coder: as of :class:`.layers.SpikingNetwork`.
+        shape: (channels, height, width) of one step of the encoding.
         classes: number of output neurons.
 
     Raises:
@@ -45,13 +48,22 @@ def conv_network(settings: ModelSettings, steps: int, shape: tuple[int, int, int
     layers["flatten"] = nn.Flatten()
     layers["linear"] = nn.Linear(channels * height * width, classes)
     layers[f"lif{len(settings.channels) + 1}"] = lif()
-    return SpikingNetwork(layers, steps, settings.gain)
+    return SpikingNetwork(layers, coder, settings.gain)
 
 
-def seeded_network(
-    settings: ModelSettings, steps: int, shape: tuple[int, int, int], classes: int, seed: int
-) -> SpikingNetwork:
-    """Build :func:`conv_network` with initial weights that depend on ``seed`` alone."""
+def build_network(recipe: Recipe, shape: tuple[int, int, int], classes: int, seed: int | None = None) -> SpikingNetwork:
+    """Build the network that a recipe describes: the only way from a recipe to a network.
+
+    Args:
+        recipe: its sections model and coding, and its defences, which prepare the network in their order.
+        shape: (channels, height, width) of an image.
+        classes: number of output neurons.
+        seed: what alone decides the initial weights; the recipe's own by default.
+    """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return conv_network(settings, steps, shape, classes)
+        torch.manual_seed(recipe.train.seed if seed is None else seed)
+        coder = make_coder(recipe.coding)
+        network = conv_network(recipe.model, coder, coder.encoded_shape(shape), classes)
+        for defence in recipe.defences:
+            defence.prepare(network)
+        return network

@@ -4,6 +4,7 @@ from collections import OrderedDict
 
 from torch import nn
 
+from ..coding import Coder
 from ..config import ModelSettings
 from ..layers import SpikingNetwork
 from ..neurons import LIF, Delay
@@ -35,7 +36,7 @@ class _Builder:
         self.add(f"{name}_norm", nn.BatchNorm2d(out))
         return self.lif(name)
 
-    def network(self, steps: int) -> SpikingNetwork:
+    def network(self, steps: Coder | int) -> SpikingNetwork:
         return SpikingNetwork(self.layers, steps, self.settings.gain, self.wiring)
 
 
@@ -43,7 +44,7 @@ def _pooled(settings: ModelSettings) -> nn.Module:
     return nn.MaxPool2d(2) if settings.pool == "max" else nn.AvgPool2d(2)
 
 
-def sew_network(settings: ModelSettings, steps: int, shape: Shape, classes: int) -> SpikingNetwork:
+def sew_network(settings: ModelSettings, steps: Coder | int, shape: Shape, classes: int) -> SpikingNetwork:
     """Build a SEW-ResNet: a stem, then two blocks for each width in ``channels``, joined by ADD.
 
     A block sends s = LIF(norm(conv(LIF(norm(conv(x)))))) + x; where the width changes, the shortcut is a convolution of
@@ -51,7 +52,7 @@ def sew_network(settings: ModelSettings, steps: int, shape: Shape, classes: int)
 
     Args:
         settings: the recipe's model section.
-        steps: time steps.
+        steps: time steps of the direct coder, or a coder.
         shape: (channels, height, width) of an image.
         classes: number of output neurons.
     """
@@ -76,7 +77,7 @@ def sew_network(settings: ModelSettings, steps: int, shape: Shape, classes: int)
     return build.network(steps)
 
 
-def vgg_network(settings: ModelSettings, steps: int, shape: Shape, classes: int) -> SpikingNetwork:
+def vgg_network(settings: ModelSettings, steps: Coder | int, shape: Shape, classes: int) -> SpikingNetwork:
     """Build a VGG: two convolutions and a pool for each width in ``channels``, then two linear layers.
 
     The arguments are those of :func:`sew_network`.
@@ -96,7 +97,7 @@ def vgg_network(settings: ModelSettings, steps: int, shape: Shape, classes: int)
     return build.network(steps)
 
 
-def recurrent_network(settings: ModelSettings, steps: int, shape: Shape, classes: int) -> SpikingNetwork:
+def recurrent_network(settings: ModelSettings, steps: Coder | int, shape: Shape, classes: int) -> SpikingNetwork:
     """Build a dense network whose hidden layer feeds back to itself one step later; width 8 times ``channels[0]``.
 
     The arguments are those of :func:`sew_network`.
@@ -112,7 +113,7 @@ def recurrent_network(settings: ModelSettings, steps: int, shape: Shape, classes
     return build.network(steps)
 
 
-def delayed_network(settings: ModelSettings, steps: int, shape: Shape, classes: int) -> SpikingNetwork:
+def delayed_network(settings: ModelSettings, steps: Coder | int, shape: Shape, classes: int) -> SpikingNetwork:
     """Build a convolutional network whose read-out sees the hidden spikes at once, and again one step later.
 
     The arguments are those of :func:`sew_network`.

@@ -1,6 +1,7 @@
 """What an explanation of a sound network says, its record and its page."""
 
 import re
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,16 @@ from spikeproof.eval.explain.verdict import verdict
 from spikeproof.eval.record import Machine
 from spikeproof.eval.report.explain import points, render_explanation, write_explanation
 from spikeproof.eval.robustness.record import share_of
+from spikeproof.export.dynamics import Settings
+from spikeproof.export.graph import flatten
+from spikeproof.export.lower import Deployment, lower_graph
+from spikeproof.export.nir import TIME_STEP, to_nir
 from spikeproof.export.program import Program
 from spikeproof.hw_targets.loihi.simulator import LoihiTarget
 from spikeproof.hw_targets.torch import TorchTarget
-from spikeproof.toolkit.coding import direct_integers
+from spikeproof.toolkit.coding import Coder, Latency, Phase, Rate, direct_integers
 from spikeproof.toolkit.errors import FileError, InputError
+from spikeproof.toolkit.layers import SpikingNetwork
 from spikeproof.toolkit.quantize import fold_norms, quantized_network
 
 Pictures = tuple[np.ndarray, np.ndarray]
@@ -219,3 +225,21 @@ def test_an_exact_program_has_nothing_to_explain(skipping: Any) -> None:
     assert "input_rounding" in found.exact
     assert found.whole.different == sum(one.alone.different for one in found.causes)
     assert (overlays == []) == (found.whole.different == 0)
+
+
+@pytest.mark.parametrize("coder", [Rate(4), Latency(4), Phase(4)], ids=lambda coder: coder.name)
+def test_every_form_sees_the_same_encoding(random_network: Any, pictures: Pictures, coder: Coder) -> None:
+    """A stochastic coder's draws included: else the forms would differ for no reason of their own."""
+    plain = random_network(channels=(4,), steps=4, seed=5)
+    network = SpikingNetwork(OrderedDict(plain.named_layers()), coder, plain.gain, plain.wiring).eval()
+    quantized = quantized_network(network, 8)
+    graph, grids = to_nir(quantized, (1, 8, 8))
+    how = Deployment(4, coder.message_bits, Settings(TIME_STEP), grids, input_levels=coder.levels)
+    program = lower_graph(flatten(graph, "test"), how)
+    found, overlays = explain(Forms(network, quantized, program), *pictures, batch=15)
+    assert (found.base_differs, found.program_differs) == (0, 0)
+    assert [one.code for one in found.causes if one.kind != "rounding"] == []
+    assert ("input_rounding" in found.exact) == coder.binary
+    for one in overlays:
+        here = (one.place.step, *one.place.neuron)
+        assert one.before[one.place.population][here] != one.after[one.place.population][here]

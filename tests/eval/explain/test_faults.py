@@ -156,7 +156,7 @@ def softened(network: SpikingNetwork, delayed: bool) -> SpikingNetwork:
                 reset_mechanism="subtract", reset_delay=delayed,
             )  # fmt: skip
             layers[name] = soft
-    return SpikingNetwork(layers, network.steps, network.gain, network.wiring).eval()
+    return SpikingNetwork(layers, network.coder, network.gain, network.wiring).eval()
 
 
 @pytest.mark.parametrize("delayed", [True, False])

@@ -15,7 +15,7 @@ from spikeproof.eval.explain.causes import CAUSES
 from spikeproof.eval.explain.explainer import messages as both
 from spikeproof.eval.explain.match import as_it_is, in_sums, match
 from spikeproof.eval.explain.model import Field, Model, simulate
-from spikeproof.eval.explain.stages import fine_tuned
+from spikeproof.eval.explain.stages import fine_tuned, shown
 from spikeproof.export.dynamics import Settings
 from spikeproof.export.execute import run_graph
 from spikeproof.export.graph import flatten
@@ -73,7 +73,7 @@ def test_joins_loops_delays_and_pools(
     )
     model = match(folded, quantized, program, SHAPE)
     assert model.meant is program  # What is balanced means what it does.
-    sent = both(images, program)
+    sent = both(shown(network.coder, images, 0), network.coder)
     integers = LoihiTarget().compile(program).run(direct_integers(images, program.steps), rasters=True)
     real = TorchTarget().compile(folded).run(images, rasters=True)
     # In float32 a membrane within a millionth of its threshold may fall on either side: the graph runs in float64.

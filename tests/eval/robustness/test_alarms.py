@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from spikeproof.eval.robustness.alarms import alarms, clearly
 from spikeproof.eval.robustness.protocol import measure
 from spikeproof.eval.robustness.record import FormResult, Outcome, Probes, letters, share, share_of
-from spikeproof.toolkit.config import DataSettings, ModelSettings, TrainSettings
+from spikeproof.toolkit.config import CodingSettings, DataSettings, ModelSettings, Recipe, TrainSettings
 from spikeproof.toolkit.data import Dataset, load_data
 from spikeproof.toolkit.layers import SpikingNetwork
-from spikeproof.toolkit.models import seeded_network
+from spikeproof.toolkit.models import build_network
 from spikeproof.toolkit.neurons import LIF
 from spikeproof.toolkit.train import fit
 
@@ -60,7 +60,12 @@ def hardened(digits: Dataset) -> nn.Module:
 
 @pytest.fixture(scope="module")
 def spiking(digits: Dataset) -> SpikingNetwork:
-    network = seeded_network(ModelSettings(channels=[8], pool="avg"), 4, digits.shape, digits.classes, 0)
+    network = build_network(
+        Recipe(model=ModelSettings(channels=[8], pool="avg"), coding=CodingSettings(steps=4)),
+        digits.shape,
+        digits.classes,
+        seed=0,
+    )
     settings = TrainSettings(epochs=4, rate=1e-2)
     fit(network, digits.train_images, digits.train_labels, settings, epochs=settings.epochs, rate=settings.rate)
     return network

@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch import nn
 
-from spikeproof.toolkit.config import DataSettings, ModelSettings, TrainSettings
+from spikeproof.toolkit.config import CodingSettings, DataSettings, ModelSettings, Recipe, TrainSettings
 from spikeproof.toolkit.data import load_data
 from spikeproof.toolkit.layers import SpikingNetwork
-from spikeproof.toolkit.models import seeded_network
+from spikeproof.toolkit.models import build_network
 from spikeproof.toolkit.train import fit
 
 Digits = tuple[np.ndarray, np.ndarray]
@@ -41,7 +41,9 @@ def plain() -> nn.Module:
 def spiking() -> SpikingNetwork:
     """A small spiking network with max pooling."""
     data = load_data(DataSettings())
-    network = seeded_network(ModelSettings(channels=[8]), 4, data.shape, data.classes, 0)
+    network = build_network(
+        Recipe(model=ModelSettings(channels=[8]), coding=CodingSettings(steps=4)), data.shape, data.classes, seed=0
+    )
     settings = TrainSettings(seed=0, epochs=6, batch=64)
     fit(network, data.train_images, data.train_labels, settings, epochs=6, rate=1e-2)
     return network

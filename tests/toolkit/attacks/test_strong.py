@@ -13,7 +13,7 @@ from spikeproof.toolkit.attacks.strong import APGD, SAPGD, checkpoints, halvings
 from spikeproof.toolkit.backward import Backward, attack_gradient
 from spikeproof.toolkit.layers import SpikingNetwork
 from spikeproof.toolkit.neurons import LIF
-from spikeproof.toolkit.surrogates import AdaptiveSharpness, Surrogate, spike
+from spikeproof.toolkit.surrogates import AdaptiveSharpness, Spike, Surrogate
 
 Digits = tuple[np.ndarray, np.ndarray]
 ASSG = Backward(surrogate=AdaptiveSharpness())
@@ -111,7 +111,7 @@ def too_sharp(spiking: SpikingNetwork):
     layers = [part for part in spiking.modules() if isinstance(part, LIF)]
     before = [layer.neuron.spike_grad for layer in layers]
     for layer in layers:
-        layer.neuron.spike_grad = spike(Surrogate("triangular", 300.0))
+        layer.neuron.spike_grad = Spike(Surrogate("triangular", 300.0))
     yield spiking
     for layer, grad in zip(layers, before, strict=True):
         layer.neuron.spike_grad = grad

@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import nn
 
-from spikeproof.toolkit.config import ModelSettings
+from spikeproof.toolkit.config import CodingSettings, ModelSettings, Recipe
 from spikeproof.toolkit.errors import InputError
-from spikeproof.toolkit.models import conv_network, seeded_network
+from spikeproof.toolkit.models import build_network, conv_network
 from spikeproof.toolkit.neurons import LIF
 
 
@@ -35,8 +35,10 @@ def test_neurons_have_the_recipes_constants() -> None:
 
 
 def test_initial_weights_depend_on_the_seed_alone() -> None:
+    recipe = Recipe(model=ModelSettings(), coding=CodingSettings(steps=2))
+
     def weights(seed: int) -> torch.Tensor:
-        return nn.utils.parameters_to_vector(seeded_network(ModelSettings(), 2, (1, 8, 8), 10, seed).parameters())
+        return nn.utils.parameters_to_vector(build_network(recipe, (1, 8, 8), 10, seed).parameters())
 
     torch.manual_seed(1)
     first, state = weights(5), torch.random.get_rng_state()

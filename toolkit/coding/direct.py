@@ -1,14 +1,13 @@
-"""Coders: from an image to input over time, in the float world and in the chip's integers."""
+"""The direct coder: the same image at every time step."""
+
+from typing import ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-MESSAGE_BITS = 8
-"""Bits of one graded input message: the chip receives pixels as integers 0...255."""
-
-LEVELS = 2**MESSAGE_BITS - 1
+from ..data import Images
+from .base import LEVELS, MESSAGE_BITS, Coder, Gradient
 
 
 def direct(images: Tensor, steps: int) -> Tensor:
@@ -39,20 +38,21 @@ def direct_integers(images: NDArray[np.float32], steps: int) -> NDArray[np.int32
     return np.broadcast_to(levels, (steps, *levels.shape))
 
 
-def on_grid(images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return ``images`` rounded to the 8-bit input grid, k / 255."""
-    rounded: NDArray[np.float32] = np.rint(images.astype(np.float32) * np.float32(LEVELS)) / np.float32(LEVELS)
-    return rounded
+class Direct(Coder):
+    """x(t) = image: the first layer sees real numbers; the chip 8-bit graded messages, or bias-coded input.
 
-
-def spike_count_logits(spikes: Tensor, gain: float) -> Tensor:
-    """Read out classes: gain * (spikes of the class's neuron) / time steps.
-
-    Args:
-        spikes: (time, batch, classes).
-        gain: what a neuron that always fires gets.
-
-    Returns:
-        (batch, classes).
+    The float network sees the image as it is, the quantized network and the chip see 8-bit pixels.
     """
-    return gain * torch.mean(spikes, dim=0)
+
+    name: ClassVar[str] = "direct"
+    gradient: ClassVar[Gradient] = "exact"
+    message_bits = MESSAGE_BITS
+    levels = LEVELS
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Return :func:`direct`."""
+        return direct(images, self.steps)
+
+    def integers(self, images: Images) -> NDArray[np.int32]:
+        """Return :func:`direct_integers`."""
+        return direct_integers(images, self.steps)

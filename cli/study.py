@@ -1,0 +1,195 @@
+"""``spikeproof study seed``: what pooling, residual kind and coder do to gradients, accuracy and robustness."""
+
+import itertools
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from ..eval.study.record import Study
+    from ..toolkit.config import Recipe
+    from ..toolkit.progress import Track
+
+app = typer.Typer(help="Studies: many cells, one record, one page; interrupted, they go on.", no_args_is_help=True)
+ATTACKS = (("fgsm", 0.1, None), ("pgd", 0.05, 10), ("pgd", 0.1, 10), ("pgd", 0.15, 10))
+"""Single white-box attacks of the design notes' acceptance block: name, epsilon, steps."""
+
+
+@app.callback()
+def _main() -> None:
+    """Nothing happens before the command."""
+
+
+def recipe_of(base: "Recipe", family: dict[str, str], seed: int, trail: int) -> "Recipe":
+    """Return the recipe of a cell.
+
+    Args:
+        base: what all cells share.
+        family: ``pool``, ``network``, ``coder`` and ``bits``.
+        seed: of training.
+        trail: epochs between points of the trail; 0 keeps none.
+
+    Raises:
+        RecipeError: a value is refused.
+    """
+    from ..toolkit.config import parse_recipe
+
+    values: dict[str, Any] = base.model_dump(mode="json")
+    values["name"] = f"{base.name}-{'-'.join(family.values()).replace(' ', '')}"
+    values["train"] |= {"seed": seed, "trail": trail}
+    values["model"]["pool"] = family["pool"]
+    if family["network"] == "plain":
+        values["model"]["kind"] = "conv"
+    elif family["network"] == "spiking":
+        values["model"]["kind"] = "spiking-resnet"
+    else:
+        values["model"] |= {"kind": "sew", "residual": family["network"].removeprefix("sew-")}
+    if family["coder"] != values["coding"]["name"]:
+        values["coding"] = {"name": family["coder"], "steps": values["coding"]["steps"]}
+    values["quantize"]["bits"] = int(family["bits"].split()[0])
+    return parse_recipe(values, f"cell {', '.join(family.values())}")
+
+
+def study(
+    base: "Recipe",
+    axes: dict[str, list[str]],
+    seeds: list[int],
+    trail: int,
+    plan: dict[str, Any],
+    command: str,
+    out: Path,
+    ray: str | None,
+    track: "Track",
+) -> "Study":
+    """Measure every cell of a study and write seed.json and seed.html into ``out``.
+
+    Args:
+        base: what all cells share.
+        axes: values of each part of a family.
+        seeds: of training.
+        trail: see :func:`recipe_of`.
+        plan: see :func:`.cell.measure`.
+        command: that does the same again, for the record.
+        out: folder.
+        ray: see :func:`..eval.cells.run_cells`.
+        track: progress.
+    """
+    from ..eval.cells import Cell, code_version, run_cells
+    from ..eval.record import machine, now, packages
+    from ..eval.study import page
+    from ..eval.study.record import Row, Study, write
+    from ..toolkit.data import load_data
+    from .cell import measure
+
+    data = load_data(base.data, base.coding.steps)
+    families = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
+    cells = {}
+    for family, seed in itertools.product(families, seeds):
+        recipe = recipe_of(base, family, seed, trail)
+        cells[f"{', '.join(family.values())}, seed {seed}"] = (family, seed, recipe)
+    made = {name: Cell(name, recipe, plan, data.sha256) for name, (_, _, recipe) in cells.items()}
+    results = run_cells(list(made.values()), measure, out / "cells", ray=ray, track=track)
+    rows = [
+        Row.model_validate(
+            {"name": name, "family": family, "seed": seed, "key": made[name].key, "epochs": recipe.train.epochs}
+            | results[name]
+        )
+        for name, (family, seed, recipe) in cells.items()
+    ]
+    record = Study(
+        name=base.name,
+        created=now(),
+        data={"name": data.name, "provenance": data.provenance, "sha256": data.sha256},
+        plan=plan,
+        command=command,
+        code=code_version(),
+        machine=machine(),
+        packages=packages(),
+        recipe=base.model_dump(mode="json"),
+        rows=tuple(rows),
+    )
+    write(out / "seed.json", record)
+    page.write_page(out / "seed.html", record)
+    return record
+
+
+@app.command("seed")
+def seed(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="What all cells share.")] = "digits",
+    pools: Annotated[str, typer.Option(help="Comma-separated: max, avg.")] = "max,avg",
+    networks: Annotated[
+        str, typer.Option(help="Comma-separated: plain, sew-add, sew-and, sew-iand, spiking.")
+    ] = "plain,sew-add",
+    coders: Annotated[str, typer.Option(help="Comma-separated coders.")] = "direct,phase",
+    bits: Annotated[str, typer.Option(help="Comma-separated weight bits of the Program.")] = "8",
+    seeds: Annotated[str, typer.Option(help="Comma-separated seeds of training.")] = "3407,3408,3409",
+    protocols: Annotated[str, typer.Option(help="Comma-separated protocols in pixel space; none if empty.")] = "strong",
+    samples: Annotated[int, typer.Option("--samples", "-n", min=1, help="How many test images.")] = 500,
+    epsilon: Annotated[float, typer.Option(help="L-infinity radius of the protocols.")] = 0.1,
+    trail: Annotated[int, typer.Option(min=0, help="Epochs between points of the trail; 0: none.")] = 5,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of cells, record and page.")] = Path("runs/seed"),
+    ray: Annotated[
+        str | None, typer.Option(metavar="local|ADDRESS", help="Run cells on Ray: here, or on a cluster.")
+    ] = None,
+    records: Annotated[Path | None, typer.Option(help="Measure nothing: make the page of this record.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON, no progress bars.")] = False,
+) -> None:
+    """Repeat the seed paper's claim, test it under a reliable attack, and again on the chip's integers."""
+    from ..toolkit.errors import InputError
+    from . import show
+
+    with show.loading(as_json):
+        from ..eval.robustness.plan import check, levels
+        from ..eval.study import page
+        from ..eval.study.record import read
+        from ..toolkit.config import load_recipe
+
+    if records is not None:
+        found = read(records)
+        page.write_page(out / "seed.html", found)
+    else:
+        try:
+            numbers = [int(one) for one in seeds.split(",")]
+            widths = [f"{int(one)} bit" for one in bits.split(",")]
+        except ValueError as error:
+            raise InputError(f"--seeds {seeds!r}, --bits {bits!r}: whole numbers with commas between") from error
+        names = [check(name) for name in protocols.split(",") if name]
+        levels(epsilon)
+        attacks = [
+            {"name": name, "epsilon": radius} | ({"steps": count} if count else {}) for name, radius, count in ATTACKS
+        ]
+        plan = {"protocols": names, "samples": samples, "epsilon": epsilon, "attacks": attacks, "paper": True}
+        axes = {"pool": pools.split(","), "network": networks.split(","), "coder": coders.split(","), "bits": widths}
+        command = _command(recipe, locals())
+        with show.progress(as_json) as track:
+            found = study(load_recipe(recipe), axes, numbers, trail, plan, command, out, ray, track)
+    if as_json:
+        show.show(found.model_dump(mode="json"), True)
+    else:
+        _print(found)
+        show.out.print(f"record: {out / 'seed.json'}\npage: {out / 'seed.html'}", soft_wrap=True, highlight=False)
+
+
+def _command(recipe: str, given: dict[str, Any]) -> str:
+    words = ["spikeproof", "study", "seed", Path(recipe).name]
+    for name in ("pools", "networks", "coders", "bits", "seeds", "protocols", "samples", "epsilon", "trail"):
+        words += [f"--{name}", str(given[name])]
+    return shlex.join(words)
+
+
+def _print(found: "Study") -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    from ..eval.study import page
+    from . import show
+
+    head, body = page.table(found)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, caption="! marks a number with an alarm")
+    for number, cell in enumerate(head):
+        table.add_column(cell, justify="left" if number < 2 else "right", overflow="fold")
+    for row in body:
+        table.add_row(*row)
+    show.out.print(table)

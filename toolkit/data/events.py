@@ -1,0 +1,147 @@
+"""Event-camera recordings as binary frames: N-MNIST in its published format, and a small subset in one file."""
+
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import FileError
+from .places import check_size, find_folder, read_bounded, read_published
+
+SIDE = 34
+"""N-MNIST's sensor: SIDE x SIDE pixels."""
+HOME = "www.garrickorchard.com/datasets/n-mnist (Train.zip and Test.zip, unpacked)"
+EVENT_LIMIT = 2**20
+"""No recording of N-MNIST holds nearly as many events."""
+OVERFLOW_ROW, OVERFLOW_TIME = 240, 2**13
+SMALL = "nmnist_small.npz"
+SMALL_MD5 = "0de3f9cfb07e187989770bc093d4a8b9"
+SMALL_LIMIT = 2**24
+
+Frames = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Events:
+    """One recording.
+
+    Attributes:
+        x: column of each event, (events,).
+        y: row of each event, (events,).
+        polarity: 0 where it became darker, 1 brighter, (events,).
+        time: microseconds, (events,).
+    """
+
+    x: NDArray[Any]
+    y: NDArray[Any]
+    polarity: NDArray[Any]
+    time: NDArray[Any]
+
+
+def parse_aer(content: bytes, path: Path) -> Events:
+    """Return the events of an N-MNIST file: 40 bits each, x 8, y 8, polarity 1, time 23, most significant bit first.
+
+    A row of 240 is no event: the clock ran over, and what follows is 2^13 microseconds later.
+    (Orchard et al. 2015, Frontiers in Neuroscience 9:437, and the reader that its authors published.)
+
+    Raises:
+        FileError: it is something else, or holds no event.
+    """
+    if not content or len(content) % 5 or len(content) > 5 * EVENT_LIMIT:
+        raise FileError(f"{path}: {len(content):,} bytes are not 1 to {EVENT_LIMIT:,} events of 5 bytes")
+    rows = np.frombuffer(content, np.uint8).reshape(-1, 5).astype(np.int64)
+    over = rows[:, 1] == OVERFLOW_ROW
+    time = ((rows[:, 2] & 127) << 16) + (rows[:, 3] << 8) + rows[:, 4] + OVERFLOW_TIME * np.cumsum(over)
+    x, y, polarity, time = rows[~over, 0], rows[~over, 1], rows[~over, 2] >> 7, time[~over]
+    if not x.size or max(x.max(), y.max()) >= SIDE:
+        raise FileError(f"{path}: no events, or some outside of {SIDE}x{SIDE} pixels; not a file of N-MNIST")
+    return Events(x, y, polarity, time)
+
+
+def binned(recordings: Iterable[Events], samples: int, steps: int) -> Frames:
+    """Return binary frames (samples, steps, 2, height, width), channels by polarity.
+
+    A recording's own duration, from its first to its last event, is cut into ``steps`` equal bins:
+    k = floor(steps (t - t_first) / (t_last - t_first + 1)). A pixel is 1 where a bin holds one event or more, else 0.
+
+    Args:
+        recordings: one or more events each.
+        samples: how many recordings there are.
+        steps: number of bins.
+    """
+    frames = np.zeros((samples, steps, 2, SIDE, SIDE), np.float32)
+    for frame, events in zip(frames, recordings, strict=True):
+        time = events.time.astype(np.int64) - int(events.time.min())
+        frame[steps * time // (int(time.max()) + 1), events.polarity, events.y, events.x] = 1
+    return frames
+
+
+def _listed(folder: Path) -> list[tuple[Path, int]]:
+    """Return (file, class) of the recordings in ``folder``/0...9, in the order of MNIST, which their names number."""
+    found = [(path, label) for label in range(10) for path in (folder / str(label)).glob("*.bin")]
+    if not found:
+        raise FileError(f"{folder}: no recordings 0/*.bin to 9/*.bin; get them from {HOME}")
+    return sorted(found, key=lambda entry: (entry[0].stem, entry[1]))
+
+
+def read_nmnist(
+    given: str | None, steps: int, cut: tuple[int | None, int | None]
+) -> tuple[dict[str, NDArray[Any]], tuple[int, int]]:
+    """Return ``x_train y_train x_test y_test`` of N-MNIST, and how many recordings both folders hold.
+
+    Args:
+        given: the folder with ``Train`` and ``Test``; None looks under ``$SPIKEPROOF_DATA``.
+        steps: bins a recording.
+        cut: how many training and test recordings are read; None for all.
+
+    Raises:
+        FileError: a file is missing or damaged.
+        InputError: the frames would take too much memory.
+    """
+    root = find_folder("n-mnist", given, ("Train",), ("N-MNIST", "NMNIST"), HOME)
+    arrays: dict[str, NDArray[Any]] = {}
+    whole = []
+    for part, folder, most in (("train", "Train", cut[0]), ("test", "Test", cut[1])):
+        files = _listed(root / folder)
+        whole.append(len(files))
+        files = files[:most]
+        check_size(f"n-mnist: {folder}", (len(files), steps, 2, SIDE, SIDE))
+        recordings = (parse_aer(read_bounded(path, 5 * EVENT_LIMIT), path) for path, _ in files)
+        arrays[f"x_{part}"] = binned(recordings, len(files), steps)
+        arrays[f"y_{part}"] = np.array([label for _, label in files])
+    return arrays, (whole[0], whole[1])
+
+
+def small_file(given: str | None) -> tuple[Path, bytes]:
+    """Return path and content of the small subset of N-MNIST.
+
+    Args:
+        given: the folder; None looks under ``$SPIKEPROOF_DATA``.
+
+    Raises:
+        FileError: it is missing, or not the one whose sum is known.
+    """
+    home = "docs/data.md, which says how it was put together; the whole set is at " + HOME
+    path = find_folder("n-mnist-small", given, (SMALL,), ("nmnist_small",), home) / SMALL
+    return path, read_published(path, SMALL_LIMIT, SMALL_MD5, home)
+
+
+SMALL_ARRAYS = tuple(
+    f"{name}_{part}" for part in ("train", "test") for name in ("x", "y", "p", "t", "offsets", "labels")
+)
+
+
+def split_small(arrays: dict[str, NDArray[Any]], steps: int) -> dict[str, NDArray[Any]]:
+    """Return ``x_train y_train x_test y_test`` of the small subset's flat arrays, binned."""
+    found = {}
+    for part in ("train", "test"):
+        x, y, p, t, offsets, labels = (arrays[f"{name}_{part}"] for name in ("x", "y", "p", "t", "offsets", "labels"))
+        check_size(f"n-mnist-small: {part}", (len(labels), steps, 2, SIDE, SIDE))
+        slices = (slice(start, end) for start, end in itertools.pairwise(offsets))
+        found[f"x_{part}"] = binned((Events(x[at], y[at], p[at], t[at]) for at in slices), len(labels), steps)
+        found[f"y_{part}"] = labels
+    return found
