@@ -1,7 +1,7 @@
 """The command line. Heavy imports stand inside the commands, so that ``--help`` answers at once.
 
 Exit codes: 0 done; 1 internal failure (a bug: please report it); 2 refused input or wrong usage; 3 a target is
-unavailable or failed; 4 forms that must agree bit for bit do not; 130 interrupted.
+unavailable or failed; 4 forms that must agree bit for bit do not; 5 the Program does not fit the chip; 130 interrupted.
 """
 
 import sys
@@ -13,6 +13,7 @@ import typer
 from .. import __version__
 from . import board, explain, foreign, study
 from . import protocol as robustness
+from .fit import fit
 from .nir import OneSpike, Origin, Reset, TimeStep, Unscaled, check
 
 EXIT_BUG, EXIT_REFUSED, EXIT_TARGET, EXIT_DIFFERENT, EXIT_INTERRUPTED = 1, 2, 3, 4, 130
@@ -21,7 +22,7 @@ app = typer.Typer(
     name="spikeproof",
     help="Train, attack, quantize, export and run spiking networks in Loihi's integers, and measure every form again.",
     epilog="Exit codes: 0 done, 1 internal failure, 2 refused input, 3 target unavailable or failed, "
-    "4 forms that must agree do not, 130 interrupted.",
+    "4 forms that must agree do not, 5 does not fit the chip, 130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -140,6 +141,7 @@ def compare(
 
 app.command()(check)
 app.command()(explain.explain)
+app.command()(fit)
 app.command("leaderboard")(board.command)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from ..eval.evaluate import DRAWS, Forms, evaluate, gradient_sparsity, weight_gradients
 from ..eval.record import Record, machine, now, packages, write_record
 from ..eval.report import write_report
-from ..eval.sparsity import attack_gradients
+from ..eval.sparsity import attack_gradients, clean_gradients
 from ..eval.trail import TrailKeeper, read_trail
 from ..export import chips, netx
 from ..export.lower import lower
@@ -317,6 +317,10 @@ def evaluate_run(run: Run, targets: list[str] | None, device: str, track: Track 
         for name, net in (("float", network), ("quantized", quantized))
     }
     few = slice(GRADIENT_SAMPLES)
+    for name, net in (("float", network), ("quantized", quantized)):
+        gradients[name]["clean"] = clean_gradients(
+            net, data.test_images[few], data.test_labels[few], batch=recipe.evaluate.batch
+        )
     gradients["float"]["weights"] = weight_gradients(network, data.test_images[few], data.test_labels[few], track=track)
     attacks = read_json(run.path("attacks.json"))
     compared = read_json(run.path("compare.json")) if run.is_done("compare") else None

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from ..toolkit.data import Images, Labels
 from ..toolkit.errors import InputError
 from ..toolkit.layers import SpikingNetwork
-from ..toolkit.neurons import LIF
 from .metrics import Metric
 
 
@@ -59,7 +58,7 @@ class ZeroGradientShare(Metric):
             kept.append((name, signal, output))
             signal = output
 
-        logits = network.gain * network.respond(signal, watch).mean(0)
+        logits = network.logits(network.respond(signal, watch))
         loss = nn.functional.cross_entropy(logits, torch.from_numpy(labels).to(device), reduction="sum")
         tensors = [tensor for _, before, after in kept for tensor in (before, after)]
         gradients = torch.autograd.grad(loss, tensors)
@@ -81,7 +80,7 @@ class ZeroGradientShare(Metric):
             InputError: there is no hidden LIF layer, or nothing was measured.
         """
         self._need(len(self.entries))
-        layers = [name for name, layer in self.network.named_layers() if isinstance(layer, LIF)][:-1]
+        layers = self.network.hidden()
         if not layers:
             raise InputError("metric 'zero-gradient share': the network has no hidden LIF layer")
         zeros = sum(self.zeros[name, "output"] for name in layers)

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from ..toolkit.attacks.base import Attack
-from ..toolkit.attacks.victim import no_weight_gradients
+from ..toolkit.attacks.victim import device_of, no_weight_gradients
+from ..toolkit.backward import attack_gradient
 from ..toolkit.data import Images, Labels
 from ..toolkit.errors import InputError
 from ..toolkit.layers import SpikingNetwork
-from ..toolkit.neurons import LIF, Delay
+from ..toolkit.neurons import LIF, Scanned
 from ..toolkit.progress import Track, silent
 from .metrics import Metric
 
@@ -164,7 +165,7 @@ class WatchedGradients(Metric):
             return
         if gradient.dim() == 0 or not self._batch or gradient.numel() % self._batch:
             raise InputError(f"layer {name!r}: gradient of {tuple(gradient.shape)} for {self._batch} samples")
-        timed = isinstance(self.layers[name], LIF | Delay)
+        timed = isinstance(self.layers[name], Scanned)
         # Other layers have time folded into their batch.
         parts = gradient if timed else gradient.reshape(-1, self._batch, *gradient.shape[1:])
         if self.stepwise:
@@ -222,6 +223,34 @@ def watch(module: nn.Module) -> Iterator[WatchedGradients]:
     seen.finish()
 
 
+def clean_gradients(network: nn.Module, images: Images, labels: Labels, *, batch: int) -> dict[str, Any]:
+    """Return the statistics of the gradients of the cross-entropy summed over samples, without any attack.
+
+    Norms are those of a sample's own loss here; an attack's library may divide its loss by the size of the batch.
+
+    Args:
+        network: put into evaluation mode.
+        images: (samples, ...), as the network takes them.
+        labels: (samples,).
+        batch: samples at once.
+
+    Returns:
+        As :func:`attack_gradients`, with None for the attack.
+    """
+    device = device_of(network)
+    with attack_gradient(network), watch(network) as seen:
+        for start in range(0, len(images), batch):
+            x = torch.from_numpy(images[start : start + batch]).to(device).requires_grad_()
+            y = torch.from_numpy(labels[start : start + batch]).to(device)
+            nn.functional.cross_entropy(network(x), y, reduction="sum").backward()
+    return _told(None, len(labels), seen)
+
+
+def _told(attack: str | None, samples: int, seen: WatchedGradients) -> dict[str, Any]:
+    layers = {name: {side: asdict(one) for side, one in sides.items()} for name, sides in seen.compute().items()}
+    return {"attack": attack, "samples": samples, "passes": seen.passes, "layers": layers}
+
+
 def attack_gradients(
     attack: Attack, network: nn.Module, images: Images, labels: Labels, *, track: Track = silent
 ) -> dict[str, Any]:
@@ -242,5 +271,4 @@ def attack_gradients(
     """
     with watch(network) as seen:
         attack(network, images, labels, track=track)
-    layers = {name: {side: asdict(one) for side, one in sides.items()} for name, sides in seen.compute().items()}
-    return {"attack": attack.label, "samples": len(labels), "passes": seen.passes, "layers": layers}
+    return _told(attack.label, len(labels), seen)

@@ -96,26 +96,78 @@ class CodingSettings(Section):
         return self
 
 
-class ModelSettings(Section):
-    """The convolutional network: conv-LIF-pool-conv-LIF-pool-linear-LIF.
+DEPTHS: dict[str, dict[int, list[int]]] = {
+    "resnet": {18: [2, 2, 2, 2], 34: [3, 4, 6, 3], 50: [3, 4, 6, 3], 101: [3, 4, 23, 3], 152: [3, 8, 36, 3]},
+    "vgg": {11: [1, 1, 2, 2, 2], 13: [2, 2, 2, 2, 2], 16: [2, 2, 3, 3, 3], 19: [2, 2, 4, 4, 4]},
+    "wrn": {6 * blocks + 4: [blocks] * 3 for blocks in range(1, 8)},
+}
+"""Blocks (of a VGG: convolutions) a stage, by the depth that names a network in the literature."""
+Width = Annotated[int, Field(ge=1, le=4096)]
 
-    ``beta`` is the membrane factor in v <- beta v + I, ``alpha`` the sharpness of the arctan surrogate, ``gain`` the
-    logit of a class whose neuron fires at every step.
+
+class ModelSettings(Section):
+    """The network, see docs/models.md.
+
+    ``channels`` are the widths of the stages, with as many ``blocks`` (2 each by default), or as ``depth`` says.
+    ``pool`` is the pool of ``conv`` and ``vgg``, and of the stem of ``sew`` and ``spiking-resnet`` (or "none").
+    ``residual`` is the join of ``sew``, ``widen`` multiplies the stages of ``wrn``, ``hidden`` are the widths of the
+    linear layers of ``vgg`` before the last one.
+
+    ``beta`` is the membrane factor in v <- beta v + I (not of ``if``; of ``plif`` before training), ``current`` that of
+    the synaptic current of ``cuba``, ``surrogate`` and ``alpha`` shape and sharpness of ds/dv. ``gain`` is the logit of
+    a class whose neuron fires at every step or, read by its membrane, whose input is 1 on average.
     """
 
-    pool: Literal["max", "avg"] = "max"
-    channels: Annotated[list[Annotated[int, Field(ge=1, le=4096)]], Field(min_length=1, max_length=4)] = [16, 32]
+    kind: Literal["conv", "sew", "spiking-resnet", "vgg", "wrn", "recurrent", "delayed"] = "conv"
+    pool: Literal["max", "avg", "none"] = "max"
+    channels: Annotated[list[Width], Field(min_length=1, max_length=8)] = [16, 32]
+    blocks: Annotated[list[Annotated[int, Field(ge=1, le=36)]], Field(min_length=1, max_length=8)] | None = None
+    depth: int | None = None
+    stem: Literal["small", "imagenet"] = "small"
+    residual: Literal["add", "and", "iand"] = "add"
+    widen: Annotated[int, Field(ge=1, le=16)] = 1
+    hidden: Annotated[list[Width], Field(max_length=4)] = []
+    neuron: Literal["if", "lif", "plif", "cuba"] = "lif"
     beta: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
+    current: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.5
     threshold: Annotated[float, Field(gt=0.0)] = 1.0
+    surrogate: Literal["arctan", "triangular", "sigmoid", "rectangular", "gaussian"] = "arctan"
     alpha: Annotated[float, Field(gt=0.0)] = 2.0
+    readout: Literal["spikes", "membrane"] = "spikes"
     gain: Annotated[float, Field(gt=0.0)] = 10.0
+
+    @property
+    def stages(self) -> list[int]:
+        """Blocks (of ``vgg``: convolutions) of each stage."""
+        if self.depth is not None:
+            return DEPTHS["resnet" if self.kind in ("sew", "spiking-resnet") else self.kind][self.depth]
+        return self.blocks or [2] * len(self.channels)
+
+    @model_validator(mode="after")
+    def _fits(self) -> "ModelSettings":
+        family = {"sew": "resnet", "spiking-resnet": "resnet", "vgg": "vgg", "wrn": "wrn"}.get(self.kind)
+        if self.pool == "none" and family != "resnet":
+            raise ValueError(f'pool = "none" belongs to the stem of a ResNet, not to kind = {self.kind!r}')
+        if self.neuron == "plif" and not 0 < self.beta < 1:
+            raise ValueError(f'neuron = "plif" learns beta from a value between 0 and 1, not {self.beta}')
+        if family is None:
+            if self.depth is not None or self.blocks is not None:
+                raise ValueError(f"'depth' and 'blocks' do not belong to kind = {self.kind!r}")
+            return self
+        if self.depth is not None and (self.blocks is not None or self.depth not in DEPTHS[family]):
+            known = ", ".join(map(str, DEPTHS[family]))
+            raise ValueError(f"depth of kind = {self.kind!r} is one of {known}; or give 'blocks' instead")
+        if len(self.stages) != len(self.channels):
+            raise ValueError(f"{len(self.stages)} stages of blocks, but 'channels' has {len(self.channels)} entries")
+        return self
 
 
 class TrainSettings(Section):
     """Adam with a cosine rate; cross-entropy on the spike-count logits.
 
     ``trail`` = n measures zero-gradient share, clean accuracy and accuracy under the recipe's last attack after every
-    n epochs and the last; 0 never. It does not change the training.
+    n epochs and the last; 0 never. It does not change the training. ``once`` computes what is the same at every step on
+    one of them: faster with the direct coder, but gradients add up in another order, and weights come out different.
     """
 
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 3407
@@ -126,6 +178,7 @@ class TrainSettings(Section):
     devices: Positive = 1
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
     trail: Annotated[int, Field(ge=0)] = 0
+    once: bool = False
 
 
 class AttackSettings(Section):

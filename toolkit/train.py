@@ -128,6 +128,7 @@ def fit(
     """
     fabric = make_fabric(settings)
     fabric.launch()
+    network.once = settings.once
     optimizer = torch.optim.Adam(network.parameters(), lr=rate)
     history: list[Epoch] = []
     if state is not None and state.exists():

@@ -11,8 +11,8 @@ from ...toolkit.coding import Coder
 from ...toolkit.data import Images, Labels
 from ...toolkit.defences.averaged import averaged
 from ...toolkit.errors import InputError
+from ...toolkit.fold import fold
 from ...toolkit.progress import Track, silent
-from ...toolkit.quantize import fold_norms
 from ..evaluate import Forms
 from . import stages as forms
 from .causes import CAUSES, FOLDED, PROGRAM, TUNED, present
@@ -217,7 +217,7 @@ def explain(
     if len(images) == 0 or len(images) != len(labels):
         raise InputError(f"explain: {len(images)} images and {len(labels)} labels; give one label an image")
     coder = given.network.coder
-    folded = averaged(fold_norms(given.network))
+    folded = averaged(fold(given.network))
     tuned = forms.fine_tuned(folded, given.quantized)
     model = match(folded, given.quantized, given.program, coder.encoded_shape(images.shape[-3:]))
     stages = forms.network_stages(given.network, folded, tuned, given.quantized)

@@ -10,18 +10,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ...export.dynamics import Settings
+from ...export.dynamics import ORIGINS
 from ...export.graph import flatten
 from ...export.latency import balance
 from ...export.lower import Deployment, Meaning, meanings
-from ...export.nir import TIME_STEP, to_nir
+from ...export.nir import to_nir
 from ...export.parts import BIAS_MANTISSA, Convolution, Neurons, Population, Sparse, Synapse
 from ...export.program import Program
-from ...export.wires import Wire
+from ...export.wires import Wire, matched
 from ...hw_targets.loihi.arithmetic import LIMIT
 from ...toolkit.errors import UnsupportedError
 from ...toolkit.layers import SpikingNetwork
-from ...toolkit.neurons import LIF
+from ...toolkit.neurons import LIF, Integrator, Neuron
 from .model import Cells, Field, Model, Reset
 from .weights import same, what_happened
 
@@ -61,7 +61,10 @@ def _graphs(network: SpikingNetwork, quantized: SpikingNetwork, shape: tuple[int
         if reason is not None:
             raise UnsupportedError(f"layer {name!r}: {reason}")
         # The float network says what a neuron is; NIR holds hard resets alone, the rule is kept beside it.
-        layers[name] = LIF(own.beta, own.threshold, own.alpha) if isinstance(own, LIF) else layer
+        if isinstance(own, LIF):
+            layers[name] = LIF(own.beta, own.threshold, own.alpha)
+        else:
+            layers[name] = own if isinstance(own, Neuron | Integrator) else layer
     graph, grids = to_nir(SpikingNetwork(layers, quantized.coder, quantized.gain, quantized.wiring), (c, h, w))
     real = copy.copy(graph)
     real.nodes = dict(graph.nodes)
@@ -102,14 +105,19 @@ class _Matching:
     def note(self, code: str, text: str) -> None:
         self.evidence.setdefault(code, []).append(text)
 
-    def relay(self, population: Neurons) -> None:
-        """Take a population that only passes on what it gets as it is."""
+    def as_is(self, population: Neurons, lags: dict[tuple[str, str], int]) -> None:
+        """Take a population that holds integers in the network, too: sums of graded spikes, and relays.
+
+        Args:
+            population: of the Program.
+            lags: that the network means, by source and target; 0 for relays.
+        """
         if isinstance(population, Population):
             self.cells[population.name] = as_it_is(population)
         for index, synapse in enumerate(self.program.synapses):
             if synapse.target == population.name:
                 self.weights[index] = Field(_tensor(in_sums(synapse)))
-                self.lags[index] = 0
+                self._lag(index, lags.get((relayed(synapse.source), synapse.target), 0))
 
     def population(self, population: Population, meaning: Meaning, real: Meaning) -> None:
         """Take a population and the synapses into it, beside what they mean.
@@ -121,14 +129,15 @@ class _Matching:
         """
         name = population.name
         incoming = [i for i, synapse in enumerate(self.program.synapses) if synapse.target == name]
-        pairs = self._pairs(name, incoming, meaning.wires)
+        wires = matched(list(meaning.wires))
+        pairs = self._pairs(name, incoming, wires, meaning.sources)
         threshold = meaning.neuron.threshold
-        if threshold is None or (meaning.message is None) == population.input_bias:
+        if (meaning.message is None) == population.input_bias:
             raise UnsupportedError(f"population {name!r}: its kind differs between network and Program")
         if meaning.message is None:
             # Each synapse says what a unit of the sum is worth; they agree, or the threshold tells who is wrong.
             units = [wire.unit * 2.0 ** -self.program.synapses[i].exponent for i, wire in pairs]
-            unit = min(units, key=lambda one: abs(population.vth * one / threshold - 1))
+            unit = min(units, key=lambda one: abs(population.vth * one / threshold - 1) if threshold else 0)
         else:
             unit = 64 * meaning.message / 2.0**population.bias_exponent
         for (index, wire), latent in zip(pairs, real.wires, strict=True):
@@ -148,19 +157,21 @@ class _Matching:
             rule = "subtracts the threshold" if self.cells[name].reset != "none" else "does not reset"
             self.note("reset_rule", f"population {name!r}: the network {rule} after a spike, the Program resets to 0")
 
-    def _pairs(self, name: str, incoming: list[int], wires: tuple[Wire, ...]) -> list[tuple[int, Wire]]:
+    def _pairs(
+        self, name: str, incoming: list[int], wires: list[Wire], sources: tuple[str, ...]
+    ) -> list[tuple[int, Wire]]:
         """Return (index of a synapse, its wire), matched by source and shape, in the order of the wires."""
         pairs, left = [], list(incoming)
-        for wire in wires:
+        for wire, source in zip(wires, sources, strict=True):
             fits = [
                 i
                 for i in left
-                if relayed(self.program.synapses[i].source) == wire.path.source
+                if relayed(self.program.synapses[i].source) == source
                 and self.program.synapses[i].weight.shape == wire.weight.shape
             ]
             if not fits:
                 raise UnsupportedError(
-                    f"population {name!r}: no synapse from {wire.path.source!r} with weights of shape "
+                    f"population {name!r}: no synapse from {source!r} with weights of shape "
                     f"{wire.weight.shape}; the Program was made from another network"
                 )
             pairs.append((fits[0], wire))
@@ -197,15 +208,19 @@ class _Matching:
             steps.append((code, _tensor(found)))
             self.note(code, f"{synapse.label}: {text}")
         self.weights[index] = Field(_tensor(real), tuple(steps))
-        self.lags[index] = wire.path.lag
+        self._lag(index, wire.path.lag)
         if (found % 1).any():
             text = f"{synapse.label}: exponent {synapse.exponent} floors its sums"
             self.note("sum_rounding", text)
-        if self.program.lag(synapse) != wire.path.lag:
+
+    def _lag(self, index: int, meant: int) -> None:
+        synapse = self.program.synapses[index]
+        self.lags[index] = meant
+        if self.program.lag(synapse) != meant:
             self.note(
                 "latency",
                 f"{synapse.label}: arrives {self.program.lag(synapse)} steps late in its target's window, the network "
-                f"means {wire.path.lag}",
+                f"means {meant}",
             )
 
     def _leak(self, name: str, field: str, keep: float, decay: int) -> Field:
@@ -220,7 +235,9 @@ class _Matching:
         self.note(code, f"population {name!r}: {field} {shown} keeps {found:.6g} a step, the network {keep:.6g}")
         return Field(_tensor(keep), ((code, _tensor(found)),))
 
-    def _threshold(self, name: str, threshold: float, unit: float, vth: int) -> Field:
+    def _threshold(self, name: str, threshold: float | None, unit: float, vth: int) -> Field:
+        if threshold is None:  # Only its membrane is read.
+            return Field(_tensor(64.0 * vth))
         exact = threshold / unit
         if abs(exact - vth) <= 1e-9 * max(vth, 1):
             return Field(_tensor(64.0 * vth))
@@ -312,8 +329,8 @@ def match(network: SpikingNetwork, quantized: SpikingNetwork, program: Program, 
     if program.steps != quantized.steps:
         raise UnsupportedError(f"Program: {program.steps} time steps, the network has {quantized.steps}; export again")
     graph, real, grids = _graphs(network, quantized, shape)
-    settings, coder = Settings(TIME_STEP), quantized.coder
-    found, before = (
+    settings, coder = ORIGINS["spikeproof"], quantized.coder
+    (found, units), (before, _) = (
         meanings(
             flatten(one, "the network"),
             Deployment(program.steps, coder.message_bits, settings, given, input_levels=coder.levels),
@@ -322,7 +339,9 @@ def match(network: SpikingNetwork, quantized: SpikingNetwork, program: Program, 
     )
     matching = _Matching(program, _resets(network))
     names = {population.name for population in program.populations}
-    missing = sorted(set(found) - names)
+    lags = {(synapse.source, synapse.target): synapse.delay for synapse in units}
+    graded = {synapse.target for synapse in units}
+    missing = sorted((set(found) | graded) - names)
     if missing:
         raise UnsupportedError(f"population {missing[0]!r}: the Program lacks it; it was made from another network")
     for population in program.populations:
@@ -330,8 +349,10 @@ def match(network: SpikingNetwork, quantized: SpikingNetwork, program: Program, 
             if not isinstance(population, Population):
                 raise UnsupportedError(f"population {population.name!r}: sends graded spikes, the network's are binary")
             matching.population(population, found[population.name], before[population.name])
-        elif relayed(population.name) in (*names, program.input.name) and relayed(population.name) != population.name:
-            matching.relay(population)
+        elif population.name in graded or (
+            relayed(population.name) in (*names, program.input.name) and relayed(population.name) != population.name
+        ):
+            matching.as_is(population, lags)
         else:
             raise UnsupportedError(f"population {population.name!r}: the network has no layer of this name")
     matching.limits()

@@ -232,12 +232,14 @@ def simulate(model: Model, messages: Field, on: Codes, *, membranes: bool = Fals
     (by_clock if program.recurrent else by_layer)(program, signal, wires, neurons)
     spikes = {name: torch.stack(state.sent).bool().numpy() for name, state in neurons.items()}
     readout = program.readout
-    read = neurons[readout.population]
+    read_from = readout.population
+    read = neurons[read_from]
     assert isinstance(read, _State)
-    last = read.v.unsqueeze(0).numpy()
+    # Classes by membrane are those of the real numbers: as integers, two of them could be equal.
+    output = read.v.flatten(1).numpy() if readout.kind == "membrane" else readout.output(spikes[read_from], None)
     return Outcome(
         spikes,
-        readout.output(spikes[readout.population], last if readout.kind == "membrane" else None).argmax(1),
+        output.argmax(1),
         membranes={
             name: torch.stack(state.membranes).numpy()
             for name, state in neurons.items()

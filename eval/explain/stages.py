@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...export.program import Program
 from ...hw_targets.loihi.simulator import LoihiTarget
@@ -81,7 +81,7 @@ def _network(network: SpikingNetwork) -> Callable[[Shown], Outcome]:
 
         with seeded(batch.seed):
             last = network.respond(batch.encoded, watch)
-        return Outcome(spikes, last.sum(0).numpy().argmax(1))
+        return Outcome(spikes, (last[-1] if network.membrane else last.sum(0)).numpy().argmax(1))
 
     return run
 
@@ -103,11 +103,10 @@ def fine_tuned(folded: SpikingNetwork, quantized: SpikingNetwork) -> SpikingNetw
     tuned, given = copy.deepcopy(folded), dict(quantized.named_layers())
     moved = False
     for name, layer in tuned.named_layers():
-        if not isinstance(layer, nn.Conv2d | nn.Linear):
-            continue
-        for part in ("weight", "bias"):
-            own, other = getattr(layer, part), getattr(given[name], part)
-            if isinstance(own, torch.Tensor) and isinstance(other, torch.Tensor) and not torch.equal(own, other):
+        # Weights and biases, and what neurons learn: leaks of PLIF, biases of CUBA.
+        for part, own in layer.named_parameters(recurse=False):
+            other = getattr(given[name], part)
+            if not torch.equal(own, other):
                 own.data.copy_(other.data)
                 moved = True
     return tuned if moved else None

@@ -229,6 +229,11 @@ def test_the_gradients_of_every_attack_and_of_the_weights_are_recorded(run_folde
         assert (found["attack"], found["samples"], found["passes"]) == (label, 40, passes[label])
         assert found["layers"]["lif1"]["output"]["zeros"] >= 0.75
         assert set(found["layers"]) == {"image", *record["gradients"]["float"]["layers"]}
+    for form in ("float", "quantized"):
+        zeros, clean = record["gradients"][form]["layers"], record["gradients"][form]["clean"]["layers"]
+        assert {name: side["output"]["zeros"] for name, side in clean.items() if name != "image"} == {
+            name: zero["output"] for name, zero in zeros.items()
+        }
     weights = record["gradients"]["float"]["weights"]
     assert set(weights) == {"conv1", "linear"}
     assert all(0 < layer["weights"] <= layer["bound"] <= 1 for layer in weights.values())
@@ -246,7 +251,7 @@ def test_recordings_of_events_are_trained_on_by_the_events_coder_and_refused_by_
         "model": {"channels": [2]},
         "train": {"epochs": 1},
     }
-    with pytest.raises(InputError, match="coding.name = 'direct', data set 'dvs': sequences"):
+    with pytest.raises(InputError, match=r"coding\.name = 'direct', data set 'dvs': sequences"):
         steps.train(Run.create(tmp_path / "direct", parse_recipe(values, "dvs")))
     values["coding"] = {"name": "events", "steps": 3}
     assert steps.train(Run.create(tmp_path / "events", parse_recipe(values, "dvs")))["samples"] == 4

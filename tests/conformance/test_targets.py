@@ -23,8 +23,7 @@ from spikeproof.toolkit.coding import direct_integers
 from spikeproof.toolkit.config import DataSettings, ModelSettings, TrainSettings
 from spikeproof.toolkit.data import load_data
 from spikeproof.toolkit.errors import UnsupportedError
-from spikeproof.toolkit.models import conv_network
-from spikeproof.toolkit.models.wired import delayed_network, recurrent_network, sew_network, vgg_network
+from spikeproof.toolkit.models import conv_network, delayed_network, recurrent_network, sew_network, vgg_network
 from spikeproof.toolkit.quantize import quantized_network
 from spikeproof.toolkit.train import fit, seeded
 

@@ -146,3 +146,40 @@ def test_every_layer_is_watched_in_order_with_time_first(encoded: torch.Tensor) 
 
 def test_average_pools_are_no_populations(random_network: Callable[..., SpikingNetwork]) -> None:
     assert random_network("avg").populations() == ["lif1", "lif2"]
+
+
+def repeated(network: SpikingNetwork, images: torch.Tensor, way: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return spikes and the images' gradient; ``way`` "copies" hides that all steps are the same."""
+    x = images.clone().requires_grad_()
+    signal = x.expand(STEPS, *x.shape)
+    spikes = network.spikes(signal if way == "views" else signal * 1)
+    weights = torch.linspace(-1, 1, spikes.numel()).view_as(spikes)
+    return spikes.detach(), torch.autograd.grad((spikes * weights).sum(), x)[0]
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_what_is_the_same_at_every_step_is_computed_once(
+    random_network: Callable[..., SpikingNetwork], images: np.ndarray, training: bool
+) -> None:
+    network, x = random_network().train(training), torch.from_numpy(images)
+    state = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    expected = repeated(network, x, "copies")
+    network.load_state_dict(state)
+    network.once = True
+    found = repeated(network, x, "views")
+    assert torch.equal(found[0], expected[0])
+    assert 0 < float(found[0].mean()) < 1
+    torch.testing.assert_close(found[1], expected[1], rtol=1e-4, atol=1e-6)
+
+
+def test_without_being_asked_training_runs_every_step(
+    random_network: Callable[..., SpikingNetwork], images: np.ndarray
+) -> None:
+    network, seen = random_network(), []
+    forward = network.layers[0].forward
+    network.layers[0].forward = lambda x: seen.append(len(x)) or forward(x)  # type: ignore[func-returns-value]
+    for way in (network.train, network.eval):
+        way()(torch.from_numpy(images))
+    network.layers[0].register_forward_hook(lambda *_: None)
+    network(torch.from_numpy(images))
+    assert seen == [network.steps * len(images), len(images), network.steps * len(images)]

@@ -19,7 +19,7 @@ class Latency(Coder):
     takes all below its threshold of 0.01 for dark.
 
     Gradient: straight-through; a brighter pixel moves its spike earlier by steps - 1 a unit, and moving a spike is
-    central difference, ds(t - 1)/dx = (steps - 1) / 2, ds(t + 1)/dx = -(steps - 1) / 2, where the spike itself takes the
+    central difference, ds(t - 1)/dx = (steps - 1) / 2, ds(t + 1)/dx = -(steps - 1) / 2, where the spike takes the
     place of a step before the first, and silence, or where black spikes the spike itself, that of one after the last.
 
     Args:

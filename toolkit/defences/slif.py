@@ -44,7 +44,7 @@ class SelfPrediction(nn.Module):
 
     def why_not(self) -> str | None:
         """Return why there is no exact form on Loihi, None for g = 0."""
-        g, a = float(self.g), float(torch.sigmoid(self.w))
+        g, a = self.g.item(), torch.sigmoid(self.w).item()
         if g == 0:
             return None
         return (

@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy, kl_div
 
 from ..errors import InputError
 from ..layers import SpikingNetwork
-from ..neurons import LIF
+from ..neurons import Neuron
 from .base import Batch, Defence, Gradients
 from .neuron import last_weights
 
@@ -78,11 +78,11 @@ class TRR(Defence):
         """Run ``network`` on reversed signals inside the block."""
         if network.recurrent:
             raise InputError("trr: a network with loops runs step by step and cannot be reversed inside; leave one out")
-        kinds = LIF if self.reversed == "spikes" else nn.Module
+        kinds = Neuron if self.reversed == "spikes" else nn.Module
         layer = next(part for _, part in network.named_layers() if isinstance(part, kinds))
 
         def flip(layer: nn.Module, inputs: Any, out: Tensor) -> Tensor:
-            return out.flip(0) if isinstance(layer, LIF) else reverse(out, samples)
+            return out.flip(0) if isinstance(layer, Neuron) else reverse(out, samples)
 
         handle = layer.register_forward_hook(flip)
         try:

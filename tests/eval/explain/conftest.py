@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from spikeproof.eval.evaluate import Forms
-from spikeproof.export.dynamics import Settings
+from spikeproof.export.dynamics import ORIGINS
 from spikeproof.export.graph import flatten
 from spikeproof.export.lower import Deployment, lower_graph
-from spikeproof.export.nir import TIME_STEP, to_nir
+from spikeproof.export.nir import to_nir
 from spikeproof.export.program import Program
 from spikeproof.toolkit.layers import SpikingNetwork
 from spikeproof.toolkit.neurons import LIF
@@ -26,7 +26,7 @@ SHAPE, STEPS = (1, 8, 8), 4
 def lowered(quantized: SpikingNetwork) -> Program:
     """Return the Program that 'export' would write."""
     graph, grids = to_nir(quantized, SHAPE)
-    return lower_graph(flatten(graph, "test"), Deployment(quantized.steps, 8, Settings(TIME_STEP), grids))
+    return lower_graph(flatten(graph, "test"), Deployment(quantized.steps, 8, ORIGINS["spikeproof"], grids))
 
 
 @dataclass(frozen=True)

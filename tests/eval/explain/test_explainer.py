@@ -17,17 +17,18 @@ from spikeproof.eval.explain.verdict import verdict
 from spikeproof.eval.record import Machine
 from spikeproof.eval.report.explain import points, render_explanation, write_explanation
 from spikeproof.eval.robustness.record import share_of
-from spikeproof.export.dynamics import Settings
+from spikeproof.export.dynamics import ORIGINS
 from spikeproof.export.graph import flatten
 from spikeproof.export.lower import Deployment, lower_graph
-from spikeproof.export.nir import TIME_STEP, to_nir
+from spikeproof.export.nir import to_nir
 from spikeproof.export.program import Program
 from spikeproof.hw_targets.loihi.simulator import LoihiTarget
 from spikeproof.hw_targets.torch import TorchTarget
 from spikeproof.toolkit.coding import Coder, Latency, Phase, Rate, direct_integers
 from spikeproof.toolkit.errors import FileError, InputError
+from spikeproof.toolkit.fold import fold
 from spikeproof.toolkit.layers import SpikingNetwork
-from spikeproof.toolkit.quantize import fold_norms, quantized_network
+from spikeproof.toolkit.quantize import quantized_network
 
 Pictures = tuple[np.ndarray, np.ndarray]
 Found = tuple[Findings, list[Overlay]]
@@ -58,7 +59,7 @@ def test_counts_are_those_of_the_forms_run_by_themselves(told: Found, healthy: A
     forms, (images, labels) = healthy.forms, pictures
     integers = LoihiTarget(latency=1).compile(forms.program).run(direct_integers(images, 4), rasters=True)
     quantized, folded = (
-        TorchTarget().compile(one).run(images, rasters=True) for one in (forms.quantized, fold_norms(forms.network))
+        TorchTarget().compile(one).run(images, rasters=True) for one in (forms.quantized, fold(forms.network))
     )
 
     def apart(a: Any, b: Any) -> int:
@@ -91,7 +92,7 @@ def test_rounding_the_weights_alone_is_rounding_the_weights_alone(
     quantized.layers.input = nn.Identity()
     images = pictures[0]
     rounded = TorchTarget().compile(quantized).run(images, rasters=True)
-    folded = TorchTarget().compile(fold_norms(healthy.forms.network)).run(images, rasters=True)
+    folded = TorchTarget().compile(fold(healthy.forms.network)).run(images, rasters=True)
     expected = sum(int((r.spikes != rounded.rasters[name].spikes).sum()) for name, r in folded.rasters.items())
     one = next(one for one in told[0].causes if one.code == "weight_rounding")
     assert one.alone.different == expected
@@ -212,7 +213,7 @@ def test_an_exact_program_has_nothing_to_explain(skipping: Any) -> None:
     forms = skipping.forms
     images = (np.random.default_rng(0).integers(0, 2, (8, 1, 8, 8))).astype(np.float32)
     exact = forms.quantized
-    network = fold_norms(forms.network)
+    network = fold(forms.network)
     for name, layer in network.named_layers():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             layer.weight.data = dict(exact.named_layers())[name].quant_weight().value.detach().clone()
@@ -234,7 +235,7 @@ def test_every_form_sees_the_same_encoding(random_network: Any, pictures: Pictur
     network = SpikingNetwork(OrderedDict(plain.named_layers()), coder, plain.gain, plain.wiring).eval()
     quantized = quantized_network(network, 8)
     graph, grids = to_nir(quantized, (1, 8, 8))
-    how = Deployment(4, coder.message_bits, Settings(TIME_STEP), grids, input_levels=coder.levels)
+    how = Deployment(4, coder.message_bits, ORIGINS["spikeproof"], grids, input_levels=coder.levels)
     program = lower_graph(flatten(graph, "test"), how)
     found, overlays = explain(Forms(network, quantized, program), *pictures, batch=15)
     assert (found.base_differs, found.program_differs) == (0, 0)
