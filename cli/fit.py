@@ -107,7 +107,7 @@ def _print(record: "Fit", files: dict[str, str]) -> None:
         )
     out.print(layers)
     if record.cores:
-        cores = table(f"cores of {record.limits['title']}, mapper {record.mapper}", "core", *heads, "fullest")
+        cores = table(f"cores of {record.limits.title}, mapper {record.mapper}", "core", *heads, "fullest")
         for core in record.cores:
             key, (_, share) = max(core.use.items(), key=lambda item: item[1][1])
             held = ", ".join(f"{name} {start}\u2013{stop - 1}" for name, start, stop in core.slices)
@@ -135,5 +135,5 @@ def _print(record: "Fit", files: dict[str, str]) -> None:
     if record.unknown:
         names = ", ".join(name.replace("_", " ") for name in record.unknown)
         out.print(f"[yellow]note:[/] no public limit of {names}", highlight=False)
-    out.print(f"{record.limits['title']}: [{colours[record.verdict]}]{record.verdict}[/]")
+    out.print(f"{record.limits.title}: [{colours[record.verdict]}]{record.verdict}[/]")
     out.print(f"record: {files['record']}\nreport: {files['report']}", soft_wrap=True, highlight=False)

@@ -108,7 +108,7 @@ class Fit(_Part):
     reasons: list[str]
     warnings: list[str]
     unknown: list[str]
-    limits: dict[str, Any]
+    limits: Limits
     layers: list[LayerFit]
     cores: list[CoreFit]
     cut: int
@@ -233,7 +233,7 @@ def fit(program: Program, chip: Chip, mapper: Mapper, messages: NDArray[np.int32
         reasons=placed.reasons,
         warnings=placed.warnings,
         unknown=[key for key, limit in limits.limits.items() if limit.high is None],
-        limits=limits.model_dump(mode="json"),
+        limits=limits,
         layers=_layers(program, chip, mapping),
         cores=[] if mapping is None else _cores(program, mapping, limits),
         cut=len(cut),

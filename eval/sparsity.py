@@ -146,18 +146,19 @@ class WatchedGradients(Metric):
         self._batch = 0
         self._waiting: dict[tuple[str, str], list[Tensor]] = {}
 
-    def begin(self, inputs: Tensor) -> None:
-        """Note that a forward pass of ``inputs`` begins."""
+    def begin(self, inputs: Tensor, encoded: bool = False) -> None:
+        """Note that a forward pass of ``inputs`` begins, (batch, ...), or if ``encoded`` (time, batch, ...)."""
         self.finish()
-        self._batch = inputs.shape[1 if self._encoded(inputs) else 0]
+        self._batch = inputs.shape[1 if encoded or self._encoded(inputs) else 0]
 
     def _encoded(self, inputs: Tensor) -> bool:
         return isinstance(self.module, SpikingNetwork) and inputs.dim() == 5 and not self.module.coder.sequences
 
-    def add_input(self, gradient: Tensor) -> None:
-        """Count the gradient of the module's input, which ends a backward pass."""
+    def add_input(self, gradient: Tensor, encoded: bool = False) -> None:
+        """Count the gradient of what :meth:`begin` was told of, which ends a backward pass."""
         self.passes += 1
-        self._count((IMAGE, "input"), gradient.transpose(0, 1) if self._encoded(gradient) else gradient)
+        first = encoded or self._encoded(gradient)
+        self._count((IMAGE, "input"), gradient.transpose(0, 1) if first else gradient)
 
     def add(self, name: str, side: str, gradient: Tensor | None) -> None:
         """Count the gradient of a layer's "input" or "output"; None, which takes no part in the pass, is left out."""
@@ -219,6 +220,18 @@ def watch(module: nn.Module) -> Iterator[WatchedGradients]:
         for name, layer in seen.layers.items():
             stack.callback(layer.register_full_backward_hook(hook_of(name)).remove)
         stack.callback(module.register_full_backward_hook(at_input).remove)
+        if isinstance(module, SpikingNetwork):
+            # Encoded input does not go through ``forward``, where hooks are.
+            respond = module.from_encoded
+
+            def from_encoded(signal: Tensor) -> Tensor:
+                seen.begin(signal, encoded=True)
+                if signal.requires_grad:
+                    signal.register_hook(lambda gradient: seen.add_input(gradient, encoded=True))
+                return respond(signal)
+
+            stack.callback(vars(module).pop, "from_encoded", None)
+            vars(module)["from_encoded"] = from_encoded
         yield seen
     seen.finish()
 

@@ -163,7 +163,10 @@ class ModelSettings(Section):
 
 
 class TrainSettings(Section):
-    """Adam with a cosine rate; cross-entropy on the spike-count logits.
+    """Adam; cross-entropy on the logits. Fine-tuning after quantization differs in epochs and rate only.
+
+    ``schedule``: the rate falls to 0 along half a cosine, or stays. ``weight_decay`` times the
+    weights is added to the gradient. ``flip`` mirrors every image left to right with probability 1/2.
 
     ``trail`` = n measures zero-gradient share, clean accuracy and accuracy under the recipe's last attack after every
     n epochs and the last; 0 never. It does not change the training. ``once`` computes what is the same at every step on
@@ -174,6 +177,9 @@ class TrainSettings(Section):
     epochs: Positive = 40
     batch: Positive = 64
     rate: Annotated[float, Field(gt=0.0, le=1e3)] = 2e-3
+    schedule: Literal["cosine", "constant"] = "cosine"
+    weight_decay: Annotated[float, Field(ge=0.0)] = 0.0
+    flip: bool = False
     accelerator: Literal["auto", "cpu", "cuda"] = "cpu"
     devices: Positive = 1
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"

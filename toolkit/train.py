@@ -65,6 +65,12 @@ def make_fabric(settings: TrainSettings) -> Fabric:
         raise InputError(f"train.accelerator, train.devices, train.precision: {error}") from error
 
 
+def _flipped(images: Tensor) -> Tensor:
+    """Return images (batch, ..., width), each mirrored left to right with probability 1/2."""
+    turned = torch.rand(len(images)).lt(0.5).to(images.device)
+    return torch.where(turned.view(-1, *[1] * (images.dim() - 1)), images.flip(-1), images)
+
+
 def _gradients(batch: Batch, defences: Sequence[Defence], fabric: Fabric, optimizer: Any) -> Tensor:
     """Compute the gradients of all weights for one batch and return its loss."""
 
@@ -102,7 +108,9 @@ def fit(
     track: Track = silent,
     after_epoch: Callable[[Epoch], None] | None = None,
 ) -> list[Epoch]:
-    """Minimise the cross-entropy of ``network`` with Adam, rate(k) = rate (1 + cos(pi k / K)) / 2 over all K batches.
+    """Minimise the cross-entropy of ``network`` with Adam.
+
+    Over all K batches rate(k) = rate (1 + cos(pi k / K)) / 2, unless the schedule is constant.
 
     Args:
         network: trained in place, left in evaluation mode on the CPU.
@@ -129,7 +137,7 @@ def fit(
     fabric = make_fabric(settings)
     fabric.launch()
     network.once = settings.once
-    optimizer = torch.optim.Adam(network.parameters(), lr=rate)
+    optimizer = torch.optim.Adam(network.parameters(), lr=rate, weight_decay=settings.weight_decay)
     history: list[Epoch] = []
     if state is not None and state.exists():
         header = load_state(state, network, optimizer)
@@ -159,9 +167,10 @@ def fit(
             model.train()
             loss_sum, correct, seen = 0.0, 0, 0
             for index, (x, y) in enumerate(loader):
-                for group in optimizer.param_groups:
+                for group in optimizer.param_groups if settings.schedule == "cosine" else ():
                     group["lr"] = rate * (1 + math.cos(math.pi * (epoch * len(loader) + index) / total)) / 2
-                batch = Batch(model, network, x, y, epoch, done := epoch * len(loader) + index, done / total)
+                shown = _flipped(x) if settings.flip else x
+                batch = Batch(model, network, shown, y, epoch, done := epoch * len(loader) + index, done / total)
                 for defence in defences:
                     batch.images = defence.inputs(batch)
                 loss = _gradients(batch, defences, fabric, optimizer)

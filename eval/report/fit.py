@@ -6,7 +6,7 @@ from typing import Any
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-from ...export.limits import Mesh
+from ...export.limits import Limit, Mesh
 from ...export.mapper import NAMES
 from ...toolkit.files import write_text
 from ..fit import CoreFit, Fit
@@ -48,10 +48,10 @@ def write_fit(path: Path, name: str, records: Sequence[Fit]) -> None:
     write_text(path, render_fit(name, records))
 
 
-def _ends(limit: dict[str, Any]) -> str:
-    if limit["high"] is None:
+def _ends(limit: Limit) -> str:
+    if limit.high is None:
         return "not public"
-    return f"{limit['high']:,}" if limit["low"] == limit["high"] else f"{limit['low']:,} to {limit['high']:,}"
+    return f"{limit.high:,}" if limit.low == limit.high else f"{limit.low:,} to {limit.high:,}"
 
 
 def _share(use: tuple[float, float]) -> str:
@@ -60,7 +60,7 @@ def _share(use: tuple[float, float]) -> str:
 
 
 def _chip(record: Fit) -> dict[str, Any]:
-    mesh = Mesh(**record.limits["mesh"])
+    mesh = record.limits.mesh
     colours = {layer.population: index % COLOURS for index, layer in enumerate(record.layers)}
     cores = [_core(core, mesh, colours) for core in record.cores]
     used = {core.number for core in record.cores}
@@ -79,10 +79,9 @@ def _chip(record: Fit) -> dict[str, Any]:
         "width": mesh.columns * side - GAP + 2 * MARGIN,
         "height": rows * side - GAP + 2 * MARGIN,
         "colours": colours,
-        "limits": [(NAMES[key], _ends(limit), limit) for key, limit in record.limits["limits"].items()],
+        "limits": [(NAMES[key], _ends(limit), limit) for key, limit in record.limits.limits.items()],
         "fields": [
-            (key.replace("_", " "), f"{one['low']:,} to {one['high']:,}", one)
-            for key, one in record.limits["fields"].items()
+            (key.replace("_", " "), f"{one.low:,} to {one.high:,}", one) for key, one in record.limits.fields.items()
         ],
         "mesh": f"{mesh.columns} by {mesh.rows} tiles of {mesh.cores_a_tile} cores",
     }

@@ -170,7 +170,11 @@ def test_more_cores_than_the_chip_has_are_refused() -> None:
         readout=Readout(population="out"),
         steps=1,
     )
-X    assert len(place(program, "loihi2").cores) == 17
+    with pytest.raises(UnsupportedError) as caught:
+        place(program, "loihi1")
+    assert "needs 129 cores; Loihi 1 has 128 " in str(caught.value)
+    assert "needs 131,082 neurons on the chip; Loihi 1 has 131,072 " in str(caught.value)
+    assert len(place(program, "loihi2").cores) == 17
 
 
 def test_a_population_that_must_stay_whole_is_refused_with_the_reason() -> None:

@@ -24,7 +24,11 @@ UNKNOWN = [
         "kind, pool, channels, blocks, depth, stem, residual, widen, hidden, neuron, beta, current, threshold, "
         "surrogate, alpha, readout, gain",
     ),
-    ({"train": {"epoch": 3}}, "train.epoch", "seed, epochs, batch, rate, accelerator, devices, precision, trail, once"),
+    (
+        {"train": {"epoch": 3}},
+        "train.epoch",
+        "seed, epochs, batch, rate, schedule, weight_decay, flip, accelerator, devices, precision, trail, once",
+    ),
     ({"attacks": [{"name": "fgsm"}, {"name": "pgd", "eps": 1}]}, "attacks.1.eps", "name, epsilon, steps, seed"),
     ({"quantize": {"bit": 8}}, "quantize.bit", "bits, epochs, rate"),
     ({"evaluate": {"target": []}}, "evaluate.target", "targets, batch, lava_samples"),
