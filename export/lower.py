@@ -174,7 +174,9 @@ class _Lowering:
             raise UnsupportedError(
                 f"node {name!r}: a bias through a synaptic current builds up over time; Loihi's bias enters the voltage"
             )
-        return bias * neuron.gain + np.broadcast_to(neuron.rest, self.graph.shapes[name]).reshape(shape)
+        rest = np.broadcast_to(neuron.rest, self.graph.shapes[name]).reshape(shape)
+        total: Floats = bias * neuron.gain + rest
+        return total
 
     def _wanted(self, name: str, meaning: Meaning) -> Wanted:
         neuron = meaning.neuron
