@@ -20,7 +20,7 @@ MOST = 24
 def _dashes(axes: Any, spikes: Raster, rows: NDArray[np.float64], colour: str, thick: float) -> None:
     """Draw spikes (time, neurons) as dashes, neuron i at height rows[i]."""
     time, neuron = np.nonzero(spikes)
-    xs = np.stack([time + 0.56, time + 1.44, np.full(len(time), np.nan)], 1).flatten()
+    xs = np.stack([time - 0.44, time + 0.44, np.full(len(time), np.nan)], 1).flatten()
     ys = np.repeat(rows[neuron], 3)
     (line,) = axes.plot(xs, ys, color=colour, linewidth=thick, solid_capstyle="butt")
     line.set_rasterized(len(time) > 4000)
@@ -32,7 +32,7 @@ def _panel(axes: Any, before: Raster, after: Raster, thick: float) -> None:
     # Half a dash above and half below: told apart without colour, too.
     _dashes(axes, before & ~after, rows - 0.14, RED, max(thick, 1.6))
     _dashes(axes, after & ~before, rows + 0.14, BLUE, max(thick, 1.6))
-    axes.set_xlim(0.5, len(before) + 0.5)
+    axes.set_xlim(-0.5, len(before) - 0.5)
     axes.set_ylim(before.shape[1] - 0.5, -0.5)
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
     axes.set_xlabel("time step")
