@@ -191,6 +191,10 @@ def evaluate(
     unscaled: Unscaled = False,
     protocol: robustness.Protocol = None,
     epsilon: robustness.Epsilon = None,
+    threat: robustness.ThreatModel = None,
+    budget: robustness.Budget = None,
+    seed: robustness.Seed = None,
+    draws: robustness.Draws = None,
     as_json: Json = False,
 ) -> None:
     """Measure every form of a run, or of a NIR file of any framework, on the same samples; write the record."""
@@ -198,8 +202,9 @@ def evaluate(
     options: dict[str, Any] = {"data": data, "steps": steps, "bits": bits, "input_bits": input_bits}
     options |= {"samples": samples, "out": out, "dt": dt, "origin": origin, "reset": reset}
     options |= {"one_spike": one_spike, "unscaled": unscaled}
-    if robustness.asked(run, protocol, epsilon, device, options):
-        robustness.evaluate(run, str(protocol), names, epsilon, samples, as_json)
+    own = {"epsilon": epsilon, "threat": threat, "budget": budget, "seed": seed, "draws": draws}
+    if robustness.asked(run, protocol, own, device, options):
+        robustness.evaluate(run, str(protocol), names, samples, as_json, own)
     elif foreign.is_file(run, device):
         foreign.evaluate(run, names, as_json, **options)
     else:

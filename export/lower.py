@@ -38,6 +38,7 @@ class _Lowering:
         for name in graph.nodes:
             self._name(name)
         self.populations: list[Neurons] = []
+        self.units: dict[str, float] = {}
         self.synapses: list[Synapse] = []
 
     def _name(self, name: str) -> str:
@@ -100,6 +101,7 @@ class _Lowering:
             )
         )
         later = set(list(self.graph.nodes)[list(self.graph.nodes).index(name) :])
+        self.units[name] = wires[0].unit * 2.0 ** -found.exponents[0]
         for one, exponent in zip(wires, found.exponents, strict=True):
             self.synapses.append(self._synapse(one, name, exponent, recurrent=one.path.source in later))
 
@@ -244,8 +246,11 @@ class _Lowering:
             raise UnsupportedError(
                 "the last node before the output must be LIF: classes are its spike counts (or LI: its membrane)"
             )
-        membrane = self._silent(path.source)
-        return Readout(kind="membrane" if membrane else "spike_count", population=self.names[path.source])
+        population = self.names[path.source]
+        if not self._silent(path.source):
+            return Readout(population=population)
+        unit = self.units.get(path.source)
+        return Readout(kind="membrane", population=population, scale=None if unit is None else unit / 64)
 
 
 def meanings(graph: Graph, deployment: Deployment) -> tuple[dict[str, Meaning], tuple[Synapse, ...]]:

@@ -105,8 +105,9 @@ def _lif(layer: LIF, shape: tuple[int, ...]) -> nir.NIRNode:
 
 
 def _cuba(layer: CUBA, shape: tuple[int, ...]) -> nir.NIRNode:
-    bias = np.zeros(shape) if layer.bias is None else layer.bias.detach().double().numpy()
-    rest = np.broadcast_to(bias.reshape(-1, *[1] * (len(shape) - 1)), shape)
+    rest = np.zeros(shape)
+    if layer.bias is not None:
+        rest = rest + layer.bias.detach().double().numpy().reshape(-1, *[1] * (len(shape) - 1))
     taus = {"tau_syn": TIME_STEP / (1 - layer.gamma), "tau_mem": TIME_STEP / (1 - layer.beta)}
     # i <- i + dt / tau_syn (w_in I - i),  v <- v + dt / tau_mem (v_leak + R i - v)
     return nir.CubaLIF(

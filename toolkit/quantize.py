@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from .checkpoint import learned, load_weights, read_geometry, to_arrays, to_tensors
 from .coding import Coder
 from .config import Recipe
-from .defences.averaged import averaged
+from .defences.exact import exact
 from .defences.sca import SelfConsistent
 from .defences.self_connection import Diagonal
 from .errors import FileError, UnsupportedError
@@ -165,7 +165,7 @@ def quantized_network(network: SpikingNetwork, bits: int, steps: dict[str, float
     """
     coder = network.coder
     layers: OrderedDict[str, nn.Module] = OrderedDict() if coder.binary else OrderedDict({INPUT: InputGrid(coder)})
-    folded = averaged(fold(network))
+    folded = exact(fold(network))
     parts = _parts(folded)
     for name, layer in folded.named_layers():
         if name == INPUT:

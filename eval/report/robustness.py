@@ -20,7 +20,8 @@ def render_robustness(record: Robustness) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    forms = [_form(form, f"@{record.epsilon:g}") for form in record.forms]
+    unit = "-spikes" if record.threat == "encoded-binary" else ""
+    forms = [_form(form, f"@{record.epsilon:g}{unit}") for form in record.forms]
     page = environment.get_template("robustness.html.j2").render(
         record=record, forms=forms, doubtful=[form["name"] for form in forms if not form["reliable"]]
     )

@@ -18,7 +18,10 @@ class Current(Protocol):
         """Return a function that gives the current of this step, and one that is told input and spikes of it."""
 
     def why_not(self) -> str | None:
-        """Return why it has no exact form on Loihi, None if it never flows."""
+        """Return why LIF neurons do not have it, None if it never flows."""
+
+    def gamma(self) -> float | None:
+        """Return what share of itself the current of a CUBA neuron keeps that is the same; None if none is."""
 
 
 class OpenLIF(LIF):

@@ -42,15 +42,20 @@ class SelfPrediction(nn.Module):
 
         return lambda: self.g * predicted, tell
 
+    def gamma(self) -> float | None:
+        """Return 1 - a where g a = 1 - a and neither is learned, else None."""
+        g, a = self.g.item(), torch.sigmoid(self.w).item()
+        return 1 - a if not self.w.requires_grad and math.isclose(g * a, 1 - a, rel_tol=1e-6) else None
+
     def why_not(self) -> str | None:
-        """Return why there is no exact form on Loihi, None for g = 0."""
+        """Return why LIF neurons do not have it, None for g = 0."""
         g, a = self.g.item(), torch.sigmoid(self.w).item()
         if g == 0:
             return None
         return (
-            "its prediction current filters the input a second time, beside the direct way; Loihi's CUBA compartment "
-            f"has one current for both: it fits only where g a = 1 - a, here g = {g:.3g} and a = {a:.3g}; "
-            "train with g = 0 (gain = 0.0, learn = false)"
+            "its prediction current filters the input a second time beside the direct way; Loihi's CUBA neuron has one "
+            f"current for both: exact only for fixed g a = 1 - a, here g = {g:.3g} and a = {a:.3g}; train with "
+            "learn = false and gain = (1 - rate) / rate, or gain = 0.0"
         )
 
 
@@ -59,11 +64,13 @@ class SLIF(Defence):
 
     v(t) = beta v(t-1) (1 - s(t-1)) + I(t) + g I_p(t-1),  I_p(t) = (1 - a) I_p(t-1) + a (I(t) - threshold s(t)),
 
-    a = sigmoid(w); g and w are learned, one of each a layer. Gradients pass through I_p, spikes included. With g = 0
-    these are LIF neurons. *Reconstructed:* arXiv 2601.21823 was not read; signs, scaling and initial values are ours.
+    a = sigmoid(w); g and w are learned, one of each a hidden layer. Gradients pass through I_p, spikes included. With
+    g = 0 these are LIF neurons.
 
-    On Loihi: I_p is the current of a CUBA compartment with a recurrent synapse only where g a = 1 - a; other values are
-    refused.
+    *Reconstructed:* arXiv 2601.21823 was not read; signs, scaling and initial values are ours.
+
+    On Loihi: a CUBA compartment with a recurrent synapse is the same only where g a = 1 - a, with both fixed
+    (``gain = 1.0, rate = 0.5, learn = false``); other values are refused.
 
     Attributes:
         gain: the initial g.
@@ -78,6 +85,8 @@ class SLIF(Defence):
     learn: bool = True
 
     def prepare(self, network: SpikingNetwork) -> None:
-        """Give every LIF layer its prediction current."""
-        for _, layer in opened(network):
-            layer.current = SelfPrediction(layer.threshold, self.gain, self.rate, self.learn)
+        """Give every hidden LIF layer its prediction current."""
+        last = list(network.named_layers())[-1][0]
+        for name, layer in opened(network):
+            if name != last:
+                layer.current = SelfPrediction(layer.threshold, self.gain, self.rate, self.learn)
