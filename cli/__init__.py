@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from .. import __version__
-from . import beside, board, foreign, study
+from . import beside, board, explain, foreign, study
 from . import protocol as robustness
 from .fit import fit
 from .nir import OneSpike, Origin, Reset, TimeStep, Unscaled, check
@@ -156,6 +156,7 @@ def compare(
 
 
 app.command()(check)
+app.command()(explain.explain)
 app.command()(fit)
 app.command("leaderboard")(board.command)
 

@@ -21,6 +21,7 @@ READS: dict[str, tuple[str, ...]] = {
     "fit": ("program.safetensors",),
     "robustness": ("model.safetensors", "quantized.safetensors", "program.safetensors"),
     "cost": ("model.safetensors", "quantized.safetensors", "program.safetensors"),
+    "explain": ("model.safetensors", "quantized.safetensors", "program.safetensors"),
     "evaluate": ("model.safetensors", "attacks.json", "quantized.safetensors", "program.safetensors", "network.onnx"),
 }
 WRITES: dict[str, tuple[str, ...]] = {
@@ -32,6 +33,7 @@ WRITES: dict[str, tuple[str, ...]] = {
     "fit": ("fit.html",),
     "robustness": ("robustness.json", "robustness.html"),
     "cost": ("cost.json",),
+    "explain": ("explain.json", "explain.html"),
     "evaluate": ("record.json", "report.html"),
 }
 for _threat in ("encoded", "encoded-binary"):
