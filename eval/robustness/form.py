@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from torch import nn
 
-from ...toolkit.attacks.base import Attack, predict
+from ...toolkit.attacks.base import Attack, Space, predict
 from ...toolkit.attacks.blind import HopSkipJump
 from ...toolkit.attacks.victim import Function, Victim
 from ...toolkit.coding import on_grid
@@ -19,9 +19,6 @@ from .plan import DECISION_SAMPLES, NONE, TRANSFER, WHITE, victim_of
 from .probes import probe
 from .record import FormResult, Mask, Outcome, letters, share
 from .runner import Done, Runner
-
-FOUND = "pixel space, L-infinity, transfer"
-"""Threat model of examples that were found on another form, whatever found them."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +63,7 @@ class Attackers:
         epsilon: radius of all.
         seed: of the probes.
         batch: of the probes.
+        space: of the probes; None where they have no meaning, as on spikes.
     """
 
     attacks: list[Attack]
@@ -73,6 +71,7 @@ class Attackers:
     epsilon: float
     seed: int = 0
     batch: int = 100
+    space: Space | None = "pixel"
 
 
 @dataclass(frozen=True)
@@ -120,14 +119,16 @@ class _Tally:
             Outcome(
                 label=label,
                 access=access,
-                threat_model=FOUND if found_elsewhere else attack.threat_model,
+                threat_model=attack.threat_model.split(f", {attack.access}")[0] + ", transfer"
+                if found_elsewhere
+                else attack.threat_model,
                 settings=attack.settings,
                 outcomes=letters(self.right, tried, robust),
                 on_grid=letters(self.right, tried, still),
                 accuracy=share(self.right & ~broken) if complete else None,
                 after=share(self.left),
-                distance=_distance(made[tried], self.images[tried]),
-                distance_on_grid=_distance(rounded[tried], self.images[tried]),
+                distance=_distance(attack, made[tried], self.images[tried]),
+                distance_on_grid=_distance(attack, rounded[tried], self.images[tried]),
                 seconds=seconds,
             )
         )
@@ -216,5 +217,5 @@ def _run(side: Side, attack: Attack, images: Images, labels: Labels, tried: Mask
     return done
 
 
-def _distance(made: Images, clean: Images) -> float:
-    return float(np.abs(made - clean).max()) if made.size else 0.0
+def _distance(attack: Attack, made: Images, clean: Images) -> float:
+    return float(attack.distances(made, clean).max()) if made.size else 0.0

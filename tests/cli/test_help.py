@@ -20,6 +20,7 @@ COMMANDS = [
     "fit",
     "support",
     "evaluate",
+    "explain",
     "run",
     "demo",
     "targets",

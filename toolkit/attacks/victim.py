@@ -36,11 +36,40 @@ class Encoded(nn.Module):
         return logits
 
 
+class EncodedFunction:
+    """As :class:`Encoded`, for what only answers."""
+
+    def __init__(self, function: Function) -> None:
+        self.function = function
+
+    def __call__(self, inputs: Images) -> NDArray[Any]:
+        """Return the function's answer to input (samples, time, ...)."""
+        return self.function(np.swapaxes(inputs, 0, 1))
+
+
 def encoded(victim: Victim) -> Victim:
-    """Return ``victim`` for input (samples, time, ...)."""
-    if isinstance(victim, nn.Module):
-        return Encoded(victim)
-    return lambda inputs: victim(np.swapaxes(inputs, 0, 1))
+    """Return ``victim`` for input (samples, time, ...); what is made for it already, as it is."""
+    if isinstance(victim, Encoded | EncodedFunction):
+        return victim
+    return Encoded(victim) if isinstance(victim, nn.Module) else EncodedFunction(victim)
+
+
+class Averaged(nn.Module):
+    """A stochastic victim as attacks with one gradient a step see it: the mean of its logits over draws.
+
+    Args:
+        model: from input to logits.
+        draws: forward passes.
+    """
+
+    def __init__(self, model: nn.Module, draws: int) -> None:
+        super().__init__()
+        self.model = model
+        self.draws = draws
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return mean logits (samples, classes)."""
+        return torch.stack([self.model(inputs) for _ in range(self.draws)]).mean(0)
 
 
 def device_of(model: nn.Module) -> torch.device:

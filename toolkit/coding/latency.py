@@ -18,9 +18,9 @@ class Latency(Coder):
     snnTorch's ``spikegen.latency`` with ``linear=True, normalize=True`` does the same on 8-bit pixels, except that it
     takes all below its threshold of 0.01 for dark.
 
-    Gradient: straight-through; a brighter pixel moves its spike earlier by steps - 1 a unit, and moving a spike is
-    central difference, ds(t - 1)/dx = (steps - 1) / 2, ds(t + 1)/dx = -(steps - 1) / 2, where the spike takes the
-    place of a step before the first, and silence, or where black spikes the spike itself, that of one after the last.
+    Gradient: straight-through; a brighter pixel moves its spike earlier, by steps - 1 for a unit, which is taken as
+    a central difference: ds(t - 1)/dx = (steps - 1) / 2, ds(t + 1)/dx = -(steps - 1) / 2. The spike itself takes the
+    place of a step before the first; after the last comes silence, or the spike itself where black spikes.
 
     Args:
         steps: time steps, 2 or more.
