@@ -9,7 +9,7 @@ import torch
 
 from ...toolkit.coding import Coder
 from ...toolkit.data import Images, Labels
-from ...toolkit.defences.averaged import averaged
+from ...toolkit.defences.exact import exact
 from ...toolkit.errors import InputError
 from ...toolkit.fold import fold
 from ...toolkit.progress import Track, silent
@@ -217,7 +217,7 @@ def explain(
     if len(images) == 0 or len(images) != len(labels):
         raise InputError(f"explain: {len(images)} images and {len(labels)} labels; give one label an image")
     coder = given.network.coder
-    folded = averaged(fold(given.network))
+    folded = exact(fold(given.network))
     tuned = forms.fine_tuned(folded, given.quantized)
     model = match(folded, given.quantized, given.program, coder.encoded_shape(images.shape[-3:]))
     stages = forms.network_stages(given.network, folded, tuned, given.quantized)
