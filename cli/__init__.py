@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from .. import __version__
-from . import board, explain, foreign, study
+from . import beside, board, explain, foreign, study
 from . import protocol as robustness
 from .fit import fit
 from .nir import OneSpike, Origin, Reset, TimeStep, Unscaled, check
@@ -37,7 +37,6 @@ Out = Annotated[
     Path, typer.Option("--out", "-o", help="Run folder to write; made if absent, taken up again if started.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output, no progress bars.")]
-Targets = Annotated[str, typer.Option("--targets", "-t", help="Comma-separated targets, see 'spikeproof targets'.")]
 Netx = Annotated[bool, typer.Option("--netx", help="The environment of target netx: lava-dl's importer.")]
 Samples = Annotated[int, typer.Option("--samples", "-n", min=1, help="How many test images.")]
 
@@ -130,13 +129,30 @@ def simulate(
 @app.command()
 def compare(
     run: RunFolder,
-    targets: Targets = "loihi,onnx,lava",
-    samples: Samples = 64,
-    bitwise: Annotated[bool, typer.Option("--bitwise", help="Fail with exit code 4 unless all is equal.")] = False,
+    targets: Annotated[
+        str | None,
+        typer.Option("--targets", "-t", help="Compare these targets bit for bit; loihi,onnx,lava with --bitwise."),
+    ] = None,
+    samples: Annotated[
+        int | None,
+        typer.Option("--samples", "-n", min=1, help="Test images; all by default, 64 for targets bit for bit."),
+    ] = None,
+    bitwise: Annotated[
+        bool, typer.Option("--bitwise", help="Compare targets; fail with exit code 4 unless all is equal.")
+    ] = False,
+    csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write the table as CSV, too.")] = None,
+    again: Annotated[bool, typer.Option("--again", help="Measure costs again, even if nothing has changed.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Run the Program on several targets and compare every spike, current and voltage."""
-    _step("compare_targets", run, as_json, targets=_names(targets), samples=samples, bitwise=bitwise)
+    """Put float, quantized and deployed side by side: accuracy, robustness, sparsity, latency, energy, memory.
+
+    With --bitwise or --targets: run the Program on several targets and compare every spike, current and voltage.
+    """
+    if beside.asked(targets, bitwise, csv, again):
+        beside.compare(run, samples, csv, again, as_json)
+    else:
+        names = _names("loihi,onnx,lava" if targets is None else targets)
+        _step("compare_targets", run, as_json, targets=names, samples=samples or 64, bitwise=bitwise)
 
 
 app.command()(check)

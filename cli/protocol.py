@@ -166,6 +166,7 @@ def robustness(
     from ..toolkit.data import load_data
     from ..toolkit.errors import InputError
     from ..toolkit.quantize import load_quantized
+    from .pages import write_pages
     from .run import Run
 
     begun = time.perf_counter()
@@ -174,6 +175,8 @@ def robustness(
     names = list(DEFAULT_TARGETS) if targets is None else targets
     found = {name: get_target(name) for name in names}
     network, recipe = load_network(run.path("model.safetensors"))
+    if threat == "pixel" and epsilon is None:
+        epsilon = 0.1
     model = make_threat(threat, network.coder, epsilon, budget)
     if model.unreceivable and targets is not None and set(targets) - {"torch"}:
         raise InputError(f"--targets {','.join(targets)}: {model.unreceivable}")
@@ -214,7 +217,7 @@ def robustness(
         threat_model=model.words,
         epsilon=model.radius,
         levels=round(model.radius * LEVELS) if threat == "pixel" else None,
-        asked=model.radius if epsilon is None or threat != "pixel" else epsilon,
+        asked=model.radius if epsilon is None else epsilon,
         samples=len(labels),
         cascade=plan.cascade(protocol),
         seed=seed,
@@ -238,6 +241,7 @@ def robustness(
     write(run.path(f"{step}.json"), record)
     write_robustness(run.path(f"{step}.html"), record)
     run.finished(step)
+    write_pages(run)
     return record
 
 

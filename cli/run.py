@@ -20,6 +20,7 @@ READS: dict[str, tuple[str, ...]] = {
     "compare": ("program.safetensors",),
     "fit": ("program.safetensors",),
     "robustness": ("model.safetensors", "quantized.safetensors", "program.safetensors"),
+    "cost": ("model.safetensors", "quantized.safetensors", "program.safetensors"),
     "explain": ("model.safetensors", "quantized.safetensors", "program.safetensors"),
     "evaluate": ("model.safetensors", "attacks.json", "quantized.safetensors", "program.safetensors", "network.onnx"),
 }
@@ -31,6 +32,7 @@ WRITES: dict[str, tuple[str, ...]] = {
     "compare": ("compare.json",),
     "fit": ("fit.html",),
     "robustness": ("robustness.json", "robustness.html"),
+    "cost": ("cost.json",),
     "explain": ("explain.json", "explain.html"),
     "evaluate": ("record.json", "report.html"),
 }

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..eval.evaluate import DRAWS, Forms, evaluate, gradient_sparsity, weight_gradients
-from ..eval.record import Record, machine, now, packages, write_record
-from ..eval.report import write_report
+from ..eval.record import Record, machine, now, packages
 from ..eval.sparsity import attack_gradients, clean_gradients
 from ..eval.trail import TrailKeeper, read_trail
 from ..export import chips, netx
@@ -32,8 +31,9 @@ from ..toolkit.layers import SpikingNetwork
 from ..toolkit.models import build_network
 from ..toolkit.progress import Track, silent
 from ..toolkit.quantize import load_quantized, quantized_network, save_quantized
-from ..toolkit.train import fit, seeded
+from ..toolkit.train import fit
 from .look import compare_targets
+from .pages import write_compare_page, write_run_report
 from .run import Run
 
 Result = dict[str, Any]
@@ -132,7 +132,7 @@ def attack(run: Run, track: Track = silent) -> Result:
     return {"step": "attack", "samples": len(data.test_labels), "attacks": found}
 
 
-def _attacked(run: Run, recipe: Recipe, data: Dataset) -> dict[str, Images]:
+def attacked(run: Run, recipe: Recipe, data: Dataset) -> dict[str, Images]:
     """Return the images of every attack of the recipe, checked."""
     images = {}
     for settings in recipe.attacks:
@@ -294,7 +294,7 @@ def evaluate_run(run: Run, targets: list[str] | None, device: str, track: Track 
     for step in ("train", "attack", "quantize", "export"):
         run.require(step)
     data = load_data(recipe.data, recipe.coding.steps)
-    conditions = {"clean": data.test_images, **_attacked(run, recipe, data)}
+    conditions = {"clean": data.test_images, **attacked(run, recipe, data)}
     names = list(recipe.evaluate.targets) if targets is None else targets
     counts = {
         name: recipe.evaluate.lava_samples if target.slow else len(data.test_labels)
@@ -349,12 +349,8 @@ def evaluate_run(run: Run, targets: list[str] | None, device: str, track: Track 
         trail=read_trail(run.path(TRAIL)) if recipe.train.trail else None,
         warnings=_warnings(recipe, data, forms, attacks),
     )
-    write_record(run.path("record.json"), record)
-    with seeded(DRAWS):
-        first = network.coder.integers(data.test_images[:1])
-    raster = get_target("loihi").compile(program).run(first, rasters=True)
-    write_report(run.path("report.html"), record, raster)
-    run.finished("evaluate")
+    write_run_report(run, record)
+    write_compare_page(run)
     return {
         "step": "evaluate",
         **record.model_dump(mode="json"),

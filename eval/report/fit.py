@@ -4,13 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
-
 from ...export.limits import Limit, Mesh
 from ...export.mapper import NAMES
 from ...toolkit.files import write_text
 from ..fit import CoreFit, Fit
-from . import _template, words
+from . import environment, words
 
 CELL, GAP, MARGIN = 44, 10, 1
 """Pixels: a core's side, the room between tiles, the room around them."""
@@ -21,15 +19,10 @@ KEYS = ("neurons", "axons_in", "axons_out", "synapse_bits")
 
 def render_fit(name: str, records: Sequence[Fit]) -> str:
     """Return the page of a run's records, one section a chip, as HTML."""
-    environment = Environment(
-        loader=FunctionLoader(_template),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("fit.html.j2").render(
-        name=name, chips=[_chip(record) for record in records], keys=[(key, NAMES[key]) for key in KEYS]
+    page = (
+        environment()
+        .get_template("fit.html.j2")
+        .render(name=name, chips=[_chip(record) for record in records], keys=[(key, NAMES[key]) for key in KEYS])
     )
     return page.strip() + "\n"
 
