@@ -39,5 +39,5 @@ $(STAMP): .venv/bin/python
 
 $(STAMP)-test: $(STAMP)
 	$(PIP) --editable '.[test]' --config-settings editable_mode=strict
-	$(PIP) --no-deps norse sinabs spikingjelly
+	$(PIP) --no-deps neurobench norse sinabs spikingjelly
 	@touch $@

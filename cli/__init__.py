@@ -1,7 +1,7 @@
 """The command line. Heavy imports stand inside the commands, so that ``--help`` answers at once.
 
 Exit codes: 0 done; 1 internal failure (a bug: please report it); 2 refused input or wrong usage; 3 a target is
-unavailable or failed; 4 forms that must agree bit for bit do not; 130 interrupted.
+unavailable or failed; 4 forms that must agree bit for bit do not; 5 the Program does not fit the chip; 130 interrupted.
 """
 
 import sys
@@ -11,8 +11,9 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from .. import __version__
-from . import board, foreign, study
+from . import beside, board, explain, foreign, study
 from . import protocol as robustness
+from .fit import fit
 from .nir import OneSpike, Origin, Reset, TimeStep, Unscaled, check
 
 EXIT_BUG, EXIT_REFUSED, EXIT_TARGET, EXIT_DIFFERENT, EXIT_INTERRUPTED = 1, 2, 3, 4, 130
@@ -21,7 +22,7 @@ app = typer.Typer(
     name="spikeproof",
     help="Train, attack, quantize, export and run spiking networks in Loihi's integers, and measure every form again.",
     epilog="Exit codes: 0 done, 1 internal failure, 2 refused input, 3 target unavailable or failed, "
-    "4 forms that must agree do not, 130 interrupted.",
+    "4 forms that must agree do not, 5 does not fit the chip, 130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -36,7 +37,6 @@ Out = Annotated[
     Path, typer.Option("--out", "-o", help="Run folder to write; made if absent, taken up again if started.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output, no progress bars.")]
-Targets = Annotated[str, typer.Option("--targets", "-t", help="Comma-separated targets, see 'spikeproof targets'.")]
 Netx = Annotated[bool, typer.Option("--netx", help="The environment of target netx: lava-dl's importer.")]
 Samples = Annotated[int, typer.Option("--samples", "-n", min=1, help="How many test images.")]
 
@@ -129,16 +129,35 @@ def simulate(
 @app.command()
 def compare(
     run: RunFolder,
-    targets: Targets = "loihi,onnx,lava",
-    samples: Samples = 64,
-    bitwise: Annotated[bool, typer.Option("--bitwise", help="Fail with exit code 4 unless all is equal.")] = False,
+    targets: Annotated[
+        str | None,
+        typer.Option("--targets", "-t", help="Compare these targets bit for bit; loihi,onnx,lava with --bitwise."),
+    ] = None,
+    samples: Annotated[
+        int | None,
+        typer.Option("--samples", "-n", min=1, help="Test images; all by default, 64 for targets bit for bit."),
+    ] = None,
+    bitwise: Annotated[
+        bool, typer.Option("--bitwise", help="Compare targets; fail with exit code 4 unless all is equal.")
+    ] = False,
+    csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write the table as CSV, too.")] = None,
+    again: Annotated[bool, typer.Option("--again", help="Measure costs again, even if nothing has changed.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Run the Program on several targets and compare every spike, current and voltage."""
-    _step("compare_targets", run, as_json, targets=_names(targets), samples=samples, bitwise=bitwise)
+    """Put float, quantized and deployed side by side: accuracy, robustness, sparsity, latency, energy, memory.
+
+    With --bitwise or --targets: run the Program on several targets and compare every spike, current and voltage.
+    """
+    if beside.asked(targets, bitwise, csv, again):
+        beside.compare(run, samples, csv, again, as_json)
+    else:
+        names = _names("loihi,onnx,lava" if targets is None else targets)
+        _step("compare_targets", run, as_json, targets=names, samples=samples or 64, bitwise=bitwise)
 
 
 app.command()(check)
+app.command()(explain.explain)
+app.command()(fit)
 app.command("leaderboard")(board.command)
 
 
@@ -188,6 +207,10 @@ def evaluate(
     unscaled: Unscaled = False,
     protocol: robustness.Protocol = None,
     epsilon: robustness.Epsilon = None,
+    threat: robustness.ThreatModel = None,
+    budget: robustness.Budget = None,
+    seed: robustness.Seed = None,
+    draws: robustness.Draws = None,
     as_json: Json = False,
 ) -> None:
     """Measure every form of a run, or of a NIR file of any framework, on the same samples; write the record."""
@@ -195,8 +218,9 @@ def evaluate(
     options: dict[str, Any] = {"data": data, "steps": steps, "bits": bits, "input_bits": input_bits}
     options |= {"samples": samples, "out": out, "dt": dt, "origin": origin, "reset": reset}
     options |= {"one_spike": one_spike, "unscaled": unscaled}
-    if robustness.asked(run, protocol, epsilon, device, options):
-        robustness.evaluate(run, str(protocol), names, epsilon, samples, as_json)
+    own = {"epsilon": epsilon, "threat": threat, "budget": budget, "seed": seed, "draws": draws}
+    if robustness.asked(run, protocol, own, device, options):
+        robustness.evaluate(run, str(protocol), names, samples, as_json, own)
     elif foreign.is_file(run, device):
         foreign.evaluate(run, names, as_json, **options)
     else:

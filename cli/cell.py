@@ -23,7 +23,7 @@ from ..hw_targets.twin import Twin
 from ..toolkit.attacks.gradient import FGSM, PGD, make_attack
 from ..toolkit.attacks.victim import predict
 from ..toolkit.checkpoint import load_network
-from ..toolkit.coding import LEVELS, on_grid
+from ..toolkit.coding import LEVELS
 from ..toolkit.config import AttackSettings, Recipe
 from ..toolkit.data import Images, Labels, load_data
 from ..toolkit.errors import UnsupportedError
@@ -106,7 +106,7 @@ def _clean(run: Run, deployed: bool, samples: int, track: Track = silent) -> dic
         batch=recipe.evaluate.batch,
         track=track,
     )
-    modules = {"float": network, "quantized": quantized, "program": Twin(program)}
+    modules = {"float": network, "quantized": quantized, "program": Twin(program, coder=network.coder)}
     result: dict[str, Any] = {}
     for form in found:
         condition = form.conditions["clean"]
@@ -141,7 +141,10 @@ def _singles(run: Run, forms: dict[str, Any], plan: Mapping[str, Any]) -> None:
     modules: dict[str, nn.Module] = {"float": network}
     if "program" in forms:
         program = read_program(run.path("program.safetensors"))
-        modules |= {"quantized": load_quantized(run.path("quantized.safetensors"))[0], "program": Twin(program)}
+        modules |= {
+            "quantized": load_quantized(run.path("quantized.safetensors"))[0],
+            "program": Twin(program, coder=network.coder),
+        }
     for settings in plan.get("attacks", ()):
         attack = make_attack(AttackSettings(**settings), recipe.evaluate.batch)
         for form, module in modules.items():
@@ -176,5 +179,5 @@ def _attacked(run: Run, deployed: bool, protocol: str, plan: Mapping[str, Any]) 
     network, recipe = load_network(run.path("model.safetensors"))
     data = load_data(recipe.data, recipe.coding.steps)
     radius = plans.levels(epsilon) / LEVELS
-    images, labels = on_grid(data.test_images[:samples]), data.test_labels[:samples]
+    images, labels = network.coder.on_grid(data.test_images[:samples]), data.test_labels[:samples]
     return [measure_protocol(network, images, labels, protocol=protocol, epsilon=radius, name="float")]

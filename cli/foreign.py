@@ -36,7 +36,8 @@ InputBits = Annotated[
     ),
 ]
 Samples = Annotated[
-    int | None, typer.Option("--samples", "-n", min=1, help="How many; all by default.", rich_help_panel=_FILE)
+    int | None,
+    typer.Option("--samples", "-n", min=1, help="The first so many, of --data or for --protocol; all by default."),
 ]
 OutFile = Annotated[Path | None, typer.Option("--out", "-o", help="Record to write, JSON.", rich_help_panel=_FILE)]
 

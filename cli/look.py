@@ -46,6 +46,11 @@ def _messages(run: Run, images: Images) -> NDArray[np.int32]:
         return make_coder(run.recipe().coding).integers(images)
 
 
+def chip_input(run: Run, samples: int) -> NDArray[np.int32]:
+    """Return the first ``samples`` test samples as the chip receives them, (time, batch, ...)."""
+    return _messages(run, _images(run, None, samples)[0])
+
+
 def simulate(
     run: Run, target: str, images: Path | None, samples: int | None, rasters: bool, track: Track = silent
 ) -> Result:

@@ -18,28 +18,48 @@ Protocol = Annotated[
     str | None,
     typer.Option(
         metavar="quick|standard|strong",
-        help="Attack every form and count a sample robust only if it survives all; writes robustness.json and .html.",
+        help="Attack every form and count a sample robust only if it survives all; writes robustness.json and .html, "
+        "or robustness-THREAT.json and .html.",
         rich_help_panel=_PANEL,
     ),
 ]
 Epsilon = Annotated[
     float | None,
-    typer.Option(help="L-infinity radius in pixels of [0, 1], 0.1 by default.", rich_help_panel=_PANEL),
+    typer.Option(
+        help="L-infinity radius in pixels of [0, 1], 0.1 by default; of coded entries 6/255.", rich_help_panel=_PANEL
+    ),
+]
+ThreatModel = Annotated[
+    str | None,
+    typer.Option(
+        metavar="pixel|encoded|encoded-binary",
+        help="What is changed: the image (the default), the coded input, or spikes of it.",
+        rich_help_panel=_PANEL,
+    ),
+]
+Budget = Annotated[
+    int | None,
+    typer.Option(help="Edits of spikes a sample for --threat encoded-binary, 20 by default.", rich_help_panel=_PANEL),
+]
+Seed = Annotated[int | None, typer.Option(help="Seed of every attack, 0 by default.", rich_help_panel=_PANEL)]
+Draws = Annotated[
+    int | None,
+    typer.Option(
+        help="Draws of a stochastic coder that attacks with gradients average, 1 by default.", rich_help_panel=_PANEL
+    ),
 ]
 DEFAULT_TARGETS = ("torch", "loihi")
 KEPT = "robustness-attacks"
 """Folder of attacks that are done or interrupted, inside the run."""
 
 
-def asked(
-    folder: Path, protocol: str | None, epsilon: float | None, device: str | None, others: dict[str, Any]
-) -> bool:
+def asked(folder: Path, protocol: str | None, own: dict[str, Any], device: str | None, others: dict[str, Any]) -> bool:
     """Return whether a protocol was asked for.
 
     Args:
         folder: the run, or a NIR file.
         protocol: its name.
-        epsilon: radius.
+        own: options that belong to a protocol alone.
         device: for the other evaluation of runs.
         others: options of NIR files; of them, a protocol takes ``samples``.
 
@@ -50,8 +70,9 @@ def asked(
     from .foreign import is_file, not_for_runs
 
     if protocol is None:
-        if epsilon is not None:
-            raise InputError("--epsilon: belongs to --protocol quick, standard or strong")
+        for name, value in own.items():
+            if value is not None:
+                raise InputError(f"--{name}: belongs to --protocol quick, standard or strong")
         return False
     if is_file(folder, None):
         raise InputError(f"--protocol: for run folders, {folder} is a NIR file without a float network to attack")
@@ -65,19 +86,19 @@ def evaluate(
     folder: Path,
     protocol: str,
     targets: list[str] | None,
-    epsilon: float | None,
     samples: int | None,
     as_json: bool,
+    own: dict[str, Any],
 ) -> None:
-    """Run a protocol on a run, print it, and write robustness.json and robustness.html.
+    """Run a protocol on a run, print it, and write its record and page.
 
     Args:
         folder: the run.
         protocol: "quick", "standard" or "strong".
         targets: "torch" for the float and quantized network, "loihi" for the Program, others to judge worst cases.
-        epsilon: radius; 0.1 if None.
         samples: the first so many test images; all if None.
         as_json: print JSON.
+        own: "epsilon", "threat", "budget", "seed", "draws"; None means the default.
 
     Raises:
         InputError: an option or the run is refused.
@@ -93,9 +114,12 @@ def evaluate(
 
         quiet_libraries()
     with _progress(as_json) as track:
-        record = robustness(run.folder, protocol, targets, 0.1 if epsilon is None else epsilon, samples, track)
+        epsilon = own.pop("epsilon")
+        others = {name: value for name, value in own.items() if value is not None}
+        record = robustness(run.folder, protocol, targets, epsilon, samples, track, **others)
     result = {"step": "robustness", **record.model_dump(mode="json")}
-    result |= {"record": str(run.path("robustness.json")), "report": str(run.path("robustness.html"))}
+    step = step_of(record.threat)
+    result |= {"record": str(run.path(f"{step}.json")), "report": str(run.path(f"{step}.html"))}
     if as_json:
         show.show(result, True)
     else:
@@ -110,30 +134,56 @@ def evaluate(
                 )
 
 
+def step_of(threat: str) -> str:
+    """Return the step, and name of files, of a threat model: they are never mixed in one table."""
+    return "robustness" if threat == "pixel" else f"robustness-{threat}"
+
+
 def robustness(
-    folder: Path, protocol: str, targets: list[str] | None, epsilon: float, samples: int | None, track: "Track"
+    folder: Path,
+    protocol: str,
+    targets: list[str] | None,
+    epsilon: float | None,
+    samples: int | None,
+    track: "Track",
+    *,
+    threat: str = "pixel",
+    budget: int | None = None,
+    seed: int = 0,
+    draws: int = 1,
 ) -> "Robustness":
     """Run a protocol on a run and write what was found; see :func:`evaluate`."""
     from ..eval.record import machine, now, packages
     from ..eval.report.robustness import write_robustness
     from ..eval.robustness import plan
-    from ..eval.robustness.protocol import THREAT_MODEL, Subject, run_protocol, summary
+    from ..eval.robustness.protocol import Subject, run_protocol, summary
     from ..eval.robustness.record import Robustness, write
+    from ..eval.robustness.threat import make_threat
     from ..export.program import read_program
     from ..hw_targets.target import get_target
     from ..toolkit.checkpoint import load_network
     from ..toolkit.coding import LEVELS
     from ..toolkit.data import load_data
+    from ..toolkit.errors import InputError
     from ..toolkit.quantize import load_quantized
+    from .pages import write_pages
     from .run import Run
 
     begun = time.perf_counter()
     run = Run.open(folder)
     plan.check(protocol)
-    levels = plan.levels(epsilon)
     names = list(DEFAULT_TARGETS) if targets is None else targets
     found = {name: get_target(name) for name in names}
     network, recipe = load_network(run.path("model.safetensors"))
+    if threat == "pixel" and epsilon is None:
+        epsilon = 0.1
+    model = make_threat(threat, network.coder, epsilon, budget)
+    if model.unreceivable and targets is not None and set(targets) - {"torch"}:
+        raise InputError(f"--targets {','.join(targets)}: {model.unreceivable}")
+    if draws < 1 or (draws > 1 and not network.coder.stochastic):
+        raise InputError(
+            f"--draws {draws}: 1 or more, and 1 for the {network.coder.name} coder as it is set here: no draws"
+        )
     quantized, _ = load_quantized(run.path("quantized.safetensors"))
     program = read_program(run.path("program.safetensors"))
     for step in ("train", "quantize", "export"):
@@ -147,22 +197,32 @@ def robustness(
     }
     for name in others:
         found[name].compile(program)  # Unavailable or refused: said now, not after an hour of attacks.
-    seed = 0
     subject = Subject(network, quantized, program, others, torch="torch" in names)
     forms = run_protocol(
-        subject, images, labels, protocol=protocol, epsilon=epsilon, seed=seed, folder=run.path(KEPT), track=track
+        subject,
+        images,
+        labels,
+        protocol=protocol,
+        threat=model,
+        seed=seed,
+        draws=draws,
+        folder=run.path(KEPT),
+        track=track,
     )
     record = Robustness(
         name=recipe.name,
         created=now(),
         protocol=protocol,
-        threat_model=THREAT_MODEL,
-        epsilon=levels / LEVELS,
-        levels=levels,
-        asked=epsilon,
+        threat=model.name,
+        threat_model=model.words,
+        epsilon=model.radius,
+        levels=round(model.radius * LEVELS) if threat == "pixel" else None,
+        asked=model.radius if epsilon is None else epsilon,
         samples=len(labels),
         cascade=plan.cascade(protocol),
         seed=seed,
+        draws=draws,
+        unreceivable=model.unreceivable,
         data={
             "name": data.name,
             "provenance": data.provenance,
@@ -174,12 +234,14 @@ def robustness(
         machine=machine(),
         packages=packages(),
         forms=forms,
-        summary=summary(forms),
+        summary=summary(forms, model.unreceivable),
         seconds=time.perf_counter() - begun,
     )
-    write(run.path("robustness.json"), record)
-    write_robustness(run.path("robustness.html"), record)
-    run.finished("robustness")
+    step = step_of(threat)
+    write(run.path(f"{step}.json"), record)
+    write_robustness(run.path(f"{step}.html"), record)
+    run.finished(step)
+    write_pages(run)
     return record
 
 
@@ -235,13 +297,19 @@ def _print(record: "Robustness") -> None:
         return f"[bold]{percent(share.value)}[/]\n[dim]{percent(share.low)}\u2013{percent(share.high)}[/]"
 
     budget = f"@{record.epsilon:g}"
+    if record.threat == "encoded-binary":
+        budget, size = f"@{record.epsilon:g}-spikes", f"{record.epsilon:g} edits a sample"
+    else:
+        size = f"epsilon {record.epsilon:.4f}" + (
+            f" ({record.levels} levels of the chip's input)" if record.levels else ""
+        )
 
     def short(label: str) -> str:
         return label.replace(budget, "")
 
     out.print(
-        f"{record.name}, protocol {record.protocol}, {record.samples} samples, epsilon {record.epsilon:.4f} "
-        f"({record.levels} levels of the chip's input)\nthreat model: {record.threat_model}",
+        f"{record.name}, protocol {record.protocol}, {record.samples} samples, {size}\n"
+        f"threat model: {record.threat_model}",
         highlight=False,
     )
     for form in record.forms:
@@ -259,7 +327,7 @@ def _print(record: "Robustness") -> None:
         table.add_section()
         table.add_row("worst case", "", "", "", "", cell(form.worst))
         if form.worst_on_grid != form.worst:
-            table.add_row("worst case, rounded to 8 bit", "", "", "", "", cell(form.worst_on_grid))
+            table.add_row("worst case, rounded", "", "", "", "", cell(form.worst_on_grid))
         out.print(table)
         for name, judged in form.judged.items():
             out.print(

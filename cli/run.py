@@ -18,7 +18,10 @@ READS: dict[str, tuple[str, ...]] = {
     "quantize": ("model.safetensors",),
     "export": ("quantized.safetensors",),
     "compare": ("program.safetensors",),
+    "fit": ("program.safetensors",),
     "robustness": ("model.safetensors", "quantized.safetensors", "program.safetensors"),
+    "cost": ("model.safetensors", "quantized.safetensors", "program.safetensors"),
+    "explain": ("model.safetensors", "quantized.safetensors", "program.safetensors"),
     "evaluate": ("model.safetensors", "attacks.json", "quantized.safetensors", "program.safetensors", "network.onnx"),
 }
 WRITES: dict[str, tuple[str, ...]] = {
@@ -27,9 +30,15 @@ WRITES: dict[str, tuple[str, ...]] = {
     "quantize": ("quantized.safetensors",),
     "export": ("network.nir", "network.json", "program.safetensors", "network.onnx", "export.json"),
     "compare": ("compare.json",),
+    "fit": ("fit.html",),
     "robustness": ("robustness.json", "robustness.html"),
+    "cost": ("cost.json",),
+    "explain": ("explain.json", "explain.html"),
     "evaluate": ("record.json", "report.html"),
 }
+for _threat in ("encoded", "encoded-binary"):
+    READS[f"robustness-{_threat}"] = READS["robustness"]
+    WRITES[f"robustness-{_threat}"] = (f"robustness-{_threat}.json", f"robustness-{_threat}.html")
 
 
 class _Entry(BaseModel):

@@ -42,12 +42,12 @@ def progress(quiet: bool) -> Iterator[Track]:
 
 
 @contextmanager
-def loading(quiet: bool) -> Iterator[None]:
-    """Say that libraries are being loaded, which takes some seconds."""
+def loading(quiet: bool, what: str = "loading PyTorch and friends") -> Iterator[None]:
+    """Say what is being done while there is nothing to count: by default that libraries are being loaded."""
     if quiet or not err.is_terminal:
         yield
         return
-    with err.status("loading PyTorch and friends"):
+    with err.status(what):
         yield
 
 

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..eval.evaluate import DRAWS, Forms, evaluate, gradient_sparsity, weight_gradients
-from ..eval.record import Record, machine, now, packages, write_record
-from ..eval.report import write_report
-from ..eval.sparsity import attack_gradients
+from ..eval.record import Record, machine, now, packages
+from ..eval.sparsity import attack_gradients, clean_gradients
 from ..eval.trail import TrailKeeper, read_trail
 from ..export import chips, netx
 from ..export.lower import lower
@@ -23,17 +22,18 @@ from ..hw_targets.target import get_target
 from ..toolkit.attacks.base import THREAT_MODEL, predict
 from ..toolkit.attacks.gradient import make_attack
 from ..toolkit.checkpoint import load_network, save_network
-from ..toolkit.coding import make_coder
+from ..toolkit.coding import Events, make_coder
 from ..toolkit.config import Recipe
-from ..toolkit.data import Dataset, Images, check_images, load_data
-from ..toolkit.errors import FileError, UnsupportedError
+from ..toolkit.data import Dataset, Images, load_data
+from ..toolkit.errors import FileError, InputError, UnsupportedError
 from ..toolkit.files import digest, read_arrays, read_json, write_arrays, write_json
 from ..toolkit.layers import SpikingNetwork
 from ..toolkit.models import build_network
 from ..toolkit.progress import Track, silent
 from ..toolkit.quantize import load_quantized, quantized_network, save_quantized
-from ..toolkit.train import fit, seeded
+from ..toolkit.train import fit
 from .look import compare_targets
+from .pages import write_compare_page, write_run_report
 from .run import Run
 
 Result = dict[str, Any]
@@ -56,9 +56,11 @@ def train(run: Run, track: Track = silent) -> Result:
     """Train the recipe's network: model.safetensors, training.json."""
     recipe = run.recipe()
     data = load_data(recipe.data, recipe.coding.steps)
-    make_coder(recipe.coding).check(
-        data.train_images[:1], f"coding.name = {recipe.coding.name!r}, data set {data.name!r}"
-    )
+    source = f"coding.name = {recipe.coding.name!r}, data set {data.name!r}"
+    coder = make_coder(recipe.coding)
+    coder.check(data.train_images[:1], source)
+    if isinstance(coder, Events) and not all(np.isin(x, (0, 1)).all() for x in (data.train_images, data.test_images)):
+        raise InputError(f"{source}: values other than 0 and 1; bin the events to one a pixel and step")
     network = build_network(recipe, data.shape, data.classes)
     identity = _identity(recipe, data, "train")
     keeper = None
@@ -81,6 +83,7 @@ def train(run: Run, track: Track = silent) -> Result:
         recipe.train,
         epochs=recipe.train.epochs,
         rate=recipe.train.rate,
+        defences=recipe.defences,
         state=run.path("training-state.safetensors"),
         identity=identity,
         track=track,
@@ -117,7 +120,7 @@ def attack(run: Run, track: Track = silent) -> Result:
         )
         found[settings.label] = {
             "settings": settings.model_dump(mode="json"),
-            "threat_model": THREAT_MODEL,
+            "threat_model": f"{THREAT_MODEL} ({network.coder})",
             "made_on": "float network",
             "distance": made.distance,
             "distance_on_grid": float(np.abs(network.coder.on_grid(made.images) - data.test_images).max()),
@@ -129,7 +132,7 @@ def attack(run: Run, track: Track = silent) -> Result:
     return {"step": "attack", "samples": len(data.test_labels), "attacks": found}
 
 
-def _attacked(run: Run, recipe: Recipe, data: Dataset) -> dict[str, Images]:
+def attacked(run: Run, recipe: Recipe, data: Dataset) -> dict[str, Images]:
     """Return the images of every attack of the recipe, checked."""
     images = {}
     for settings in recipe.attacks:
@@ -137,7 +140,7 @@ def _attacked(run: Run, recipe: Recipe, data: Dataset) -> dict[str, Images]:
         arrays, header = read_arrays(path, "attack")
         if header.get("data") != data.sha256 or "images" not in arrays:
             raise FileError(f"{path}: made on other data; run 'spikeproof attack {run.folder}' again")
-        images[settings.label] = check_images(arrays["images"], str(path), data.shape)
+        images[settings.label] = make_coder(recipe.coding).check(arrays["images"], str(path), data.shape)
         if len(images[settings.label]) != len(data.test_labels):
             raise FileError(f"{path}: not as many images as the test set; run 'spikeproof attack {run.folder}' again")
     return images
@@ -158,6 +161,7 @@ def quantize(run: Run, track: Track = silent) -> Result:
             recipe.train,
             epochs=recipe.quantize.epochs,
             rate=recipe.quantize.rate,
+            defences=recipe.defences,
             state=run.path("quantize-state.safetensors"),
             identity=_identity(recipe, data, "quantize") + digest(run.path("model.safetensors").read_bytes()),
             what="quantize",
@@ -254,6 +258,14 @@ def _warnings(recipe: Recipe, data: Dataset, record_forms: list[Any], attacks: d
         "Attacks are FGSM and PGD on the float network with its own surrogate, transferred to every other form: "
         "an upper bound on robustness, not a reliable estimate."
     ]
+    coder = make_coder(recipe.coding)
+    if coder.stochastic:
+        found.append(
+            f"The {coder.name} coder draws its spikes: every form is shown the same draws (seed {DRAWS} plus the first "
+            "sample of a batch); other draws give other figures, and attacks took one draw a gradient."
+        )
+    if isinstance(coder, Events):
+        found.append("Examples of attacks lie between 0 and 1: the chip receives them rounded to spikes.")
     if len(data.test_labels) < 300:
         found.append(f"Only {len(data.test_labels)} test samples: intervals are wide, do not quote.")
     beyond = [
@@ -282,7 +294,7 @@ def evaluate_run(run: Run, targets: list[str] | None, device: str, track: Track 
     for step in ("train", "attack", "quantize", "export"):
         run.require(step)
     data = load_data(recipe.data, recipe.coding.steps)
-    conditions = {"clean": data.test_images, **_attacked(run, recipe, data)}
+    conditions = {"clean": data.test_images, **attacked(run, recipe, data)}
     names = list(recipe.evaluate.targets) if targets is None else targets
     counts = {
         name: recipe.evaluate.lava_samples if target.slow else len(data.test_labels)
@@ -305,6 +317,10 @@ def evaluate_run(run: Run, targets: list[str] | None, device: str, track: Track 
         for name, net in (("float", network), ("quantized", quantized))
     }
     few = slice(GRADIENT_SAMPLES)
+    for name, net in (("float", network), ("quantized", quantized)):
+        gradients[name]["clean"] = clean_gradients(
+            net, data.test_images[few], data.test_labels[few], batch=recipe.evaluate.batch
+        )
     gradients["float"]["weights"] = weight_gradients(network, data.test_images[few], data.test_labels[few], track=track)
     attacks = read_json(run.path("attacks.json"))
     compared = read_json(run.path("compare.json")) if run.is_done("compare") else None
@@ -323,7 +339,7 @@ def evaluate_run(run: Run, targets: list[str] | None, device: str, track: Track 
         program={"sha256": program.sha256(), "profile": program.profile, "populations": describe(program)},
         machine=machine(),
         packages=packages(),
-        threat_model=THREAT_MODEL,
+        threat_model=f"{THREAT_MODEL} ({network.coder})",
         attacks=attacks,
         training=read_json(run.path("training.json")),
         round_trip=read_json(run.path("export.json"))["round_trip"],
@@ -333,12 +349,8 @@ def evaluate_run(run: Run, targets: list[str] | None, device: str, track: Track 
         trail=read_trail(run.path(TRAIL)) if recipe.train.trail else None,
         warnings=_warnings(recipe, data, forms, attacks),
     )
-    write_record(run.path("record.json"), record)
-    with seeded(DRAWS):
-        first = network.coder.integers(data.test_images[:1])
-    raster = get_target("loihi").compile(program).run(first, rasters=True)
-    write_report(run.path("report.html"), record, raster)
-    run.finished("evaluate")
+    write_run_report(run, record)
+    write_compare_page(run)
     return {
         "step": "evaluate",
         **record.model_dump(mode="json"),

@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from ..toolkit.attacks.victim import device_of
 from ..toolkit.data import Images, Labels
 from ..toolkit.errors import InputError
 from ..toolkit.layers import SpikingNetwork
-from ..toolkit.neurons import LIF
 from .metrics import Metric
+from .sparsity import IMAGE, watch
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,6 @@ class ZeroGradientShare(Metric):
         self.zeros: dict[tuple[str, str], int] = {}
         self.entries: dict[tuple[str, str], int] = {}
 
-    def _count(self, key: tuple[str, str], gradient: Tensor) -> None:
-        self.zeros[key] = self.zeros.get(key, 0) + int((gradient == 0).sum())
-        self.entries[key] = self.entries.get(key, 0) + gradient.numel()
-
     def update(self, images: Images, labels: Labels) -> None:
         """Run one backward pass and count.
 
@@ -48,24 +45,17 @@ class ZeroGradientShare(Metric):
             labels: (batch,).
         """
         network = self.network.eval()
-        kept: list[tuple[str, Tensor, Tensor]] = []
-        device = next(network.parameters()).device
-        x = torch.from_numpy(images).to(device).requires_grad_()
+        device = device_of(network)
         # A product, so that the first layer's input is a tensor of its own for every step.
-        signal: Tensor = network.coder.encode(x) * 1
-
-        def watch(name: str, output: Tensor) -> None:
-            nonlocal signal
-            kept.append((name, signal, output))
-            signal = output
-
-        logits = network.gain * network.respond(signal, watch).mean(0)
-        loss = nn.functional.cross_entropy(logits, torch.from_numpy(labels).to(device), reduction="sum")
-        tensors = [tensor for _, before, after in kept for tensor in (before, after)]
-        gradients = torch.autograd.grad(loss, tensors)
-        for index, (name, _, _) in enumerate(kept):
-            self._count((name, "input"), gradients[2 * index])
-            self._count((name, "output"), gradients[2 * index + 1])
+        coded = network.coder.encode(torch.from_numpy(images).to(device)) * 1
+        with watch(network) as seen:
+            logits = network(coded.requires_grad_())
+            nn.functional.cross_entropy(logits, torch.from_numpy(labels).to(device), reduction="sum").backward()
+        for (name, side), gradients in seen.found.items():
+            if name != IMAGE:
+                key = (name, side)
+                self.zeros[key] = self.zeros.get(key, 0) + gradients.zeros
+                self.entries[key] = self.entries.get(key, 0) + gradients.entries
 
     def compute(self) -> dict[str, LayerZeros]:
         """Return the shares of every layer, in the order of computation."""
@@ -81,7 +71,7 @@ class ZeroGradientShare(Metric):
             InputError: there is no hidden LIF layer, or nothing was measured.
         """
         self._need(len(self.entries))
-        layers = [name for name, layer in self.network.named_layers() if isinstance(layer, LIF)][:-1]
+        layers = self.network.hidden()
         if not layers:
             raise InputError("metric 'zero-gradient share': the network has no hidden LIF layer")
         zeros = sum(self.zeros[name, "output"] for name in layers)

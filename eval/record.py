@@ -114,8 +114,8 @@ class Record(_Part):
     Attributes:
         threat_model: the only one that its robust accuracies are about.
         attacks: each attack's settings, largest distance and zero-gradient facts.
-        gradients: zero-gradient share, a form: layer -> input and output share, and all hidden LIF layers together; for
-            the float form also the density of weight gradients and its bound.
+        gradients: zero-gradient share, a form: layer -> input and output share, and all hidden LIF layers together;
+            "clean", statistics of the same gradients; for float also "weights", density and bound of theirs.
         trail: the network along training; None if the recipe did not ask for it.
         comparison: bit for bit, from ``spikeproof compare --bitwise``; None if it was not run.
         warnings: what a reader must know before quoting a number.

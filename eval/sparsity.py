@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from ..toolkit.attacks.base import Attack
-from ..toolkit.attacks.victim import no_weight_gradients
+from ..toolkit.attacks.victim import device_of, no_weight_gradients
+from ..toolkit.backward import attack_gradient
 from ..toolkit.data import Images, Labels
 from ..toolkit.errors import InputError
 from ..toolkit.layers import SpikingNetwork
-from ..toolkit.neurons import LIF, Delay
+from ..toolkit.neurons import LIF, Scanned
 from ..toolkit.progress import Track, silent
 from .metrics import Metric
 
@@ -145,26 +146,27 @@ class WatchedGradients(Metric):
         self._batch = 0
         self._waiting: dict[tuple[str, str], list[Tensor]] = {}
 
-    def begin(self, inputs: Tensor) -> None:
-        """Note that a forward pass of ``inputs`` begins."""
+    def begin(self, inputs: Tensor, encoded: bool = False) -> None:
+        """Note that a forward pass of ``inputs`` begins, (batch, ...), or if ``encoded`` (time, batch, ...)."""
         self.finish()
-        self._batch = inputs.shape[1 if self._encoded(inputs) else 0]
+        self._batch = inputs.shape[1 if encoded or self._encoded(inputs) else 0]
 
     def _encoded(self, inputs: Tensor) -> bool:
-        return isinstance(self.module, SpikingNetwork) and inputs.dim() == 5
+        return isinstance(self.module, SpikingNetwork) and inputs.dim() == 5 and not self.module.coder.sequences
 
-    def add_input(self, gradient: Tensor) -> None:
-        """Count the gradient of the module's input, which ends a backward pass."""
+    def add_input(self, gradient: Tensor, encoded: bool = False) -> None:
+        """Count the gradient of what :meth:`begin` was told of, which ends a backward pass."""
         self.passes += 1
-        self._count((IMAGE, "input"), gradient.transpose(0, 1) if self._encoded(gradient) else gradient)
+        first = encoded or self._encoded(gradient)
+        self._count((IMAGE, "input"), gradient.transpose(0, 1) if first else gradient)
 
     def add(self, name: str, side: str, gradient: Tensor | None) -> None:
         """Count the gradient of a layer's "input" or "output"; None, which takes no part in the pass, is left out."""
         if gradient is None:
             return
-        if gradient.dim() == 0 or gradient.numel() % self._batch:
+        if gradient.dim() == 0 or not self._batch or gradient.numel() % self._batch:
             raise InputError(f"layer {name!r}: gradient of {tuple(gradient.shape)} for {self._batch} samples")
-        timed = isinstance(self.layers[name], LIF | Delay)
+        timed = isinstance(self.layers[name], Scanned)
         # Other layers have time folded into their batch.
         parts = gradient if timed else gradient.reshape(-1, self._batch, *gradient.shape[1:])
         if self.stepwise:
@@ -218,8 +220,48 @@ def watch(module: nn.Module) -> Iterator[WatchedGradients]:
         for name, layer in seen.layers.items():
             stack.callback(layer.register_full_backward_hook(hook_of(name)).remove)
         stack.callback(module.register_full_backward_hook(at_input).remove)
+        if isinstance(module, SpikingNetwork):
+            # Encoded input does not go through ``forward``, where hooks are.
+            respond = module.from_encoded
+
+            def from_encoded(signal: Tensor) -> Tensor:
+                seen.begin(signal, encoded=True)
+                if signal.requires_grad:
+                    signal.register_hook(lambda gradient: seen.add_input(gradient, encoded=True))
+                return respond(signal)
+
+            stack.callback(vars(module).pop, "from_encoded", None)
+            vars(module)["from_encoded"] = from_encoded
         yield seen
     seen.finish()
+
+
+def clean_gradients(network: nn.Module, images: Images, labels: Labels, *, batch: int) -> dict[str, Any]:
+    """Return the statistics of the gradients of the cross-entropy summed over samples, without any attack.
+
+    Norms are those of a sample's own loss here; an attack's library may divide its loss by the size of the batch.
+
+    Args:
+        network: put into evaluation mode.
+        images: (samples, ...), as the network takes them.
+        labels: (samples,).
+        batch: samples at once.
+
+    Returns:
+        As :func:`attack_gradients`, with None for the attack.
+    """
+    device = device_of(network)
+    with attack_gradient(network), watch(network) as seen:
+        for start in range(0, len(images), batch):
+            x = torch.from_numpy(images[start : start + batch]).to(device).requires_grad_()
+            y = torch.from_numpy(labels[start : start + batch]).to(device)
+            nn.functional.cross_entropy(network(x), y, reduction="sum").backward()
+    return _told(None, len(labels), seen)
+
+
+def _told(attack: str | None, samples: int, seen: WatchedGradients) -> dict[str, Any]:
+    layers = {name: {side: asdict(one) for side, one in sides.items()} for name, sides in seen.compute().items()}
+    return {"attack": attack, "samples": samples, "passes": seen.passes, "layers": layers}
 
 
 def attack_gradients(
@@ -242,5 +284,4 @@ def attack_gradients(
     """
     with watch(network) as seen:
         attack(network, images, labels, track=track)
-    layers = {name: {side: asdict(one) for side, one in sides.items()} for name, sides in seen.compute().items()}
-    return {"attack": attack.label, "samples": len(labels), "passes": seen.passes, "layers": layers}
+    return _told(attack.label, len(labels), seen)

@@ -9,15 +9,16 @@ import numpy as np
 from torch import nn
 
 from ..export import chips
-from ..export.dynamics import Settings
+from ..export.dynamics import ORIGINS
 from ..export.graph import flatten
 from ..export.lower import Deployment, lower_graph
 from ..export.nir import to_nir
 from ..export.program import Convolution, Dense, Graded, Input, Population, Program, Readout, Sparse
 from ..hw_targets.target import get_target, target_names
 from ..toolkit.errors import UnsupportedError
+from ..toolkit.joins import Join, Kind, Mix
 from ..toolkit.layers import SpikingNetwork
-from ..toolkit.neurons import LIF, Delay
+from ..toolkit.neurons import CUBA, LIF, PLIF, Delay, Integrator, Neuron
 from ..toolkit.quantize import quantized_network
 
 
@@ -164,6 +165,33 @@ def _between(layers: dict[str, nn.Module], columns: int, **options: Any) -> Spik
     return _network({**start, **layers, "flatten": nn.Flatten(), "linear": nn.Linear(columns, 3), "last": _lif()})
 
 
+def _of(neurons: Neuron) -> SpikingNetwork:
+    return _between({"more": nn.Conv2d(2, 2, 1), "norm": nn.BatchNorm2d(2), "cell": neurons}, 128)
+
+
+def _gated(kind: Kind) -> SpikingNetwork:
+    layers = dict(_joined().named_layers())
+    order = ["conv", "lif", "inner", "cell", "join", "flatten", "linear", "last"]
+    layers["join"] = Join(kind)
+    return _network({name: layers[name] for name in order}, {"join": ("cell", "lif")})
+
+
+def _mixed() -> SpikingNetwork:
+    layers = dict(_joined().named_layers()) | {"skip": nn.Conv2d(2, 2, 1), "mix": Mix()}
+    layers |= {"norm": nn.BatchNorm2d(2), "after": _lif()}
+    order = ["conv", "lif", "inner", "skip", "mix", "norm", "after", "flatten", "linear", "last"]
+    return _network({name: layers[name] for name in order}, {"skip": ("lif",), "mix": ("inner", "skip")})
+
+
+def _shortcut() -> SpikingNetwork:
+    return _network(dict(_joined().named_layers()), {"cell": ("inner", "lif")})
+
+
+def _read_by_membrane() -> SpikingNetwork:
+    layers = dict(_between({}, 128).named_layers()) | {"last": Integrator()}
+    return _network(layers)
+
+
 def _joined() -> SpikingNetwork:
     layers = {
         "conv": nn.Conv2d(1, 2, 3, padding=1),
@@ -223,7 +251,15 @@ NETWORKS: dict[str, Callable[[], SpikingNetwork]] = {
     "LIF without leak": lambda: _between({}, 128, beta=1.0),
     "LIF with soft reset": lambda: _between({}, 128, reset="subtract"),
     "LIF without reset": lambda: _between({}, 128, reset="none"),
-    "residual ADD (SEW)": _joined,
+    "PLIF": lambda: _of(PLIF(0.5, 1.0, 2.0)),
+    "CUBA": lambda: _of(CUBA(0.5, 0.5, 1.0, 2.0)),
+    "CUBA without membrane leak": lambda: _of(CUBA(0.5, 1.0, 1.0, 2.0)),
+    "residual ADD (SEW)": lambda: _gated("add"),
+    "residual AND (SEW)": lambda: _gated("and"),
+    "residual IAND (SEW)": lambda: _gated("iand"),
+    "spikes added to a convolution (Spiking-ResNet)": _shortcut,
+    "convex mixture before batch norm (wide ResNet)": _mixed,
+    "read-out by the membrane": _read_by_membrane,
     "recurrent layer": lambda: _looped(False),
     "loop over two layers without a delay": lambda: _looped(True),
     "delay": lambda: _between({"delay": Delay(2)}, 128),
@@ -253,7 +289,7 @@ def layers() -> list[Answer]:
         reason = ""
         try:
             nodes, grids = to_nir(quantized_network(make(), 8), (1, 8, 8))
-            lower_graph(flatten(nodes, "network"), Deployment(4, 8, Settings(1e-4), grids))
+            lower_graph(flatten(nodes, "network"), Deployment(4, 8, ORIGINS["spikeproof"], grids))
         except UnsupportedError as error:
             reason = str(error)
         found.append(Answer(construct, "export", reason))

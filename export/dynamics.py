@@ -49,7 +49,7 @@ class Settings:
 
 ORIGINS = {
     "nir": Settings(1e-4),
-    "spikeproof": Settings(1e-4),
+    "spikeproof": Settings(1e-4, start="v_reset"),
     "snntorch": Settings(1e-4),
     "spikingjelly": Settings(1e-4, start="v_reset", at_threshold=True),
     # It writes tau as dt times the time constant in seconds, so one of its steps of 1 ms is 1e-6 s of the file.

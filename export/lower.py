@@ -2,110 +2,26 @@
 
 import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import nir
 import numpy as np
 
 from ..toolkit.errors import UnsupportedError
-from .dynamics import Settings, dynamics
 from .fit import Wanted, fit, fit_input_bias
 from .graph import Graph, flatten
 from .latency import MEMORYLESS, balanced
-from .nir import Grid, SideCar
-from .nodes import PARAMETERS, parameter
-from .parts import Convolution, Dense, Input, Population, Readout, Sparse, Synapse
+from .meaning import Deployment, Meaning, Neuron, neuron_of
+from .nir import SideCar
+from .nodes import geometry
+from .parts import Convolution, Dense, Graded, Input, Neurons, Population, Readout, Sparse, Synapse
 from .paths import NEURONS, Floats, Path, Signal, Walk
 from .program import Program
-from .wires import Wire, quantized, wire
+from .wires import Wire, matched, quantized, wire
+
+__all__ = ["Deployment", "Meaning", "lower", "lower_graph", "meanings"]
 
 _SPIKING = (nir.IF, nir.LIF, nir.CubaLIF, nir.Threshold)
-
-
-@dataclass(frozen=True)
-class Deployment:
-    """What a NIR file leaves open.
-
-    Attributes:
-        steps: time steps a sample.
-        input_bits: bits of an input message; 0 means binary spikes.
-        settings: time step, integration and reset.
-        grids: weight grid a node; None: weights are real, and quantized here to ``bits``.
-        bits: of weights without a grid.
-        relays: balance paths with relay populations instead of delays.
-        bias_exponent: the smallest that is used.
-        input_levels: the message that stands for 1.0; None means the largest.
-    """
-
-    steps: int
-    input_bits: int
-    settings: Settings
-    grids: Mapping[str, Grid] | None = None
-    bits: int = 8
-    relays: bool = False
-    bias_exponent: int = 0
-    input_levels: int | None = None
-
-    @property
-    def peak(self) -> int:
-        """The largest input message."""
-        return int(2**self.input_bits) - 1 if self.input_bits else 1
-
-    @property
-    def levels(self) -> int:
-        """The input message that stands for 1.0."""
-        return self.input_levels or self.peak
-
-
-@dataclass(frozen=True)
-class _Neuron:
-    """A whole population's :class:`.dynamics.Dynamics`, with the membrane counted from its reset."""
-
-    keep: float
-    gain: float
-    rest: float
-    threshold: float | None
-    current: float | None = None
-
-
-def _neuron(name: str, node: nir.NIRNode, shape: tuple[int, ...], settings: Settings) -> _Neuron:
-    def one(what: str, values: Floats) -> float:
-        found = np.unique(values)
-        if found.size != 1:
-            raise UnsupportedError(
-                f"node {name!r}: {what} must be one number for the whole population, as on Loihi; "
-                f"it goes from {found[0]:g} to {found[-1]:g}"
-            )
-        return float(found[0])
-
-    for what in PARAMETERS[type(node)]:
-        one(what, parameter(name, node, what, shape))
-    if isinstance(node, nir.Threshold):
-        return _Neuron(0.0, 1.0, 0.0, one("threshold", parameter(name, node, "threshold", shape)))
-    found = dynamics(name, node, shape, settings)
-    keep, gain, rest, start = (one("it", part) for part in (found.keep, found.gain, found.rest, found.start))
-    current, threshold, reset = None, None, start
-    if found.threshold is not None and found.reset is not None:
-        threshold, reset = one("v_threshold", found.threshold), one("v_reset", found.reset)
-        if settings.reset != "zero" or settings.several:
-            what = "several spikes a step" if settings.several else f"reset {settings.reset!r}"
-            raise UnsupportedError(f"node {name!r}: {what} does not exist on Loihi's LIF; train with a hard reset")
-        if start != reset:
-            raise UnsupportedError(
-                f"node {name!r}: starts at {start:g} and resets to v_reset = {reset:g}; on Loihi both are the same"
-            )
-    if found.current is not None:
-        current, share = one("it", found.current[0]), one("it", found.current[1])
-        gain *= share
-    for what, kept in (("tau", keep), ("tau_syn", current)):
-        if kept is not None and not 0 <= kept <= 1:
-            raise UnsupportedError(f"node {name!r}: needs 0 < dt/{what} <= 1, is {1 - kept:g}")
-    if not gain > 0 or (threshold is not None and not threshold > reset):
-        raise UnsupportedError(f"node {name!r}: needs R > 0 and threshold > 0; got gain {gain:g}, {threshold}")
-    # v' = v - reset:  v' <- keep v' + gain i + rest - (1 - keep) reset.
-    return _Neuron(keep, gain, rest - (1 - keep) * reset, None if threshold is None else threshold - reset, current)
 
 
 class _Lowering:
@@ -115,39 +31,57 @@ class _Lowering:
         self.walk = Walk(graph, deployment.settings.dt)
         self.input = next(iter(graph.nodes))
         self.shapes = {self.input: graph.shapes[self.input]}
+        self.worth = {self.input: 1 / deployment.levels}
+        self.peak = {self.input: deployment.peak}
         # Names of other tools may hold anything; those of a Program are letters, digits and '_.-'.
-        safe = {name: re.sub(r"[^A-Za-z0-9_.-]", "_", name) for name in graph.nodes}
-        taken: set[str] = set()
         self.names: dict[str, str] = {}
-        for name, clean in safe.items():
-            while clean in taken:
-                clean += "_"
-            taken.add(clean)
-            self.names[name] = clean
-        self.populations: list[Population] = []
+        for name in graph.nodes:
+            self._name(name)
+        self.populations: list[Neurons] = []
+        self.units: dict[str, float] = {}
         self.synapses: list[Synapse] = []
 
-    def neurons(self, name: str, node: nir.NIRNode) -> None:
-        """Append a population and the synapses into it."""
+    def _name(self, name: str) -> str:
+        """Choose what ``name`` is called in the Program."""
+        clean = re.sub(r"[^A-Za-z0-9_.-]", "_", name)
+        while clean in self.names.values():
+            clean += "_"
+        self.names[name] = clean
+        return clean
+
+    def meaning(self, name: str, node: nir.NIRNode) -> Meaning:
+        """Return what a population is in real numbers; those before it must have been asked for."""
         shape = self.graph.shapes[name]
-        neuron = _neuron(name, node, shape, self.deployment.settings)
+        neuron = neuron_of(name, node, shape, self.deployment.settings)
         signal = self.walk.arriving(name)
+        self.sums(signal.paths)
         if any(path.source in self.graph.nodes and self._silent(path.source) for path in signal.paths):
             raise UnsupportedError(f"node {name!r}: receives from a node that does not spike; put LIF between")
         if all(path.source == self.input and path.weights is None and path.pool is None for path in signal.paths):
-            self._bias_coded(name, neuron, signal, shape)
-            return
-        wires = [self._wire(path, neuron) for path in signal.paths]
-        wires = quantized(wires, self.deployment.bits)
+            bias = self._bias(name, neuron, signal, shape)
+            self.shapes[name] = shape
+            return Meaning(neuron, shape, bias, message=self._message(name, neuron, signal, shape))
+        wires = tuple(self._wire(path, neuron) for path in signal.paths)
         shape = next((one.shape for one in wires if one.shape and math.prod(one.shape) == math.prod(shape)), shape)
         self.shapes[name] = shape
-        wanted = self._wanted(name, neuron, signal, shape)
-        peaks = [self.deployment.peak if one.path.source == self.input else 1 for one in wires]
-        ones = [self.deployment.levels if one.path.source == self.input else 1 for one in wires]
+        sources = tuple(self.names[path.source] for path in signal.paths)
+        return Meaning(neuron, shape, self._bias(name, neuron, signal, shape), wires, sources)
+
+    def neurons(self, name: str, node: nir.NIRNode) -> None:
+        """Append a population and the synapses into it."""
+        meaning = self.meaning(name, node)
+        if meaning.message is not None:
+            self._bias_coded(name, meaning, meaning.message)
+            return
+        neuron, shape = meaning.neuron, meaning.shape
+        wires = matched(quantized(list(meaning.wires), self.deployment.bits))
+        wanted = self._wanted(name, meaning)
+        peaks = [self.peak.get(one.path.source, 1) for one in wires]
+        ones = [round(1 / self.worth.get(one.path.source, 1.0)) for one in wires]
         found = fit(wanted, wires, peaks, self.deployment.bias_exponent)
         vth = found.vth
         alike = len({(one.unit, level) for one, level in zip(wires, ones, strict=True)}) == 1
-        exact = isinstance(node, nir.Threshold) and alike and wires[0].counts and signal.bias is None
+        exact = isinstance(node, nir.Threshold) and alike and wires[0].counts and not meaning.bias.any()
         if exact:
             # Sums are multiples of 2 units; this is between two of them: exact for any threshold.
             assert neuron.threshold is not None
@@ -167,30 +101,93 @@ class _Lowering:
             )
         )
         later = set(list(self.graph.nodes)[list(self.graph.nodes).index(name) :])
+        self.units[name] = wires[0].unit * 2.0 ** -found.exponents[0]
         for one, exponent in zip(wires, found.exponents, strict=True):
             self.synapses.append(self._synapse(one, name, exponent, recurrent=one.path.source in later))
 
+    def pool(self, name: str, node: nir.NIRNode) -> None:
+        """Append a pool that no synapse can hold: graded units that send the sum of each window (Loihi 2)."""
+        paths, moves, shape = self.walk.pooled(name).paths, geometry(name, node), self.graph.shapes[name]
+        self.sums(paths)
+        size = math.prod(moves.kernel)
+        (worth, *others) = {self.worth.get(path.source, 1.0) for path in paths}
+        if others:
+            raise UnsupportedError(f"node {name!r}: pools the input and spikes together; pool them apart")
+        bits = (size * sum(self.peak.get(path.source, 1) for path in paths)).bit_length()
+        self.shapes[name], self.peak[name] = shape, 2**bits - 1
+        self.worth[name] = worth / size if isinstance(node, nir.AvgPool2d) else worth
+        self.populations.append(Graded(name=self.names[name], shape=shape, vth=0, message_bits=bits))
+        for path in paths:
+            synapse = Convolution(
+                source=self.names[path.source],
+                target=self.names[name],
+                sign="excitatory",
+                delay=path.lag,
+                weight=np.ones((shape[0], 1, *moves.kernel), dtype=np.int64),
+                stride=(moves.stride[0], moves.stride[1]),
+                padding=(moves.padding[0][0], moves.padding[1][0]),
+                groups=shape[0],
+            )
+            self.synapses.append(synapse)
+
+    def sums(self, paths: tuple[Path, ...]) -> None:
+        """Append the sums that paths start at and that are not there yet: graded units (Loihi 2), weights 1 : k^2."""
+        for name in {path.source: None for path in paths if path.source in self.walk.sums}:
+            if name in self.shapes:
+                continue
+            parts = self.walk.sums[name]
+            worths = [self.worth.get(part.source, 1.0) for part in parts]
+            counts = [round(1 / worth) for worth in worths]
+            each = math.lcm(*counts)
+            weights = [each // count for count in counts]
+            shape = self.shapes[parts[0].source]
+            if max(weights) > 255 or any(abs(n * worth - 1) > 1e-6 for n, worth in zip(counts, worths, strict=True)):
+                raise UnsupportedError(f"node {name!r}: signals whose units differ by up to {max(weights)} are added")
+            most = sum(weight * self.peak.get(part.source, 1) for weight, part in zip(weights, parts, strict=True))
+            bits = most.bit_length()
+            self.shapes[name], self.peak[name], self.worth[name] = shape, 2**bits - 1, 1 / each
+            self.populations.append(Graded(name=self._name(name), shape=shape, vth=0, message_bits=bits))
+            size = np.arange(math.prod(shape))
+            for part, weight in zip(parts, weights, strict=True):
+                synapse = Sparse(
+                    source=self.names[part.source],
+                    target=self.names[name],
+                    shape=(len(size), len(size)),
+                    weight=np.full(len(size), weight),
+                    rows=size,
+                    columns=size,
+                    sign="excitatory",
+                    delay=part.lag,
+                )
+                self.synapses.append(synapse)
+
     def _silent(self, name: str) -> bool:
-        node = self.graph.nodes[name]
+        node = self.graph.nodes.get(name)
         return isinstance(node, NEURONS) and not isinstance(node, _SPIKING)
 
-    def _wire(self, path: Path, neuron: _Neuron) -> Wire:
-        worth = 1 / self.deployment.levels if path.source == self.input else 1.0
-        shape = self.shapes.get(path.source, self.graph.shapes[path.source])
+    def _wire(self, path: Path, neuron: Neuron) -> Wire:
+        worth = self.worth.get(path.source, 1.0)
+        shape = self.shapes[path.source] if path.source in self.shapes else self.graph.shapes[path.source]
         return wire(path, shape, neuron.gain * worth, self.deployment.grids)
 
-    def _wanted(self, name: str, neuron: _Neuron, signal: Signal, shape: tuple[int, ...]) -> Wanted:
+    def _bias(self, name: str, neuron: Neuron, signal: Signal, shape: tuple[int, ...]) -> Floats:
         bias: Floats = np.zeros(shape) if signal.bias is None else signal.bias.reshape(shape).astype(np.float64)
         if neuron.current is not None and bias.any():
             raise UnsupportedError(
                 f"node {name!r}: a bias through a synaptic current builds up over time; Loihi's bias enters the voltage"
             )
+        rest = np.broadcast_to(neuron.rest, self.graph.shapes[name]).reshape(shape)
+        total: Floats = bias * neuron.gain + rest
+        return total
+
+    def _wanted(self, name: str, meaning: Meaning) -> Wanted:
+        neuron = meaning.neuron
         sums = 1.0 if neuron.current is None else min(1 / (1 - neuron.current), self.deployment.steps)
         holds = min(1 / (1 - neuron.keep), self.deployment.steps) if neuron.keep < 1 else self.deployment.steps
-        return Wanted(name, neuron.threshold, bias * neuron.gain + neuron.rest, sums, holds)
+        return Wanted(name, neuron.threshold, meaning.bias, sums, holds)
 
-    def _bias_coded(self, name: str, neuron: _Neuron, signal: Signal, shape: tuple[int, ...]) -> None:
-        """Append a population that the input drives without weights: the host adds it to the bias."""
+    def _message(self, name: str, neuron: Neuron, signal: Signal, shape: tuple[int, ...]) -> float:
+        """Return what the membrane gains from a message of 1 where the input reaches it without weights."""
         (path, *others) = signal.paths
         if others or path.lag or neuron.current is not None or (path.scale is not None and path.scale.ndim):
             raise UnsupportedError(
@@ -200,14 +197,18 @@ class _Lowering:
         gain = neuron.gain / self.deployment.levels * (1.0 if path.scale is None else float(path.scale))
         if shape != self.shapes[self.input] or gain <= 0:
             raise UnsupportedError(f"node {name!r}: bias-coded input must keep its shape and be scaled up from 0")
-        found = fit_input_bias(self._wanted(name, neuron, signal, shape), gain, self.deployment.peak)
-        self.shapes[name] = shape
+        return gain
+
+    def _bias_coded(self, name: str, meaning: Meaning, message: float) -> None:
+        """Append a population that the input drives without weights: the host adds it to the bias."""
+        found = fit_input_bias(self._wanted(name, meaning), message, self.deployment.peak)
+        forgets = isinstance(self.graph.nodes[name], nir.Threshold)
         self.populations.append(
             Population(
                 name=self.names[name],
-                shape=shape,
+                shape=meaning.shape,
                 du=MEMORYLESS,
-                dv=4096 if isinstance(self.graph.nodes[name], nir.Threshold) else round((1 - neuron.keep) * 4096),
+                dv=4096 if forgets else round((1 - meaning.neuron.keep) * 4096),
                 vth=found.vth,
                 bias_exponent=found.bias_exponent,
                 bias=found.mantissa,
@@ -245,8 +246,29 @@ class _Lowering:
             raise UnsupportedError(
                 "the last node before the output must be LIF: classes are its spike counts (or LI: its membrane)"
             )
-        membrane = self._silent(path.source)
-        return Readout(kind="membrane" if membrane else "spike_count", population=self.names[path.source])
+        population = self.names[path.source]
+        if not self._silent(path.source):
+            return Readout(population=population)
+        unit = self.units.get(path.source)
+        return Readout(kind="membrane", population=population, scale=None if unit is None else unit / 64)
+
+
+def meanings(graph: Graph, deployment: Deployment) -> tuple[dict[str, Meaning], tuple[Synapse, ...]]:
+    """Return what each population of a flat graph is in real numbers, by its name in the Program.
+
+    And the synapses of graded units, which hold integers as they are; their delays are those that the graph means.
+
+    Raises:
+        UnsupportedError: see :func:`lower_graph`; whether integers fit their fields is not asked here.
+    """
+    lowering = _Lowering(graph, deployment)
+    found = {}
+    for name, node in graph.nodes.items():
+        if isinstance(node, NEURONS):
+            found[lowering.names[name]] = lowering.meaning(name, node)
+        elif name in lowering.walk.pools:
+            lowering.pool(name, node)
+    return found, tuple(lowering.synapses)
 
 
 def lower_graph(graph: Graph, deployment: Deployment) -> Program:
@@ -264,6 +286,8 @@ def lower_graph(graph: Graph, deployment: Deployment) -> Program:
     for name, node in graph.nodes.items():
         if isinstance(node, NEURONS):
             lowering.neurons(name, node)
+        elif name in lowering.walk.pools:
+            lowering.pool(name, node)
     readout = lowering.read()
     source = Input(
         name=lowering.names[lowering.input],
@@ -290,11 +314,10 @@ def lower(
     Raises:
         UnsupportedError: a node that has no exact form; named with the reason.
     """
-    settings = Settings(sidecar.time_step, reset=sidecar.reset)
     deployment = Deployment(
         sidecar.steps,
         sidecar.input_bits,
-        settings,
+        sidecar.settings,
         sidecar.grids,
         relays=relays,
         bias_exponent=bias_exponent,

@@ -3,7 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from .program import Convolution, Program, Sparse, Synapse
+from .connections import connections
+from .program import Convolution, Program, Synapse
 
 Matrix = NDArray[np.int64]
 
@@ -75,33 +76,10 @@ def scaled(synapse: Synapse) -> Matrix:
     return np.asarray(weight << synapse.exponent, dtype=np.int64)
 
 
-def _unrolled(conv: Convolution, weight: Matrix, source: tuple[int, ...], target: tuple[int, ...]) -> Matrix:
-    """Return a convolution's matrix (target neurons, source neurons), both flattened as (C, H, W)."""
-    matrix = np.zeros((*target, *source), dtype=np.int64)
-    out, per_group, *kernel = weight.shape
-    rows, columns = np.arange(target[1]), np.arange(target[2])
-    for o in range(out):
-        first = o // (out // conv.groups) * per_group
-        for i, ky, kx in np.ndindex(per_group, *kernel):
-            y = rows * conv.stride[0] + ky * conv.dilation[0] - conv.padding[0]
-            x = columns * conv.stride[1] + kx * conv.dilation[1] - conv.padding[1]
-            to_y, to_x = np.flatnonzero((y >= 0) & (y < source[1])), np.flatnonzero((x >= 0) & (x < source[2]))
-            from_y, from_x = y[to_y], x[to_x]
-            matrix[o, to_y[:, None], to_x, first + i, from_y[:, None], from_x] = weight[o, i, ky, kx]
-    return matrix.reshape(int(np.prod(target)), int(np.prod(source)))
-
-
 def whole_matrix(program: Program, synapse: Synapse) -> Matrix:
     """Return all of a synapse as one matrix (target neurons, source neurons), exponent included."""
     weight, bound = scaled(synapse), program.bound(synapse)
     limit = 23 if isinstance(synapse, Convolution) and synapse.exponent == 0 else 31
     if max(bound, bound << max(synapse.exponent, 0)) >= 2**limit:
         raise Refused(f"{synapse.label}: sums up to {bound} leave {limit + 1} bits")
-    source, target = program.shape_of(synapse.source), program.shape_of(synapse.target)
-    if isinstance(synapse, Convolution):
-        return _unrolled(synapse, weight, source, target)
-    if isinstance(synapse, Sparse):
-        full = np.zeros(synapse.shape, dtype=np.int64)
-        full[synapse.rows, synapse.columns] = weight
-        return full
-    return weight
+    return np.asarray(connections(program, synapse.model_copy(update={"weight": weight})).toarray(), dtype=np.int64)

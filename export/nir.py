@@ -20,9 +20,11 @@ from ..toolkit.coding import MESSAGE_BITS, Coder, Direct, make_coder
 from ..toolkit.config import CodingSettings
 from ..toolkit.errors import FileError, UnsupportedError
 from ..toolkit.files import atomic, digest, read_bytes, read_json, write_json
-from ..toolkit.layers import INPUT, SpikingNetwork
-from ..toolkit.neurons import LIF, Delay
+from ..toolkit.joins import Join
+from ..toolkit.layers import INPUT, SpikingNetwork, spiking
+from ..toolkit.neurons import CUBA, LIF, Delay, Integrator, Neuron
 from ..toolkit.quantize import InputGrid
+from .dynamics import Settings
 from .reader import read_graph
 
 NAME = r"[A-Za-z0-9_-]{1,90}"
@@ -61,9 +63,14 @@ class SideCar(BaseModel):
     coding: Literal["direct"] | CodingSettings = "direct"
     input_bits: Annotated[int, Field(ge=0, le=24)] = MESSAGE_BITS
     reset: Literal["zero"] = "zero"
-    readout: Literal["spike_count"] = "spike_count"
+    readout: Literal["spike_count", "membrane"] = "spike_count"
     gain: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     grids: dict[str, Grid]
+
+    @property
+    def settings(self) -> Settings:
+        """What else the file leaves open: membranes start where they reset to."""
+        return Settings(self.time_step, reset=self.reset, start="v_reset")
 
     @property
     def coder(self) -> Coder:
@@ -97,8 +104,39 @@ def _lif(layer: LIF, shape: tuple[int, ...]) -> nir.NIRNode:
     return nir.LIF(tau=tau, r=tau / TIME_STEP, v_leak=zero, v_threshold=threshold, v_reset=zero)
 
 
+def _cuba(layer: CUBA, shape: tuple[int, ...]) -> nir.NIRNode:
+    rest = np.zeros(shape)
+    if layer.bias is not None:
+        rest = rest + layer.bias.detach().double().numpy().reshape(-1, *[1] * (len(shape) - 1))
+    taus = {"tau_syn": TIME_STEP / (1 - layer.gamma), "tau_mem": TIME_STEP / (1 - layer.beta)}
+    # i <- i + dt / tau_syn (w_in I - i),  v <- v + dt / tau_mem (v_leak + R i - v)
+    return nir.CubaLIF(
+        **{name: np.full(shape, tau) for name, tau in taus.items()},
+        r=np.full(shape, taus["tau_mem"] / TIME_STEP),
+        v_leak=rest * taus["tau_mem"] / TIME_STEP,
+        v_threshold=np.full(shape, layer.threshold),
+        v_reset=np.zeros(shape),
+        w_in=np.full(shape, taus["tau_syn"] / TIME_STEP),
+    )
+
+
+def _neuron(name: str, layer: Neuron | Integrator, shape: tuple[int, ...]) -> nir.NIRNode:
+    if isinstance(layer, Integrator):
+        return nir.I(r=np.full(shape, 1 / TIME_STEP))
+    if isinstance(layer, CUBA):
+        if layer.beta >= 1:
+            raise UnsupportedError(f"layer {name!r}: NIR has no CubaLIF whose membrane does not leak; use beta below 1")
+        return _cuba(layer, shape)
+    assert isinstance(layer, LIF)
+    _check_lif(name, layer)
+    return _lif(layer, shape)
+
+
 def _check_lif(name: str, layer: LIF) -> None:
     neuron = layer.neuron
+    reason = layer.unlike()
+    if reason is not None:
+        raise UnsupportedError(f"layer {name!r}: {reason}")
     if neuron.reset_mechanism != "zero":
         raise UnsupportedError(
             f"layer {name!r}: reset {neuron.reset_mechanism!r} does not exist on Loihi's LIF, and NIR would silently "
@@ -126,25 +164,40 @@ class _Writer:
             raise UnsupportedError(f"layer {name!r}: give it another name: unique, of letters, digits, '_' and '-'")
         signal = next(self.signals[source] for source in sources if source in self.signals)
         before = tuple(signal.shape[1:])
-        self.spikes[name] = isinstance(layer, LIF | nn.MaxPool2d)
-        if isinstance(layer, LIF):
-            _check_lif(name, layer)
-            made = [_lif(layer, before)]
+        self.spikes[name] = spiking(layer)
+        if isinstance(layer, Join):
+            self._gate(name, layer, before, sources)
+            return
+        if isinstance(layer, Neuron | Integrator):
+            made = [_neuron(name, layer, before)]
         elif isinstance(layer, Delay):
             made = [nir.Delay(np.full(before, layer.steps * TIME_STEP))]
             self.spikes[name] = all(self.spikes.get(source, False) for source in sources)
         else:
             with torch.no_grad():
                 signal = layer(signal)
-            spiking = len(sources) == 1 and self.spikes.get(sources[0], False)
+            binary = len(sources) == 1 and self.spikes.get(sources[0], False)
             if isinstance(layer, nn.Flatten):
-                self.spikes[name] = spiking
-            made = self._stateless(name, layer, before, tuple(signal.shape[1:]), spiking)
+                self.spikes[name] = binary
+            made = self._stateless(name, layer, before, tuple(signal.shape[1:]), binary)
         self.signals[name] = signal
         names = [name] if len(made) == 1 else [f"{name}_sum", name]
         self.nodes.update(zip(names, made, strict=True))
         self.edges += [(source, names[0]) for source in sources]
         self.edges += list(itertools.pairwise(names))
+
+    def _gate(self, name: str, layer: Join, shape: tuple[int, ...], sources: tuple[str, ...]) -> None:
+        """Append AND or IAND: a threshold of a + s, or of s - a."""
+        if not all(self.spikes.get(source, False) for source in sources):
+            raise UnsupportedError(f"layer {name!r}: {layer.kind.upper()} is of binary spikes; put neurons before it")
+        inner, shortcut = sources
+        if layer.kind == "iand":
+            self.nodes[f"{name}_not"] = nir.Scale(np.full(shape, -1.0))
+            self.edges.append((inner, f"{name}_not"))
+            inner = f"{name}_not"
+        self.nodes[name] = nir.Threshold(np.full(shape, 1.5 if layer.kind == "and" else 0.5))
+        self.edges += [(inner, name), (shortcut, name)]
+        self.signals[name] = self.signals[shortcut]
 
     def _stateless(
         self, name: str, layer: nn.Module, before: tuple[int, ...], after: tuple[int, ...], spiking: bool
@@ -187,9 +240,11 @@ class _Writer:
             pool = nir.SumPool2d(_pair(layer.kernel_size), _pair(layer.stride), _pair(layer.padding))
             return [pool, nir.Threshold(np.full(after, 0.5))]
         if isinstance(layer, nn.AvgPool2d):
-            if layer.ceil_mode or _pair(layer.padding).any() or layer.divisor_override is not None:
+            counted = layer.count_include_pad or not _pair(layer.padding).any()
+            if layer.ceil_mode or not counted or layer.divisor_override is not None:
                 raise UnsupportedError(
-                    f"layer {name!r}: average pooling with padding, ceil_mode or another divisor is lost by NIR readers"
+                    f"layer {name!r}: average pooling with ceil_mode, another divisor or one that leaves out the "
+                    "padding has no NIR form"
                 )
             return [nir.AvgPool2d(_pair(layer.kernel_size), _pair(layer.stride), _pair(layer.padding))]
         if isinstance(layer, nn.Flatten):
@@ -200,7 +255,8 @@ class _Writer:
 def to_nir(network: SpikingNetwork, shape: tuple[int, int, int]) -> tuple[nir.NIRGraph, dict[str, Grid]]:
     """Return the graph of a quantized network, and the weight grid of each of its nodes.
 
-    Max pooling of spikes, an OR, becomes sum pooling and a threshold of 1/2. Joins and loops are edges that meet.
+    Max pooling of spikes, an OR, becomes sum pooling and a threshold of 1/2; AND and IAND of a and s thresholds of
+    a + s and of s - a. Joins and loops are edges that meet.
 
     Args:
         network: from :func:`.quantize.quantized_network`.
@@ -213,8 +269,8 @@ def to_nir(network: SpikingNetwork, shape: tuple[int, int, int]) -> tuple[nir.NI
     for name, layer in network.named_layers():
         if not isinstance(layer, InputGrid):
             writer.layer(name, layer)
-    if not isinstance(layer, LIF):
-        raise UnsupportedError("the last layer must be LIF: classes are read from its spike counts")
+    if not isinstance(layer, Neuron | Integrator):
+        raise UnsupportedError("the last layer must be LIF (classes are its spike counts) or an integrator (membrane)")
     nodes = writer.nodes | {"output": nir.Output({"output": np.array(writer.signals[name].shape[1:])})}
     # Shapes were computed here, by running the layers; the package's own inference is wrong for some (docs/nir.md).
     return nir.NIRGraph(nodes, [*writer.edges, (name, "output")], type_check=False), writer.grids
@@ -238,6 +294,7 @@ def write_nir(path: Path, network: SpikingNetwork, shape: tuple[int, int, int]) 
             steps=network.steps,
             coding="direct" if isinstance(coder, Direct) else CodingSettings(**coder.settings),
             input_bits=coder.message_bits,
+            readout="membrane" if network.membrane else "spike_count",
             gain=network.gain,
             grids=grids,
         )

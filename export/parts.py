@@ -259,11 +259,12 @@ class Readout(Part):
     """How classes are read from the neurons of ``population``; the largest output wins, ties go to the lowest index.
 
     ``spike_count``: spikes over all steps. ``first_spike``: steps minus the step (from 0) of the first spike, 0 if
-    there is none. ``membrane``: v after the last step.
+    there is none. ``membrane``: v after the last step; ``scale`` is the real value of 1, where it is known.
     """
 
     kind: Literal["spike_count", "first_spike", "membrane"] = "spike_count"
     population: Name
+    scale: Annotated[float, Field(gt=0.0)] | None = None
 
     def output(self, spikes: NDArray[np.bool_], v: NDArray[np.int64] | None) -> NDArray[np.int64]:
         """Return the output (batch, classes) from the population's raster.

@@ -8,13 +8,36 @@ from numpy.typing import NDArray
 
 from ..toolkit.errors import UnsupportedError
 from .graph import Graph
-from .nodes import bias_of, parameter
+from .nodes import bias_of, geometry, parameter
 
 Floats = NDArray[np.float64]
 WEIGHTS = (nir.Conv2d, nir.Affine, nir.Linear)
 POOLS = (nir.SumPool2d, nir.AvgPool2d)
+FLAT = (nir.Flatten, nir.Scale, nir.Delay)
 NEURONS = (nir.IF, nir.LIF, nir.CubaLIF, nir.Threshold, nir.LI, nir.CubaLI, nir.I)
 """Nodes that become populations; those after Threshold do not spike and can only be read."""
+
+
+def folds(graph: Graph, name: str) -> bool:
+    """Return whether a pool can be part of the synapses behind it: weights times ones, and nothing lost at an edge."""
+    node = graph.nodes[name]
+    moves = geometry(name, node)
+    padded = any(map(any, moves.padding))
+    tiles = moves.stride == moves.kernel and not padded
+    size = graph.shapes[graph.before(name)[0]][1:]
+    left, users = [name], list[str]()
+    while left:
+        for after in graph.after(left.pop()):
+            (left if isinstance(graph.nodes[after], FLAT) else users).append(after)
+    for user in users:
+        weights = graph.nodes[user]
+        if isinstance(weights, nir.Conv2d):
+            whole = all(n % k == 0 for n, k in zip(size, moves.kernel, strict=True))
+            if not (tiles and whole and geometry(user, weights).dilation == (1, 1)):
+                return False
+        elif isinstance(weights, WEIGHTS) and padded:
+            return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -50,11 +73,19 @@ class Walk:
     Args:
         graph: flat.
         dt: seconds a time step, for Delay nodes.
+
+    Attributes:
+        pools: the pools that cannot be part of a synapse and become populations of their own.
+        sums: what else becomes a population, and of which paths: sums of such a pool and of spikes, whose units differ,
+            before weights that both share.
     """
 
     def __init__(self, graph: Graph, dt: float) -> None:
         self.graph = graph
         self.dt = dt
+        pools = [name for name, node in graph.nodes.items() if isinstance(node, POOLS)]
+        self.pools = {name for name in pools if not folds(graph, name)}
+        self.sums: dict[str, tuple[Path, ...]] = {}
         self.found: dict[str, Signal] = {}
 
     def arriving(self, name: str) -> Signal:
@@ -71,12 +102,36 @@ class Walk:
             paths += [replace(path, lag=path.lag + late) for path in signal.paths]
             if signal.bias is not None:
                 bias = signal.bias if bias is None else bias + signal.bias
+        if bias is None and isinstance(self.graph.nodes[name], (*WEIGHTS, *POOLS, nir.Flatten)):
+            paths = self._summed(name, paths)
         return Signal(tuple(paths), bias)
+
+    def _summed(self, name: str, paths: list[Path]) -> list[Path]:
+        """Return one path from a sum instead of several whose units differ, if they are plain."""
+        plain = all(path.weights is None and path.pool is None and path.scale is None for path in paths)
+        if not plain or len(paths) < 2 or not any(path.source in self.pools for path in paths):
+            return paths
+        for known, summed in self.sums.items():
+            if set(summed) == set(paths):
+                return [Path(known)]
+        self.sums[f"{name}.sum"] = tuple(paths)
+        return [Path(f"{name}.sum")]
+
+    def pooled(self, name: str) -> Signal:
+        """Return what arrives at a pool.
+
+        Raises:
+            UnsupportedError: it is not what spiking nodes (or the input) send.
+        """
+        signal = self.arriving(name)
+        if signal.bias is not None or any(p.weights or p.pool or p.scale is not None for p in signal.paths):
+            raise UnsupportedError(f"node {name!r}: pooling must follow a spiking node")
+        return signal
 
     def _sent(self, name: str) -> Signal:
         if name not in self.found:
             node = self.graph.nodes[name]
-            if isinstance(node, (nir.Input, *NEURONS)):
+            if isinstance(node, (nir.Input, *NEURONS)) or name in self.pools:
                 self.found[name] = Signal((Path(name),))
             else:
                 self.found[name] = self._through(name, node, self.arriving(name))
@@ -115,9 +170,7 @@ class Walk:
                 None if bias is None else bias * scale,
             )
         if isinstance(node, POOLS):
-            if bias is not None or any(p.weights or p.pool or p.scale is not None for p in paths):
-                raise UnsupportedError(f"node {name!r}: pooling must follow a spiking node")
-            return Signal(tuple(replace(path, pool=(name, node)) for path in paths))
+            return Signal(tuple(replace(path, pool=(name, node)) for path in self.pooled(name).paths))
         if isinstance(node, WEIGHTS):
             if bias is not None or any(path.weights for path in paths):
                 raise UnsupportedError(f"node {name!r}: two weight nodes without a spiking node between them")

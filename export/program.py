@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Discriminator, Field, PrivateAttr, Tag, ValidationError
 
 from ..toolkit.errors import FileError, UnsupportedError
@@ -82,7 +83,7 @@ class Program(Part):
 
     input: Input
     populations: Annotated[tuple[_AnyNeurons, ...], Field(min_length=1, max_length=1000)]
-    synapses: Annotated[tuple[Annotated[Synapse, Field(discriminator="kind")], ...], Field(max_length=4000)]
+    synapses: Annotated[tuple[Annotated[Synapse, Field(discriminator="kind")], ...], Field(max_length=2**15)]
     readout: Readout
     steps: Annotated[int, Field(ge=1, le=2**16)]
     profile: Literal["lava"] = "lava"
@@ -132,7 +133,7 @@ class Program(Part):
                         raise UnsupportedError(
                             f"{synapse.label}: sums up to {self.bound(synapse)} would wrap the 24-bit graded message"
                         )
-                top = sum(self._most(synapse) for synapse in self.incoming(name))
+                top = int(np.max(sum(self._most(synapse) for synapse in self.incoming(name))))
                 if top >= 2**population.message_bits:
                     raise UnsupportedError(
                         f"population {name!r}: sums up to {top} do not fit messages of {population.message_bits} bits"
@@ -147,11 +148,12 @@ class Program(Part):
                         f"population {name!r}: bias plus bias-coded input up to {self.input.peak} leaves 13 bits"
                     )
 
-    def _most(self, synapse: Synapse) -> int:
-        """Return the largest positive sum that ``synapse`` can deliver in a step."""
-        rows = np.maximum(synapse.matrix(), 0).astype(np.int64).sum(1)
-        top = int(rows.max()) * self.peak(synapse.source)
-        return top << synapse.exponent if synapse.exponent >= 0 else top >> -synapse.exponent
+    def _most(self, synapse: Synapse) -> NDArray[np.int64]:
+        """Return the largest positive sum that ``synapse`` can deliver to each target neuron in a step."""
+        rows = np.maximum(synapse.matrix(), 0).astype(np.int64).sum(1) * self.peak(synapse.source)
+        top = rows << synapse.exponent if synapse.exponent >= 0 else rows >> -synapse.exponent
+        neurons = int(np.prod(self.shape_of(synapse.target)))
+        return np.repeat(top, neurons // len(rows))  # A convolution has one row a channel.
 
     def _find_depths(self) -> None:
         self._depths[self.input.name] = 0

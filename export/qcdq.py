@@ -16,11 +16,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..toolkit.coding import Direct, spike_count_logits
+from ..toolkit.coding import Direct
 from ..toolkit.errors import DisagreementError, UnsupportedError
 from ..toolkit.files import atomic, read_bytes
-from ..toolkit.layers import INPUT, SpikingNetwork
-from ..toolkit.neurons import LIF, Delay
+from ..toolkit.layers import INPUT, SpikingNetwork, received
+from ..toolkit.neurons import Scanned
 
 with warnings.catch_warnings():
     # Brevitas warns of optional packages that nothing here uses.
@@ -48,15 +48,16 @@ class _Unrolled(nn.Module):
             logits: Tensor = network(inputs) if shows_images(network) else network.from_encoded(inputs)
             return logits
         frames = [inputs] * network.steps if shows_images(network) else inputs.unbind(0)
-        run = {n: part.stepper() if isinstance(part, LIF | Delay) else part for n, part in network.named_layers()}
+        run = {n: part.stepper() if isinstance(part, Scanned) else part for n, part in network.named_layers()}
+        layers = dict(network.named_layers())
         last = []
         for frame in frames:
             sent = {INPUT: frame}
             for name, step in run.items():
                 parts = [sent[source] for source in network.sources(name)]
-                sent[name] = step(sum(parts[1:], parts[0]))
+                sent[name] = step(*received(layers[name], parts))
             last.append(sent[name])
-        return spike_count_logits(torch.stack(last), network.gain)
+        return network.logits(torch.stack(last))
 
 
 def shows_images(network: SpikingNetwork) -> bool:

@@ -11,7 +11,6 @@ from ..toolkit.data import Images
 from ..toolkit.errors import DisagreementError, UnsupportedError
 from ..toolkit.layers import SpikingNetwork
 from ..toolkit.train import seeded
-from .dynamics import Settings
 from .execute import run_graph
 from .graph import flatten
 from .nir import SideCar, read_nir
@@ -36,7 +35,7 @@ def run_nir(graph: nir.NIRGraph, sidecar: SideCar, images: Images, source: str =
     flat = flatten(graph, source)
     coder = sidecar.coder
     encoded = torch.from_numpy(coder.integers(images).astype("float32")) / coder.levels
-    settings = Settings(sidecar.time_step, reset=sidecar.reset)
+    settings = sidecar.settings
     try:
         found = run_graph(flat, encoded, settings)
     except UnsupportedError as error:

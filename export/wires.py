@@ -140,13 +140,16 @@ def wire(path: Path, shape: tuple[int, ...], gain: float, grids: Mapping[str, Gr
         UnsupportedError: a pool that does not fold exactly, or weights off their grid.
     """
     unit = gain if path.scale is None or path.scale.ndim else gain * float(path.scale)
+    if unit == 0 or (unit < 0 and path.weights is not None and grids is not None):
+        raise UnsupportedError(f"{path.source!r}: a Scale by {path.scale} takes weights off their grid; fold it before")
     if path.pool is not None and isinstance(path.pool[1], nir.AvgPool2d):
         unit /= math.prod(geometry(*path.pool).kernel)
     if path.weights is None:
         found = _counting(path, shape, unit)
     else:
         name, node = path.weights
-        weight: Numbers = np.asarray(node.weight, dtype=np.float64)
+        weight: Numbers = np.asarray(node.weight, dtype=np.float64) * np.sign(unit)
+        unit = abs(unit)
         bits = 8
         if grids is not None:
             weight, bits = _on_grid(name, weight, grids), grids[name].bits
@@ -171,8 +174,9 @@ def wire(path: Path, shape: tuple[int, ...], gain: float, grids: Mapping[str, Gr
 def _counting(path: Path, shape: tuple[int, ...], unit: float) -> Wire:
     """Return weights that only count spikes: one to one, or the ones of a pool."""
     # Twice a half: Loihi's weights of mixed sign are even, and a threshold fits between two sums.
+    two, counts, unit = (2, True, unit) if unit > 0 else (-2, False, -unit)
     if path.pool is None:
-        return Wire(path, "one", np.full(math.prod(shape), 2), unit / 2, counts=True, shape=shape)
+        return Wire(path, "one", np.full(math.prod(shape), two), unit / 2, counts=counts, shape=shape)
     name, pool = path.pool
     moves = geometry(name, pool)
     channels = shape[0]
@@ -182,9 +186,22 @@ def _counting(path: Path, shape: tuple[int, ...], unit: float) -> Wire:
         "dilation": (1, 1),
         "groups": channels,
     }
-    weight = np.full((channels, 1, *moves.kernel), 2)
+    weight = np.full((channels, 1, *moves.kernel), two)
     target = (channels, *moves.output(shape[1:]))
-    return Wire(path, "convolution", weight, unit / 2, counts=True, moves=options, shape=target)
+    return Wire(path, "convolution", weight, unit / 2, counts=counts, moves=options, shape=target)
+
+
+def matched(wires: list[Wire]) -> list[Wire]:
+    """Return wires of which those that count spikes have weights of up to 2^7 where others are finer.
+
+    Exponents would do the same, but one below 0 elsewhere rounds sums.
+    """
+    finest = min(one.unit for one in wires)
+    made = []
+    for one in wires:
+        finer = min(math.floor(math.log2(one.unit / finest) + 1e-9), 6) if one.counts else 0
+        made.append(replace(one, weight=one.weight << finer, unit=one.unit / 2**finer) if finer else one)
+    return made
 
 
 def _rescaled(found: Wire, path: Path) -> Wire:

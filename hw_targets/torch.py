@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..toolkit.errors import InputError
 from ..toolkit.layers import SpikingNetwork
-from ..toolkit.neurons import LIF
+from ..toolkit.neurons import Integrator, Neuron
 from ..toolkit.progress import Track, silent
 from .target import Compiled, Raster, Target, Trace, join
 
@@ -39,7 +39,7 @@ class _Network(Compiled):
 
         last = self.network.spikes(torch.from_numpy(images).to(self.device), watch)
         return Trace(
-            last.sum(0).to(torch.int64).cpu().numpy(),
+            (last[-1] if self.network.membrane else last.sum(0).to(torch.int64)).cpu().numpy(),
             {name: signal.sum(0).cpu().numpy() for name, signal in spikes.items()},
             None,
             {name: Raster(signal.cpu().numpy()) for name, signal in spikes.items()} if rasters else {},
@@ -73,12 +73,12 @@ class TorchTarget(Target[SpikingNetwork]):
         return None
 
     def unsupported(self, network: SpikingNetwork) -> list[str]:
-        """Return a reason if the read-out layer does not spike."""
+        """Return a reason if the last layer can not be read out."""
         layers = [layer for _, layer in network.named_layers()]
         return (
             []
-            if layers and isinstance(layers[-1], LIF)
-            else ["the last layer must be LIF: classes are its spike counts"]
+            if layers and isinstance(layers[-1], Neuron | Integrator)
+            else ["the last layer must be LIF (classes are its spike counts) or an integrator (its membrane)"]
         )
 
     def _compile(self, network: SpikingNetwork) -> Compiled:

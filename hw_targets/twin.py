@@ -336,13 +336,15 @@ class Twin(nn.Module):
     def answer(self, messages: Tensor) -> Tensor:
         """Return logits (batch, classes) for messages (time, batch, ...).
 
-        gain times the read-out as a share of its largest: steps for spike count and first spike, the threshold for the
-        membrane. Classes, and ties, are those of the Program.
+        gain times the read-out as a share of its largest: steps for spike count and first spike, for the membrane its
+        real value a step, or the threshold where no scale is known. Classes, and ties, are those of the Program.
         """
         output = self.read(self.run(messages))
         readout = self.program.readout
-        largest = self.program.steps
-        if readout.kind == "membrane":
+        largest: float = self.program.steps
+        if readout.kind == "membrane" and readout.scale is not None:
+            largest /= readout.scale
+        elif readout.kind == "membrane":
             largest = 64 * max(self.program.population(readout.population).vth, 1)
         return (self.gain / largest * output).to(torch.float32)
 

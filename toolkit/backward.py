@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from .errors import InputError, UnsupportedError
 from .layers import SpikingNetwork
-from .neurons import LIF
+from .neurons import CUBA, LIF
 from .scan import Derivative, integrate
 from .surrogates import AdaptiveSharpness, Following, Spike, Surrogate, derivative_of
 
@@ -188,6 +188,8 @@ def _refuse(model: nn.Module, time: Time) -> None:
         return
     if any(isinstance(part, SpikingNetwork) and part.recurrent for part in model.modules()):
         raise UnsupportedError(f"backward pass: time {time!r} needs a network without loops; use 'full'")
+    if any(isinstance(part, CUBA) or (isinstance(part, LIF) and part.unlike()) for part in model.modules()):
+        raise UnsupportedError(f"backward pass: time {time!r} is defined for LIF neurons only; use 'full'")
     if _twins(model):
         raise UnsupportedError(
             f"backward pass: time {time!r} is for PyTorch's layers, the twin has its own; use 'full'"
@@ -206,12 +208,12 @@ def attack_gradient(model: nn.Module, backward: Backward | None = None) -> Itera
     an adaptive surrogate lasts as long as the block.
 
     Args:
-        model: a network of :class:`.layers.LIF` or snnTorch neurons, a twin (which calls its attribute ``surrogate``),
+        model: a network of :mod:`.neurons` or snnTorch's, a twin (which calls its attribute ``surrogate``),
             or any other module.
         backward: what to take for derivatives; None changes nothing.
 
     Raises:
-        UnsupportedError: ``backward.time`` on a network with loops, or on a twin.
+        UnsupportedError: ``backward.time`` on a network with loops or CUBA neurons, or on a twin.
     """
     backward = backward or Backward()
     _refuse(model, backward.time)
@@ -231,7 +233,7 @@ def attack_gradient(model: nn.Module, backward: Backward | None = None) -> Itera
             if isinstance(part, LIF) and backward.time != "full":
                 slope = derivative or derivative_of(part.neuron.spike_grad)
                 stack.enter_context(_set(part, "forward", _in_time(part, slope, backward.time)))
-            elif isinstance(part, snntorch.SpikingNeuron) and derivative is not None:
+            elif isinstance(part, snntorch.SpikingNeuron | CUBA) and derivative is not None:
                 stack.enter_context(_set(part, "spike_grad", Spike(derivative)))
             elif isinstance(part, nn.MaxPool2d) and backward.pool != "first":
                 stack.enter_context(_set(part, "forward", _pooled(part, backward.pool == "ties")))

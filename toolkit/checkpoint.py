@@ -1,5 +1,6 @@
 """Networks and training states as safetensors files: weights and JSON, nothing executable."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from .config import Recipe, parse_recipe
-from .errors import FileError
+from .errors import FileError, InputError
 from .files import read_arrays, write_arrays
 from .layers import SpikingNetwork
 from .models import build_network
+
+WEIGHT_LIMIT = 2**28
+"""Most weights of a network that a file may ask for."""
 
 
 def learned(network: nn.Module) -> dict[str, Tensor]:
@@ -58,6 +62,15 @@ def save_network(path: Path, network: SpikingNetwork, recipe: Recipe, shape: tup
     write_arrays(path, "model", to_arrays(learned(network)), header)
 
 
+def _weights(recipe: Recipe, shape: tuple[int, int, int], classes: int) -> float:
+    """Return how many weights a network has, or infinity if it cannot be built; nothing of its size is allocated."""
+    try:
+        with torch.device("meta"):
+            return sum(parameter.numel() for parameter in build_network(recipe, shape, classes).parameters())
+    except (InputError, RuntimeError):
+        return math.inf
+
+
 def read_geometry(header: dict[str, Any], path: Path) -> tuple[Recipe, tuple[int, int, int], int]:
     """Return recipe, image shape and number of classes from a file's header.
 
@@ -72,10 +85,8 @@ def read_geometry(header: dict[str, Any], path: Path) -> tuple[Recipe, tuple[int
         raise FileError(f"{path}: its header lacks recipe, shape or classes; write it again with 'train'") from error
     # Untrusted sizes are bounded before anything of that size is allocated.
     sizes = (classes, channels, height, width)
-    features = (
-        recipe.model.channels[-1] * (height >> len(recipe.model.channels)) * (width >> len(recipe.model.channels))
-    )
-    if min(sizes) < 1 or max(sizes) > 2**14 or height * width > 2**24 or features * classes > 2**28:
+    possible = min(sizes) >= 1 and max(sizes) <= 2**14 and height * width <= 2**24
+    if not possible or _weights(recipe, (channels, height, width), classes) > WEIGHT_LIMIT:
         raise FileError(f"{path}: impossible shape {header['shape']} or classes {classes}; the file is damaged")
     return recipe, (channels, height, width), classes
 

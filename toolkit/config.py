@@ -3,10 +3,11 @@
 import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, ValidationError, model_validator
 
+from .defences import parse_defence
 from .errors import RecipeError
 from .files import read_bytes, read_json
 
@@ -17,6 +18,12 @@ class Section(BaseModel):
     """A part of a recipe: unknown keys are errors, types are not converted, values do not change."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+if TYPE_CHECKING:
+    from .defences.base import Defence
+else:  # a recipe is read without PyTorch; parse_defence sees to the type
+    Defence = Section
 
 
 class DataSettings(Section):
@@ -89,23 +96,77 @@ class CodingSettings(Section):
         return self
 
 
-class ModelSettings(Section):
-    """The convolutional network: conv-LIF-pool-conv-LIF-pool-linear-LIF.
+DEPTHS: dict[str, dict[int, list[int]]] = {
+    "resnet": {18: [2, 2, 2, 2], 34: [3, 4, 6, 3], 50: [3, 4, 6, 3], 101: [3, 4, 23, 3], 152: [3, 8, 36, 3]},
+    "vgg": {11: [1, 1, 2, 2, 2], 13: [2, 2, 2, 2, 2], 16: [2, 2, 3, 3, 3], 19: [2, 2, 4, 4, 4]},
+    "wrn": {6 * blocks + 4: [blocks] * 3 for blocks in range(1, 8)},
+}
+"""Blocks (of a VGG: convolutions) a stage, by the depth that names a network in the literature."""
+Width = Annotated[int, Field(ge=1, le=4096)]
 
-    ``beta`` is the membrane factor in v <- beta v + I, ``alpha`` the sharpness of the arctan surrogate, ``gain`` the
-    logit of a class whose neuron fires at every step.
+
+class ModelSettings(Section):
+    """The network, see docs/models.md.
+
+    ``channels`` are the widths of the stages, with as many ``blocks`` (2 each by default), or as ``depth`` says.
+    ``pool`` is the pool of ``conv`` and ``vgg``, and of the stem of ``sew`` and ``spiking-resnet`` (or "none").
+    ``residual`` is the join of ``sew``, ``widen`` multiplies the stages of ``wrn``, ``hidden`` are the widths of the
+    linear layers of ``vgg`` before the last one.
+
+    ``beta`` is the membrane factor in v <- beta v + I (not of ``if``; of ``plif`` before training), ``current`` that of
+    the synaptic current of ``cuba``, ``surrogate`` and ``alpha`` shape and sharpness of ds/dv. ``gain`` is the logit of
+    a class whose neuron fires at every step or, read by its membrane, whose input is 1 on average.
     """
 
-    pool: Literal["max", "avg"] = "max"
-    channels: Annotated[list[Annotated[int, Field(ge=1, le=4096)]], Field(min_length=1, max_length=4)] = [16, 32]
+    kind: Literal["conv", "sew", "spiking-resnet", "vgg", "wrn", "recurrent", "delayed"] = "conv"
+    pool: Literal["max", "avg", "none"] = "max"
+    channels: Annotated[list[Width], Field(min_length=1, max_length=8)] = [16, 32]
+    blocks: Annotated[list[Annotated[int, Field(ge=1, le=36)]], Field(min_length=1, max_length=8)] | None = None
+    depth: int | None = None
+    stem: Literal["small", "imagenet"] = "small"
+    residual: Literal["add", "and", "iand"] = "add"
+    widen: Annotated[int, Field(ge=1, le=16)] = 1
+    hidden: Annotated[list[Width], Field(max_length=4)] = []
+    neuron: Literal["if", "lif", "plif", "cuba"] = "lif"
     beta: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
+    current: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.5
     threshold: Annotated[float, Field(gt=0.0)] = 1.0
+    surrogate: Literal["arctan", "triangular", "sigmoid", "rectangular", "gaussian"] = "arctan"
     alpha: Annotated[float, Field(gt=0.0)] = 2.0
+    readout: Literal["spikes", "membrane"] = "spikes"
     gain: Annotated[float, Field(gt=0.0)] = 10.0
+
+    @property
+    def stages(self) -> list[int]:
+        """Blocks (of ``vgg``: convolutions) of each stage."""
+        if self.depth is not None:
+            return DEPTHS["resnet" if self.kind in ("sew", "spiking-resnet") else self.kind][self.depth]
+        return self.blocks or [2] * len(self.channels)
+
+    @model_validator(mode="after")
+    def _fits(self) -> "ModelSettings":
+        family = {"sew": "resnet", "spiking-resnet": "resnet", "vgg": "vgg", "wrn": "wrn"}.get(self.kind)
+        if self.pool == "none" and family != "resnet":
+            raise ValueError(f'pool = "none" belongs to the stem of a ResNet, not to kind = {self.kind!r}')
+        if self.neuron == "plif" and not 0 < self.beta < 1:
+            raise ValueError(f'neuron = "plif" learns beta from a value between 0 and 1, not {self.beta}')
+        if family is None:
+            if self.depth is not None or self.blocks is not None:
+                raise ValueError(f"'depth' and 'blocks' do not belong to kind = {self.kind!r}")
+            return self
+        if self.depth is not None and (self.blocks is not None or self.depth not in DEPTHS[family]):
+            known = ", ".join(map(str, DEPTHS[family]))
+            raise ValueError(f"depth of kind = {self.kind!r} is one of {known}; or give 'blocks' instead")
+        if len(self.stages) != len(self.channels):
+            raise ValueError(f"{len(self.stages)} stages of blocks, but 'channels' has {len(self.channels)} entries")
+        return self
 
 
 class TrainSettings(Section):
-    """Adam with a cosine rate; cross-entropy on the spike-count logits.
+    """Adam; cross-entropy on the logits. Fine-tuning after quantization differs in epochs and rate only.
+
+    ``schedule``: the rate falls to 0 along half a cosine, or stays. ``weight_decay`` times the
+    weights is added to the gradient. ``flip`` mirrors every image left to right with probability 1/2.
 
     ``trail`` = n measures zero-gradient share, clean accuracy and accuracy under the recipe's last attack after every
     n epochs and the last; 0 never. It does not change the training. ``once`` computes what is the same at every step on
@@ -116,6 +177,9 @@ class TrainSettings(Section):
     epochs: Positive = 40
     batch: Positive = 64
     rate: Annotated[float, Field(gt=0.0, le=1e3)] = 2e-3
+    schedule: Literal["cosine", "constant"] = "cosine"
+    weight_decay: Annotated[float, Field(ge=0.0)] = 0.0
+    flip: bool = False
     accelerator: Literal["auto", "cpu", "cuda"] = "cpu"
     devices: Positive = 1
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
@@ -174,6 +238,7 @@ class Recipe(Section):
     coding: CodingSettings = CodingSettings()
     model: ModelSettings = ModelSettings()
     train: TrainSettings = TrainSettings()
+    defences: list[Annotated[SerializeAsAny[Defence], BeforeValidator(parse_defence)]] = []
     attacks: Annotated[list[AttackSettings], Field(min_length=1)] = [
         AttackSettings(name="fgsm"),
         AttackSettings(name="pgd"),
@@ -187,6 +252,9 @@ class Recipe(Section):
         labels = [attack.label for attack in self.attacks]
         if len(set(labels)) < len(labels):
             raise ValueError(f"attacks must differ, these are the same twice: {labels}")
+        names = [defence.name for defence in self.defences]
+        if len(set(names)) < len(names):
+            raise ValueError(f"defences: the same one twice: {', '.join(names)}")
         return self
 
 
@@ -222,6 +290,8 @@ def parse_recipe(values: Any, source: str) -> Recipe:
             where = _where(problem["loc"])
             if problem["type"] == "extra_forbidden":
                 problems.append(f"{where}: unknown key; valid keys here: {_choices(problem['loc'])}")
+            elif problem["type"] == "defence":
+                problems.append(f"{where}: {problem['msg']}")
             else:
                 problems.append(f"{where}: {problem['msg']} (got {problem['input']!r:.80})")
         raise RecipeError(f"{source}: " + "; ".join(problems)) from error

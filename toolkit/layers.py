@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from .coding import Coder, Direct, spike_count_logits
 from .errors import InputError
-from .neurons import LIF, Delay, Step
+from .joins import Join, Mix
+from .neurons import Integrator, Neuron, Scanned, Step
 
 INPUT = "input"
 """How wiring names the images (or the layer that rounds them)."""
@@ -20,9 +21,10 @@ class SpikingNetwork(nn.Module):
     Without ``wiring`` the layers are a chain. With it, a layer receives the sum of what the layers named there send
     (``"input"`` is the images): two names are a join, as the ADD of a SEW block; the name of a later layer, or of the
     layer itself, is a loop, through which a signal needs one time step. A network with loops runs step by step.
+    A :class:`.joins.Join` or :class:`.joins.Mix` receives its two sources one by one.
 
     Args:
-        layers: layers by name, in order; :class:`LIF` layers scan over time, the last one is read out.
+        layers: layers by name, in order; neurons scan over time, the last one is read out.
         coder: makes input over time of images; a number means the direct coder with that many time steps.
         gain: scale of the logits, see :func:`.coding.spike_count_logits`.
         wiring: the sources of each layer that does not simply follow the one before it.
@@ -44,10 +46,14 @@ class SpikingNetwork(nn.Module):
         wiring: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         super().__init__()
-        self.layers = nn.Sequential(layers)
         self.once = False
         self.coder = Direct(coder) if isinstance(coder, int) else coder
         self.gain = gain
+        self.rebuild(layers, wiring)
+
+    def rebuild(self, layers: "OrderedDict[str, nn.Module]", wiring: Mapping[str, Sequence[str]] | None) -> None:
+        """Take other layers and another wiring, as the constructor does."""
+        self.layers = nn.Sequential(layers)
         self.wiring = {name: tuple(sources) for name, sources in (wiring or {}).items()}
         self._check_wiring()
 
@@ -62,6 +68,9 @@ class SpikingNetwork(nn.Module):
             if not reached.intersection(self.sources(name)):
                 raise InputError(f"layer {name!r}: no forward path leads to it from {INPUT!r}; it follows a loop only")
             reached.add(name)
+        for name, layer in self.named_layers():
+            if isinstance(layer, Join | Mix) and (self.recurrent or len(self.sources(name)) != 2):
+                raise InputError(f"layer {name!r}: {type(layer).__name__} joins two layers of a network without loops")
 
     def named_layers(self) -> Iterator[tuple[str, nn.Module]]:
         """Yield (name, layer) in the order of computation."""
@@ -75,8 +84,13 @@ class SpikingNetwork(nn.Module):
         return (names[max(names.index(name) - 1, 0)],)
 
     def populations(self) -> list[str]:
-        """Return the names of the layers that emit binary spikes: LIF layers, and max pooling (an OR) of spikes."""
-        return [name for name, layer in self.named_layers() if isinstance(layer, LIF | nn.MaxPool2d)]
+        """Return the names of the layers that emit binary spikes: neurons, and max pooling (OR), AND, IAND of them."""
+        return [name for name, layer in self.named_layers() if spiking(layer)]
+
+    def hidden(self) -> list[str]:
+        """Return the names of the neuron layers that are not read out."""
+        layers = list(self.named_layers())
+        return [name for name, layer in layers if isinstance(layer, Neuron) and layer is not layers[-1][1]]
 
     @property
     def steps(self) -> int:
@@ -94,7 +108,7 @@ class SpikingNetwork(nn.Module):
         return False
 
     def spikes(self, inputs: Tensor, watch: Callable[[str, Tensor], None] | None = None) -> Tensor:
-        """Return the spikes of the last layer, (time, batch, classes).
+        """Return what the last layer sends, (time, batch, classes): spikes, or the membrane of an integrator.
 
         Args:
             inputs: what the coder takes: images (batch, channels, height, width), or sequences of them (batch, time,
@@ -115,20 +129,20 @@ class SpikingNetwork(nn.Module):
 
     def from_encoded(self, signal: Tensor) -> Tensor:
         """Return logits (batch, classes) for encoded input (time, batch, ...)."""
-        return spike_count_logits(self.respond(signal), self.gain)
+        return self.logits(self.respond(signal))
 
     def _by_layer(self, signal: Tensor, watch: Callable[[str, Tensor], None] | None) -> Tensor:
         sent = {INPUT: signal}
         for name, layer in self.named_layers():
-            signal = _total([sent[source] for source in self.sources(name)])
-            steps, batch = signal.shape[:2]
-            if isinstance(layer, LIF | Delay):
-                signal = layer(signal)
-            elif signal.stride(0) == 0 and watch is None and self._may_run_once(layer):
-                now = layer(signal[0])
+            parts = received(layer, [sent[source] for source in self.sources(name)])
+            steps, batch = parts[0].shape[:2]
+            if isinstance(layer, Scanned):
+                signal = layer(*parts)
+            elif all(part.stride(0) == 0 for part in parts) and watch is None and self._may_run_once(layer):
+                now = layer(*(part[0] for part in parts))
                 signal = now.unsqueeze(0).expand(steps, *now.shape)
             else:
-                signal = layer(signal.flatten(0, 1)).unflatten(0, (steps, batch))
+                signal = layer(*(part.flatten(0, 1) for part in parts)).unflatten(0, (steps, batch))
             sent[name] = signal
             if watch is not None:
                 watch(name, signal)
@@ -142,7 +156,7 @@ class SpikingNetwork(nn.Module):
     def _by_step(self, signal: Tensor, watch: Callable[[str, Tensor], None] | None) -> Tensor:
         """Run all layers step by step; a loop delivers what was sent one step earlier."""
         run: dict[str, Step] = {
-            name: layer.stepper() if isinstance(layer, LIF | Delay) else layer for name, layer in self.named_layers()
+            name: layer.stepper() if isinstance(layer, Scanned) else layer for name, layer in self.named_layers()
         }
         told: dict[str, list[Tensor]] = {name: [] for name in run}
         earlier = self._before_the_first_step(signal[0])
@@ -164,13 +178,35 @@ class SpikingNetwork(nn.Module):
         sent = {INPUT: torch.zeros_like(image)}
         for name, layer in self.named_layers():
             silence = _total([sent[source] for source in self.sources(name) if source in sent])
-            keeps = isinstance(layer, LIF | Delay | nn.BatchNorm2d)
+            keeps = isinstance(layer, Scanned | nn.BatchNorm2d)
             sent[name] = torch.zeros_like(silence) if keeps else layer(silence)
         return sent
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return logits (batch, classes) for what :meth:`spikes` takes."""
-        return spike_count_logits(self.spikes(inputs), self.gain)
+        return self.logits(self.spikes(inputs))
+
+    @property
+    def membrane(self) -> bool:
+        """Whether the last layer is read by its membrane, not by its spikes."""
+        return isinstance(list(self.layers.children())[-1], Integrator)
+
+    def logits(self, last: Tensor) -> Tensor:
+        """Return logits (batch, classes) from what the last layer sent, (time, batch, classes).
+
+        gain times the spikes a step (:func:`.coding.spike_count_logits`), or gain times the integrated input a step.
+        """
+        return self.gain * last[-1] / self.steps if self.membrane else spike_count_logits(last, self.gain)
+
+
+def spiking(layer: nn.Module) -> bool:
+    """Return whether a layer sends binary spikes when it receives some."""
+    return isinstance(layer, Neuron | nn.MaxPool2d) or (isinstance(layer, Join) and layer.gate)
+
+
+def received(layer: nn.Module, parts: list[Tensor]) -> list[Tensor]:
+    """Return what a layer is called with for what its sources sent: their sum, or each of them in a join."""
+    return parts if isinstance(layer, Join | Mix) else [_total(parts)]
 
 
 def _total(parts: list[Tensor]) -> Tensor:

@@ -1,6 +1,5 @@
 """Quantization on Loihi's weight grid: batch norm folded, Brevitas' fake quantization, fine-tuning."""
 
-import copy
 import math
 from collections import OrderedDict
 from pathlib import Path
@@ -13,20 +12,24 @@ from brevitas.nn import QuantConv2d, QuantLinear
 from brevitas.quant.base import IntQuant
 from brevitas.quant.solver.weight import WeightQuantSolver
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from .checkpoint import learned, load_weights, read_geometry, to_arrays, to_tensors
 from .coding import Coder
 from .config import Recipe
+from .defences.exact import exact
+from .defences.sca import SelfConsistent
+from .defences.self_connection import Diagonal
 from .errors import FileError, UnsupportedError
 from .files import read_arrays, write_arrays
-from .layers import INPUT, SpikingNetwork
+from .fold import fold
+from .joins import Join
+from .layers import INPUT, SpikingNetwork, spiking
 from .models import build_network
-from .neurons import LIF, Delay
+from .neurons import Delay, Integrator, Neuron
 
 
 class InputGrid(nn.Module):
-    """Round to the messages that the chip can receive, x -> round(levels x) / levels; the backward pass is the identity.
+    """Round to messages that the chip can receive, x -> round(levels x) / levels; the backward pass is the identity.
 
     Args:
         coder: of graded messages.
@@ -70,59 +73,47 @@ def weight_step(weight: Tensor, bits: int, part: float = 1.0) -> float:
     return part * (2.0 ** math.ceil(math.log2(peak / (2 ** (bits - 1) - 1))) if peak > 0 else 1.0)
 
 
-def _joined(network: SpikingNetwork) -> set[str]:
-    """Return the weight layers that bring images to LIF neurons to which others bring spikes.
+def _whole(number: float) -> bool:
+    """Return whether a number is an integer, but for the rounding of a step to float32."""
+    return abs(number - round(number)) < 1e-6
 
-    A unit of a graded input may be worth 1/255 of a spike, and the chip's exponents only bridge powers of two: the steps
-    of these layers are multiples of 255/256 instead.
+
+def _parts(network: SpikingNetwork) -> dict[str, float]:
+    """Return for each weight layer that needs it what its step is a power of two of, in (1/2, 1].
+
+    The chip's exponents only bridge powers of two, but a unit of a graded input may be worth 1/255 of a spike, and one
+    of 3x3 average pooling 1/9. Where such signals and others end in the same neurons, the steps make up for it.
     """
     layers = dict(network.named_layers())
 
-    def weights(name: str, seen: set[str]) -> set[str]:
-        found: set[str] = set()
-        for source in set(network.sources(name)) - seen:
-            if isinstance(layers.get(source), nn.Conv2d | nn.Linear):
-                found.add(source)
-            elif source != INPUT and not isinstance(layers[source], LIF):
-                found |= weights(source, seen | {source})
-        return found
+    def count(name: str, seen: frozenset[str] = frozenset()) -> int:
+        """Return how many units of what ``name`` sends are worth one spike."""
+        if name not in layers or isinstance(layers[name], InputGrid):
+            return int(network.coder.levels)
+        layer = layers[name]
+        if spiking(layer) or name in seen:
+            return 1
+        size = layer.kernel_size if isinstance(layer, nn.AvgPool2d) else 1
+        return arriving(name, seen | {name}) * (size * size if isinstance(size, int) else math.prod(size))
 
-    def sees_images(name: str, seen: set[str]) -> bool:
-        return any(
-            source == INPUT or (not isinstance(layers[source], LIF) and sees_images(source, seen | {source}))
-            for source in set(network.sources(name)) - seen
-        )
+    def arriving(name: str, seen: frozenset[str] = frozenset()) -> int:
+        return math.lcm(*(count(source, seen) for source in network.sources(name)))
 
-    marked: set[str] = set()
+    def odd(number: int) -> int:
+        return number // math.gcd(number, 1 << 64)
+
+    found: dict[str, float] = {}
     for name, layer in layers.items():
-        if isinstance(layer, LIF):
-            before = weights(name, set())
-            images = {other for other in before if sees_images(other, set())}
-            marked |= images if images != before else set()
-    return marked
-
-
-def fold_norms(network: SpikingNetwork) -> SpikingNetwork:
-    """Return a copy in which every batch norm is folded into the convolution before it, with its running statistics.
-
-    Raises:
-        UnsupportedError: a batch norm does not follow a convolution, or the convolution feeds something else, too.
-    """
-    sources = {name: network.sources(name) for name, _ in network.named_layers()}
-    folded: OrderedDict[str, nn.Module] = OrderedDict()
-    instead: dict[str, str] = {}
-    for name, layer in network.named_layers():
-        if not isinstance(layer, nn.BatchNorm2d):
-            folded[name] = copy.deepcopy(layer)
+        if not isinstance(layer, Neuron | Integrator):
             continue
-        (before, *others) = sources[name]
-        users = [other for other, given in sources.items() if before in given]
-        if others or not isinstance(folded.get(before), nn.Conv2d) or users != [name]:
-            raise UnsupportedError(f"layer {name!r}: batch norm must follow a convolution to be folded into it")
-        folded[before] = fuse_conv_bn_eval(folded[before].eval(), copy.deepcopy(layer).eval())  # type: ignore[type-var]
-        instead[name] = before
-    wiring = {name: [instead.get(source, source) for source in sources[name]] for name in folded}
-    return SpikingNetwork(folded, network.coder, network.gain, wiring).eval()
+        weights = [one for one in network.sources(name) if isinstance(layers.get(one), nn.Conv2d | nn.Linear)]
+        units = {source: odd(arriving(source)) for source in weights}
+        fixed = {odd(count(source)) for source in network.sources(name) if source not in weights}
+        if len({*units.values(), *fixed}) > 1:
+            base = max(fixed, default=1)
+            for source, unit in units.items():
+                found[source] = unit / base / 2.0 ** math.ceil(math.log2(unit / base))
+    return found
 
 
 def _quantized_layer(name: str, layer: nn.Module, bits: int, step: float) -> nn.Module:
@@ -156,6 +147,8 @@ def _quantized_layer(name: str, layer: nn.Module, bits: int, step: float) -> nn.
         if isinstance(layer.bias, Tensor):
             assert isinstance(made.bias, Tensor)
             made.bias.copy_(layer.bias)
+    if isinstance(layer, Diagonal):
+        made.weight.register_hook(lambda grad: grad * torch.eye(len(grad), device=grad.device))
     return made
 
 
@@ -163,7 +156,7 @@ def quantized_network(network: SpikingNetwork, bits: int, steps: dict[str, float
     """Return the fake-quantized copy of a float network, ready to be fine-tuned or lowered.
 
     Args:
-        network: convolutions, batch norms, linear layers, LIF, max or average pools, flatten.
+        network: convolutions, batch norms, linear layers, neurons, pools, flatten, joins; see :func:`.fold.fold`.
         bits: bits a weight.
         steps: weight step a layer; chosen from the weights by :func:`weight_step` when absent.
 
@@ -172,22 +165,23 @@ def quantized_network(network: SpikingNetwork, bits: int, steps: dict[str, float
     """
     coder = network.coder
     layers: OrderedDict[str, nn.Module] = OrderedDict() if coder.binary else OrderedDict({INPUT: InputGrid(coder)})
-    folded = fold_norms(network)
-    joined = _joined(folded)
-    power = coder.levels / 2 ** math.ceil(math.log2(coder.levels))
+    folded = exact(fold(network))
+    parts = _parts(folded)
     for name, layer in folded.named_layers():
         if name == INPUT:
             raise UnsupportedError(f"layer {name!r}: this name is taken by the layer that rounds the input; rename it")
         if isinstance(layer, nn.Conv2d | nn.Linear):
-            part = power if name in joined else 1.0
-            step = weight_step(layer.weight, bits, part) if steps is None else steps[name]
+            step = weight_step(layer.weight, bits, parts.get(name, 1.0)) if steps is None else steps[name]
             layers[name] = _quantized_layer(name, layer, bits, step)
-        elif isinstance(layer, LIF | Delay | nn.MaxPool2d | nn.AvgPool2d | nn.Flatten):
+        elif isinstance(layer, Neuron | Integrator | Delay | Join | nn.MaxPool2d | nn.AvgPool2d | nn.Flatten):
             layers[name] = layer
+        elif isinstance(layer, SelfConsistent):
+            raise UnsupportedError(f"layer {name!r}: {layer.undeployable}")
         else:
             raise UnsupportedError(
                 f"layer {name!r}: {type(layer).__name__} has no exact form in Loihi's integers; deployable layers are "
-                "Conv2d, BatchNorm2d after Conv2d, Linear, LIF, Delay, MaxPool2d of spikes, AvgPool2d and Flatten"
+                "Conv2d, BatchNorm2d after Conv2d, Linear, neurons, Delay, MaxPool2d of spikes, AvgPool2d, Flatten and "
+                "joins of spikes"
             )
     return SpikingNetwork(layers, network.coder, network.gain, folded.wiring).eval()
 
@@ -222,13 +216,17 @@ def load_quantized(path: Path) -> tuple[SpikingNetwork, Recipe]:
     recipe, shape, classes = read_geometry(header, path)
     steps = header.get("steps")
     network = build_network(recipe, shape, classes)
-    wanted = [name for name, layer in network.named_layers() if isinstance(layer, nn.Conv2d | nn.Linear)]
+    folded = fold(network)
+    wanted = [name for name, layer in folded.named_layers() if isinstance(layer, nn.Conv2d | nn.Linear)]
     if not isinstance(steps, dict) or sorted(steps) != sorted(wanted):
         raise FileError(f"{path}: no weight steps for {', '.join(wanted)}; write it again with 'quantize'")
+    parts = _parts(folded)
     for name, step in steps.items():
-        if not isinstance(step, float) or not 2.0**-40 <= step <= 2.0**40 or math.frexp(step)[0] != 0.5:
+        part = parts.get(name, 1.0)
+        if not isinstance(step, float) or not 2.0**-40 <= step <= 2.0**40 or not _whole(math.log2(step / part)):
             raise FileError(
-                f"{path}: step {step!r} of {name!r} is not a power of two from 2^-40 to 2^40; quantize again"
+                f"{path}: step {step!r} of {name!r} is not a power of two, times {part:g}, from 2^-40 to 2^40; "
+                "quantize again"
             )
     quantized = quantized_network(network, recipe.quantize.bits, steps)
     load_weights(quantized, to_tensors(arrays), path)

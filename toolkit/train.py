@@ -2,21 +2,23 @@
 
 import math
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from .checkpoint import learned, load_state, save_state
 from .config import TrainSettings
 from .data import Images, Labels
+from .defences.base import Batch, Defence, Gradients
 from .errors import FileError, InputError
 from .layers import SpikingNetwork
 from .progress import Track, silent
@@ -63,6 +65,34 @@ def make_fabric(settings: TrainSettings) -> Fabric:
         raise InputError(f"train.accelerator, train.devices, train.precision: {error}") from error
 
 
+def _flipped(images: Tensor) -> Tensor:
+    """Return images (batch, ..., width), each mirrored left to right with probability 1/2."""
+    turned = torch.rand(len(images)).lt(0.5).to(images.device)
+    return torch.where(turned.view(-1, *[1] * (images.dim() - 1)), images.flip(-1), images)
+
+
+def _gradients(batch: Batch, defences: Sequence[Defence], fabric: Fabric, optimizer: Any) -> Tensor:
+    """Compute the gradients of all weights for one batch and return its loss."""
+
+    def plainly() -> Tensor:
+        if any(defence.needs_input_gradient for defence in defences):
+            batch.images = batch.images.detach().requires_grad_()
+        batch.logits = batch.model(batch.images)
+        loss = nn.functional.cross_entropy(batch.logits, batch.labels)
+        for term in (defence.loss(batch) for defence in defences):
+            loss = loss if term is None else loss + term
+        if not math.isfinite(loss.item()):
+            raise InputError(f"train.rate: the loss became {loss.item()} in epoch {batch.epoch + 1}; lower the rate")
+        optimizer.zero_grad()
+        fabric.backward(loss)
+        return loss
+
+    compute: Gradients = plainly
+    for defence in reversed(defences):
+        compute = partial(defence.around, batch, compute)
+    return compute()
+
+
 def fit(
     network: SpikingNetwork,
     images: Images,
@@ -71,13 +101,16 @@ def fit(
     *,
     epochs: int,
     rate: float,
+    defences: Sequence[Defence] = (),
     state: Path | None = None,
     identity: str = "",
     what: str = "train",
     track: Track = silent,
     after_epoch: Callable[[Epoch], None] | None = None,
 ) -> list[Epoch]:
-    """Minimise the cross-entropy of ``network`` with Adam, rate(k) = rate (1 + cos(pi k / K)) / 2 over all K batches.
+    """Minimise the cross-entropy of ``network`` with Adam.
+
+    Over all K batches rate(k) = rate (1 + cos(pi k / K)) / 2, unless the schedule is constant.
 
     Args:
         network: trained in place, left in evaluation mode on the CPU.
@@ -86,6 +119,7 @@ def fit(
         settings: seed, batch size and devices.
         epochs: how many.
         rate: the initial learning rate.
+        defences: hooks into every step, see :class:`.defences.base.Defence`.
         state: file that holds the training state after each epoch; training resumes from it and removes it at the end.
         identity: hash of recipe and data; a state with another one is refused.
         what: label of the progress bar.
@@ -103,7 +137,7 @@ def fit(
     fabric = make_fabric(settings)
     fabric.launch()
     network.once = settings.once
-    optimizer = torch.optim.Adam(network.parameters(), lr=rate)
+    optimizer = torch.optim.Adam(network.parameters(), lr=rate, weight_decay=settings.weight_decay)
     history: list[Epoch] = []
     if state is not None and state.exists():
         header = load_state(state, network, optimizer)
@@ -128,20 +162,23 @@ def fit(
             order.manual_seed(settings.seed * 100_003 + epoch)
             if hasattr(loader.sampler, "set_epoch"):
                 loader.sampler.set_epoch(epoch)
+            # So do the random numbers that defences draw.
+            torch.manual_seed(settings.seed * 100_003 + epoch)
             model.train()
             loss_sum, correct, seen = 0.0, 0, 0
             for index, (x, y) in enumerate(loader):
-                for group in optimizer.param_groups:
+                for group in optimizer.param_groups if settings.schedule == "cosine" else ():
                     group["lr"] = rate * (1 + math.cos(math.pi * (epoch * len(loader) + index) / total)) / 2
-                logits = model(x)
-                loss = nn.functional.cross_entropy(logits, y)
-                if not math.isfinite(loss.item()):
-                    raise InputError(f"train.rate: the loss became {loss.item()} in epoch {epoch + 1}; lower the rate")
-                optimizer.zero_grad()
-                fabric.backward(loss)
+                shown = _flipped(x) if settings.flip else x
+                batch = Batch(model, network, shown, y, epoch, done := epoch * len(loader) + index, done / total)
+                for defence in defences:
+                    batch.images = defence.inputs(batch)
+                loss = _gradients(batch, defences, fabric, optimizer)
                 optimizer.step()
+                for defence in defences:
+                    defence.after_step(network)
                 loss_sum += loss.item() * len(y)
-                correct += int((logits.argmax(1) == y).sum())
+                correct += int((batch.logits.argmax(1) == y).sum())
                 seen += len(y)
             # Spikes are 0 or 1, so the loss can look healthy while the weights no longer are.
             if not all(bool(torch.isfinite(tensor).all()) for tensor in learned(network).values()):

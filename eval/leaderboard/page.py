@@ -4,10 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
-
 from ...toolkit.files import write_text
-from ..report import _template
+from ..report import environment
 from .record import FORMS, Claim, Entry, Form
 
 NAMES: dict[Form, str] = {"float": "float", "quantized": "quantized", "program": "Program"}
@@ -120,25 +118,22 @@ def _reported(claims: Sequence[Claim]) -> str:
 
 def render(entries: Sequence[Entry]) -> str:
     """Return the page: one table, sorted by a click on a heading."""
-    environment = Environment(
-        loader=FunctionLoader(_template),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     reported = [claim for entry in entries for claim in entry.claims if claim.kind == "reported"]
     columns = [*accuracies(entries), *OTHERS]
     groups = [(NAMES[form], len(conditions(entries))) for form in FORMS]
-    page = environment.get_template("leaderboard.html.j2").render(
-        about=_about(entries),
-        title=entries[0].data["provenance"].split(",")[0],
-        columns=columns,
-        groups=groups,
-        others=len(OTHERS),
-        rows=rows(entries, columns),
-        reported=reported,
-        command=entries[0].command,
+    page = (
+        environment()
+        .get_template("leaderboard.html.j2")
+        .render(
+            about=_about(entries),
+            title=entries[0].data["provenance"].split(",")[0],
+            columns=columns,
+            groups=groups,
+            others=len(OTHERS),
+            rows=rows(entries, columns),
+            reported=reported,
+            command=entries[0].command,
+        )
     )
     return page.strip() + "\n"
 

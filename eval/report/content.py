@@ -159,10 +159,12 @@ def _gradients(record: Record) -> Cells:
         "note": words.sparsity_note(record),
         "measured": bool(series),
         "attacks": [
-            {"label": name, **{key: facts["gradients"][key] for key in ("passes", "samples")}}
-            | {key: _figure(value) for key, value in facts["gradients"]["layers"]["image"]["input"].items()}
-            for name, facts in record.attacks.items()
-            if "gradients" in facts
+            {"label": name, "passes": found["passes"], "images": found["samples"]}
+            | {key: _figure(value) for key, value in found["layers"]["image"]["input"].items()}
+            for name, found in [
+                *((f"none, {form}", facts["clean"]) for form, facts in record.gradients.items() if "clean" in facts),
+                *((name, facts["gradients"]) for name, facts in record.attacks.items() if "gradients" in facts),
+            ]
         ],
         "weights": [
             (name, [words.share_text(found[key]) for key in ("weights", "bound", "errors", "inputs")])

@@ -61,6 +61,9 @@ def svg(figure: Figure, key: str, label: str, grow: float = 1.0) -> Markup:
     # The XML prolog has no place inside HTML, and the style element would apply to the whole page.
     text = re.sub(r"<style.*?</style>", "", text[text.index("<svg") :], flags=re.DOTALL)
     text = re.sub(r'\b(id="|href="#|url\(#)', rf"\g<1>{key}-", text)
+    # The page's own colours, which follow the reader's choice of light or dark.
+    for colour, name in ((INK, "ink"), (GREY, "soft"), (FAINT, "line"), ("#bbbbbb", "line"), ("#ffffff", "page")):
+        text = text.replace(colour, f"var(--{name})")
     head, rest = text.split(">", 1)
     head = re.sub(r' (width|height)="[^"]*"', "", head)
     # 72 points are 96 pixels. Beyond these bounds letters would outgrow the page's, or be too small to read.

@@ -3,26 +3,20 @@
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
-
 from ...toolkit.files import write_text
 from ..record import Share
 from ..robustness.record import FormResult, Robustness
-from . import _template, words
+from . import environment, words
 
 
 def render_robustness(record: Robustness) -> str:
     """Return the page of a robustness record as HTML."""
-    environment = Environment(
-        loader=FunctionLoader(_template),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    forms = [_form(form, f"@{record.epsilon:g}") for form in record.forms]
-    page = environment.get_template("robustness.html.j2").render(
-        record=record, forms=forms, doubtful=[form["name"] for form in forms if not form["reliable"]]
+    unit = "-spikes" if record.threat == "encoded-binary" else ""
+    forms = [_form(form, f"@{record.epsilon:g}{unit}") for form in record.forms]
+    page = (
+        environment()
+        .get_template("robustness.html.j2")
+        .render(record=record, forms=forms, doubtful=[form["name"] for form in forms if not form["reliable"]])
     )
     return page.strip() + "\n"
 

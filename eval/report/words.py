@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..record import Form, Record, Share
+from ..sidebyside import Cell
 
 
 def percent(share: float) -> str:
@@ -20,6 +21,43 @@ def share_text(share: float) -> str:
     if share in (0.0, 1.0):
         return f"{share:.0f}"
     return "< 0.001" if share < 0.0005 else "> 0.999" if share >= 0.9995 else f"{share:.3f}"
+
+
+_PREFIXES = {1.0: "", 1e-3: "m", 1e-6: "\u00b5", 1e-9: "n", 1e-12: "p"}
+
+
+def amount(value: float, unit: str) -> str:
+    """Return a value with its unit, to three digits: shares in per cent, joules and seconds with a prefix."""
+    if unit == "share":
+        return f"{percent(value)} %"
+    if unit in ("J", "s"):
+        # Half a digit below each prefix, so that what rounds up to the next one gets it.
+        size = next((size for size in _PREFIXES if value >= 0.9995 * size), 1e-12)
+        return f"{value / size:.3g} {_PREFIXES[size]}{unit}" if value else f"0 {unit}"
+    if unit == "bytes":
+        return f"{value:,.0f} B" if value < 10_000 else f"{value / 1000:,.0f} kB"
+    if unit == "times clean":
+        return f"{value:.2f} \u00d7"
+    return f"{value:,.0f}" if value >= 100 or value.is_integer() else f"{value:.3g}"
+
+
+def interval(low: float, high: float, unit: str) -> str:
+    """Return "a to b" with the unit, once where both ends have the same."""
+    first, last = amount(low, unit), amount(high, unit)
+    if first == last:
+        return first
+    number, _, tail = first.partition(" ")
+    return f"{number} to {last}" if not low or (tail and last.endswith(f" {tail}")) else f"{first} to {last}"
+
+
+def figure(cell: Cell, unit: str) -> tuple[str, str]:
+    """Return what a cell shows: the figure, and its interval where it has both."""
+    if cell.how == "missing":
+        return "none", ""
+    if cell.low is None or cell.high is None:
+        return amount(cell.value or 0.0, unit), ""
+    ends = interval(cell.low, cell.high, unit)
+    return (ends, "") if cell.value is None else (amount(cell.value, unit), ends)
 
 
 def label(form: Form) -> str:

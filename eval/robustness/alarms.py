@@ -78,7 +78,7 @@ def _rounded(result: FormResult) -> Iterator[Alarm]:
     saved, lost = int((broken & ~rounded).sum()), int((rounded & ~broken).sum())
     text = (
         f"worst case {_percent(result.worst.value)} with examples as made, {_percent(result.worst_on_grid.value)} "
-        "after rounding them to the chip's 8-bit input"
+        "after rounding them to the chip's input"
     )
     if clearly(lost, saved, len(broken)):
         yield _alarm("grid", result, f"{text}: rounding alone breaks {lost} more; attack with the rounding inside")

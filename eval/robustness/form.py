@@ -1,12 +1,13 @@
 """All attacks of a protocol on one form: outcomes a sample, and the worst case."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 from torch import nn
 
-from ...toolkit.attacks.base import Attack, predict
+from ...toolkit.attacks.base import Attack, Space, predict
 from ...toolkit.attacks.blind import HopSkipJump
 from ...toolkit.attacks.victim import Function, Victim
 from ...toolkit.coding import on_grid
@@ -18,9 +19,6 @@ from .plan import DECISION_SAMPLES, NONE, TRANSFER, WHITE, victim_of
 from .probes import probe
 from .record import FormResult, Mask, Outcome, letters, share
 from .runner import Done, Runner
-
-FOUND = "pixel space, L-infinity, transfer"
-"""Threat model of examples that were found on another form, whatever found them."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +33,7 @@ class Side:
         salt: what tells it from others beside its answers, as a Program's hash.
         source: examples by label with the samples they were made for, made elsewhere, to be judged here.
         source_name: where they were made.
+        grid: rounds images to what the chip receives.
     """
 
     form: str
@@ -44,6 +43,7 @@ class Side:
     salt: str = ""
     source: dict[str, tuple[Attack, Images, Mask]] = field(default_factory=dict)
     source_name: str = "float"
+    grid: Callable[[Images], Images] = on_grid
 
     @property
     def judge(self) -> Victim:
@@ -63,6 +63,7 @@ class Attackers:
         epsilon: radius of all.
         seed: of the probes.
         batch: of the probes.
+        space: of the probes; None where they have no meaning, as on spikes.
     """
 
     attacks: list[Attack]
@@ -70,6 +71,7 @@ class Attackers:
     epsilon: float
     seed: int = 0
     batch: int = 100
+    space: Space | None = "pixel"
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ class _Tally:
         self, label: str, access: str, attack: Attack, tried: Mask, made: Images, robust: Mask, seconds: float
     ) -> None:
         """Take in what an attack made of the samples ``tried``; ``robust`` is true elsewhere."""
-        rounded = on_grid(made)
+        rounded = self.side.grid(made)
         still = robust.copy()
         if self.side.function is None and tried.any():
             still[tried] = predict(self.side.judge, rounded[tried]) == self.labels[tried]
@@ -117,14 +119,16 @@ class _Tally:
             Outcome(
                 label=label,
                 access=access,
-                threat_model=FOUND if found_elsewhere else attack.threat_model,
+                threat_model=attack.threat_model.split(f", {attack.access}")[0] + ", transfer"
+                if found_elsewhere
+                else attack.threat_model,
                 settings=attack.settings,
                 outcomes=letters(self.right, tried, robust),
                 on_grid=letters(self.right, tried, still),
                 accuracy=share(self.right & ~broken) if complete else None,
                 after=share(self.left),
-                distance=_distance(made[tried], self.images[tried]),
-                distance_on_grid=_distance(rounded[tried], self.images[tried]),
+                distance=_distance(attack, made[tried], self.images[tried]),
+                distance_on_grid=_distance(attack, rounded[tried], self.images[tried]),
                 seconds=seconds,
             )
         )
@@ -199,14 +203,19 @@ def _run(side: Side, attack: Attack, images: Images, labels: Labels, tried: Mask
     victim = victim_of(attack, module, side.judge) if module is not None else side.judge
     done = runner(attack, victim, images[tried], labels[tried], salt=side.salt)
     if side.function is not None and victim is module and len(done.images):
-        judged = predict(side.function, done.images) == labels[tried]
-        if (judged != done.robust).any():
+        # With the same seed, so that a stochastic coder shows both the same draws.
+        verdicts = []
+        for judge in (side.function, module):
+            with seeded(attack.seed):
+                verdicts.append(predict(judge, done.images))
+        different = int((verdicts[0] != verdicts[1]).sum())
+        if different:
             raise DisagreementError(
-                f"{side.form}: {int((judged != done.robust).sum())} examples of {attack.label} get another verdict "
+                f"{side.form}: {different} examples of {attack.label} get another verdict "
                 f"from {side.target} than from the module that was attacked; run 'spikeproof compare --bitwise'"
             )
     return done
 
 
-def _distance(made: Images, clean: Images) -> float:
-    return float(np.abs(made - clean).max()) if made.size else 0.0
+def _distance(attack: Attack, made: Images, clean: Images) -> float:
+    return float(attack.distances(made, clean).max()) if made.size else 0.0

@@ -6,7 +6,7 @@ from typing import Any
 import snntorch
 from torch import nn
 
-from ...toolkit.attacks.base import Attack
+from ...toolkit.attacks.base import Attack, Space
 from ...toolkit.attacks.blind import HopSkipJump, Transfer
 from ...toolkit.attacks.gradient import PGD
 from ...toolkit.attacks.strong import APGD, SAPGD
@@ -59,23 +59,53 @@ def fitted(backward: Backward | None, module: nn.Module) -> Backward | None:
 
 def white_box(name: str, module: nn.Module, *, epsilon: float, batch: int, seed: int) -> list[Attack]:
     """Return a protocol's white-box attacks on ``module``, each once; in a cascade the strongest comes first."""
+    return gradients(name, protocol(name, epsilon=epsilon, batch=batch, seed=seed), module)
+
+
+def gradients(name: str, attacks: list[Attack], module: nn.Module) -> list[Attack]:
+    """Return the white-box attacks among those of protocol ``name``, as :func:`white_box`."""
     found: dict[str, Attack] = {}
-    for attack in protocol(name, epsilon=epsilon, batch=batch, seed=seed):
-        if attack.access == WHITE:
-            attack.backward = fitted(attack.backward, module)
-            found.setdefault(repr(attack), attack)
+    norms = any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in module.modules())
+    for attack in attacks:
+        if attack.access != WHITE or (attack.backward and attack.backward.batch_statistics and not norms):
+            continue
+        attack.backward = fitted(attack.backward, module)
+        found.setdefault(repr(attack), attack)
     ordered = list(found.values())
     return sorted(ordered, key=lambda attack: not isinstance(attack, SAPGD)) if cascade(name) else ordered
 
 
 def without_gradients(name: str, *, epsilon: float, batch: int, seed: int) -> list[Attack]:
     """Return a protocol's black-box attacks and noise controls."""
-    return [a for a in protocol(name, epsilon=epsilon, batch=batch, seed=seed) if a.access not in (WHITE, TRANSFER)]
+    return blind(protocol(name, epsilon=epsilon, batch=batch, seed=seed))
 
 
-def transfers(name: str, source: nn.Module, source_name: str, *, epsilon: float, batch: int, seed: int) -> list[Attack]:
+def blind(attacks: list[Attack]) -> list[Attack]:
+    """Return the black-box attacks and noise controls among ``attacks``."""
+    return [attack for attack in attacks if attack.access not in (WHITE, TRANSFER)]
+
+
+def averaged(attacks: list[Attack], draws: int) -> list[Attack]:
+    """Return ``attacks``, those with gradients averaging over so many draws of a stochastic victim."""
+    for attack in attacks:
+        inner = vars(attack).get("attack", attack)
+        if draws > 1 and hasattr(inner, "draws"):
+            inner.draws = draws
+    return attacks
+
+
+def transfers(
+    name: str,
+    source: nn.Module,
+    source_name: str,
+    *,
+    epsilon: float,
+    batch: int,
+    seed: int,
+    space: Space = "pixel",
+) -> list[Attack]:
     """Return a protocol's attacks that are made on ``source`` to the end and judged elsewhere."""
-    common: dict[str, Any] = {"epsilon": epsilon, "batch": batch, "seed": seed}
+    common: dict[str, Any] = {"epsilon": epsilon, "batch": batch, "seed": seed, "space": space}
     steps = 10 if name == "quick" else 50
     made: list[Attack] = [PGD(steps=steps, **common)]
     if name != "quick":

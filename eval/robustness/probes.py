@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from ...toolkit.attacks.base import Attack
+from ...toolkit.attacks.base import Attack, Space
 from ...toolkit.attacks.gradient import FGSM, PGD
 from ...toolkit.attacks.victim import batches, device_of
 from ...toolkit.backward import Backward, attack_gradient
@@ -34,7 +34,7 @@ SWEEP = {
 }
 
 
-def compared(epsilon: float) -> dict[str, Attack]:
+def compared(epsilon: float, space: Space = "pixel") -> dict[str, Attack]:
     """Return the attacks of the probes by name, without their common settings."""
     made: dict[str, Attack] = {
         "fgsm": FGSM(epsilon=epsilon),
@@ -45,6 +45,8 @@ def compared(epsilon: float) -> dict[str, Attack]:
         "twice epsilon": PGD(epsilon=min(2 * epsilon, 1.0), steps=SWEPT),
         "unbounded": PGD(epsilon=1.0, steps=SWEPT),
     }
+    for attack in made.values():
+        attack.space = space
     return made
 
 
@@ -67,7 +69,7 @@ def probe(
     runner: Runner,
     salt: str = "",
 ) -> Probes | None:
-    """Measure whether gradient attacks work on a module; None if it answers no sample rightly.
+    """Measure whether gradient attacks work on a module; None if it answers no sample rightly, or has no ball.
 
     Args:
         module: the victim.
@@ -80,8 +82,9 @@ def probe(
         salt: as of :class:`.runner.Runner`.
     """
     chosen = np.flatnonzero(right)[:SAMPLES]
-    if not chosen.size:
+    if not chosen.size or against.space is None:
         return None
+    space = against.space
     x, y = np.ascontiguousarray(images[chosen]), labels[chosen]
 
     def run(attack: Attack, backward: Backward | None = None) -> tuple[Images, Mask]:
@@ -89,10 +92,12 @@ def probe(
         done = runner(attack, module, x, y, salt=salt)
         return done.images, done.robust
 
-    made = {name: run(attack) for name, attack in compared(against.epsilon).items()}
+    made = {name: run(attack) for name, attack in compared(against.epsilon, space).items()}
     sweep = {}
     if spiking(module):
-        sweep = {name: run(PGD(epsilon=against.epsilon, steps=SWEPT), way)[1] for name, way in SWEEP.items()}
+        sweep = {
+            name: run(PGD(epsilon=against.epsilon, steps=SWEPT, space=space), way)[1] for name, way in SWEEP.items()
+        }
     with seeded(against.seed):
         first = _logits(module, x)
         again = _logits(module, x)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +14,20 @@ from ...export.program import Program
 from ...hw_targets.target import Compiled, get_target
 from ...hw_targets.twin import Twin
 from ...toolkit.attacks.base import Attack
-from ...toolkit.attacks.victim import Function, predict
-from ...toolkit.coding import LEVELS, direct_integers, on_grid
+from ...toolkit.attacks.victim import predict
 from ...toolkit.data import Images, Labels
+from ...toolkit.errors import InputError
 from ...toolkit.layers import SpikingNetwork
 from ...toolkit.progress import Track, silent
+from ...toolkit.train import seeded
 from . import plan
 from .alarms import clearly
 from .form import Attackers, Found, Side, assess
 from .probes import FEW, MANY, SAMPLES, SWEEP, SWEPT
 from .record import FormResult, Judged, share
 from .runner import Runner
+from .threat import Pixel, Threat
 
-THREAT_MODEL = (
-    "pixel space, L-infinity, around the images as the chip receives them (8 bit), through the direct coder; "
-    "the attacker knows the network and chooses the backward pass"
-)
 JUDGE = "loihi"
 """The target that answers for the Program."""
 COST = {"float": 1.0, "quantized": 2.5, "program": 3.0}
@@ -94,8 +92,10 @@ def run_protocol(
     labels: Labels,
     *,
     protocol: str,
-    epsilon: float,
+    epsilon: float = 0.1,
+    threat: Threat | None = None,
     seed: int = 0,
+    draws: int = 1,
     folder: Path | None = None,
     track: Track = silent,
 ) -> list[FormResult]:
@@ -103,54 +103,65 @@ def run_protocol(
 
     Args:
         subject: the forms.
-        images: (samples, channels, height, width); they are rounded to the chip's input first, for every form.
+        images: what the coder takes, (samples, ...); they are rounded to the chip's input first, for every form.
         labels: (samples,).
         protocol: "quick", "standard" or "strong".
-        epsilon: radius of the ball; rounded down to whole levels of the chip's input.
+        epsilon: radius in pixel space, rounded down to whole levels of the chip's input; not looked at with ``threat``.
+        threat: another threat model, with its radius.
         seed: of every attack.
+        draws: of a stochastic coder, that attacks with gradients average.
         folder: for attacks that are done or interrupted; None keeps nothing.
         track: progress.
 
     Raises:
         DisagreementError: the twin's verdict differs from the simulator's.
-        InputError: protocol or epsilon is refused.
+        InputError: protocol or epsilon is refused, or no form is left to attack.
     """
-    radius = plan.levels(epsilon) / LEVELS
-    common: dict[str, Any] = {"epsilon": radius, "batch": plan.BATCH, "seed": seed}
-    images = on_grid(images)
+    plan.check(protocol)
+    coder = subject.network.coder
+    threat = threat or Pixel(coder, epsilon)
+    common: dict[str, Any] = {"batch": plan.BATCH, "seed": seed}
+    x = threat.inputs(images)
     program = subject.program
-    twin = Twin(program)
-    compiled = get_target(JUDGE).compile(program)
-    blind = plan.without_gradients(plan.check(protocol), **common)
+
+    def made() -> list[Attack]:
+        return plan.averaged(threat.attacks(protocol, **common), draws)
+
     every: list[tuple[Side, list[Attack]]] = []
     if subject.torch:
         for name, network in (("float", subject.network), ("quantized", subject.quantized)):
-            every.append((Side(name, "torch", network), plan.white_box(protocol, network, **common) + blind))
-    deployed = Side("program", JUDGE, twin, asks(compiled, program), program.sha256())
-    every.append(
-        (
-            deployed,
-            [
-                *plan.white_box(protocol, twin, **common),
-                *plan.transfers(protocol, subject.network, "float", **common),
-                *blind,
-                *plan.decision(protocol, epsilon=radius, seed=seed),
-            ],
-        )
-    )
+            module = threat.module(network)
+            attacks = made()
+            side = Side(name, "torch", module, grid=threat.grid)
+            every.append((side, plan.gradients(protocol, attacks, module) + plan.blind(attacks)))
+    compiled = get_target(JUDGE).compile(program)
+    if threat.unreceivable is None:
+        twin = threat.module(Twin(program, coder=coder))
+        attacks = made()
+        extra: list[Attack] = []
+        if threat.space is not None:
+            source_of = threat.module(subject.network)
+            options: dict[str, Any] = {"epsilon": threat.radius, "space": threat.space, **common}
+            extra = plan.averaged(plan.transfers(protocol, source_of, "float", **options), draws)
+        last = plan.decision(protocol, epsilon=threat.radius, seed=seed) if threat.space == "pixel" else []
+        deployed = Side("program", JUDGE, twin, threat.function(compiled), program.sha256(), grid=threat.grid)
+        every.append((deployed, [*plan.gradients(protocol, attacks, twin), *extra, *plan.blind(attacks), *last]))
+    if not every:
+        raise InputError(f"--targets: {threat.unreceivable}")
     results = []
     source: Found | None = None
     with one_thread(), _counted(every, len(labels), protocol, folder, track) as runner:
         for side, attacks in every:
             if side.form == "program" and source is not None:
-                side = Side(side.form, side.target, side.module, side.function, side.salt, source.examples)
+                side = replace(side, source=source.examples)
             runner.form = side.form
-            found = assess(side, images, labels, Attackers(attacks, plan.cascade(protocol), radius, seed), runner)
+            against = Attackers(attacks, plan.cascade(protocol), threat.radius, seed, space=threat.space)
+            found = assess(side, x, labels, against, runner)
             if side.form == "float":
                 source = found
             if side.form == "program":
                 judged = {
-                    name: _judged(name, min(count, len(labels)), subject.program, compiled, images, found, labels)
+                    name: _judged(get_target(name).compile(program), compiled, threat, x[:count], labels[:count], found)
                     for name, count in subject.targets.items()
                 }
                 results.append(found.result.model_copy(update={"judged": judged}))
@@ -170,24 +181,17 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def asks(compiled: Compiled, program: Program) -> Function:
-    """Return a function from images to the read-out of a compiled Program, (samples, classes)."""
-
-    def function(images: Images) -> Any:
-        return compiled.run(direct_integers(images, program.steps)).output
-
-    return function
-
-
-def _judged(
-    name: str, count: int, program: Program, judge: Compiled, images: Images, found: Found, labels: Labels
-) -> Judged:
-    """Let another target answer the first clean images and worst-case examples."""
-    other = get_target(name).compile(program)
+def _judged(other: Compiled, judge: Compiled, threat: Threat, x: Images, labels: Labels, found: Found) -> Judged:
+    """Let another target answer the first clean inputs and worst-case examples."""
+    count = len(labels)
     right, same = [], 0
-    for part in (images[:count], found.worst[:count]):
-        theirs, ours = (predict(asks(one, program), part, count) for one in (other, judge))
-        right.append(theirs == labels[:count])
+    for part in (x, found.worst[:count]):
+        answers = []
+        for one in (other, judge):
+            with seeded(0):  # A stochastic coder shows both the same draws.
+                answers.append(predict(threat.function(one), part, count))
+        theirs, ours = answers
+        right.append(theirs == labels)
         same += int((theirs == ours).sum())
     return Judged(samples=count, clean=share(right[0]), worst=share(right[0] & right[1]), same=same)
 
@@ -225,9 +229,11 @@ def _counted(
     runner.forget_unfinished()
 
 
-def summary(results: list[FormResult]) -> str:
-    """Return one sentence: what deployment did to robustness."""
+def summary(results: list[FormResult], unreceivable: str | None = None) -> str:
+    """Return one sentence: what deployment did to robustness, or why that is not known."""
     forms = {result.form: result for result in results}
+    if unreceivable is not None:
+        return f"The Program was not attacked: {unreceivable}."
     if not {"float", "program"} <= set(forms):
         return "The float network was not attacked, so what deployment did to robustness is not known."
     before, after = (np.array(list(forms[name].outcomes)) == "o" for name in ("float", "program"))

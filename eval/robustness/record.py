@@ -160,26 +160,33 @@ class Robustness(_Part):
     """A protocol on a run.
 
     Attributes:
-        threat_model: the only one that the worst cases are about.
-        epsilon: radius of the ball in pixels of [0, 1], a whole number of the chip's input levels.
-        levels: the same in levels.
+        threat: the threat model: "pixel", "encoded" or "encoded-binary".
+        threat_model: the same in words; the worst cases are about no other.
+        epsilon: radius of the ball: of pixels of [0, 1], a whole number of the chip's input levels; of coded entries;
+            or, for spikes, a number of edits.
+        levels: the same in levels; None for coded input.
         asked: the radius that was asked for.
         samples: the first so many test images.
         cascade: whether attacks tried only samples that earlier ones left.
         seed: of every attack.
+        draws: of a stochastic coder that attacks with gradients averaged.
+        unreceivable: why the Program was not attacked; None if it could receive what attackers make.
     """
 
     schema_version: Literal[1] = 1
     name: str
     created: str
     protocol: str
+    threat: str = "pixel"
     threat_model: str
     epsilon: float
-    levels: int
+    levels: int | None
     asked: float
     samples: int
     cascade: bool
     seed: int
+    draws: int = 1
+    unreceivable: str | None = None
     data: dict[str, Any]
     program: dict[str, Any]
     recipe: dict[str, Any]

@@ -72,8 +72,11 @@ class Runner:
                 self.told(attack, len(images))
                 return Done(arrays["images"], arrays["robust"].astype(np.bool_), float(header["seconds"]))
         begun = time.perf_counter()
-        made = attack(victim, images, labels, track=self.track, state=unfinished)
-        done = Done(made.images, made.robust, time.perf_counter() - begun)
+        # Attacks on encoded input take time first; here samples come first, whatever they are.
+        first, second = (0, 1) if attack.space == "encoded" else (0, 0)
+        given = np.swapaxes(images, first, second)
+        made = attack(victim, given, labels, track=self.track, state=unfinished)
+        done = Done(np.swapaxes(made.images, first, second), made.robust, time.perf_counter() - begun)
         if finished is not None:
             arrays = {"images": done.images, "robust": done.robust.astype(np.uint8)}
             write_arrays(finished, KIND, arrays, {"attack": attack.label, "seconds": done.seconds})

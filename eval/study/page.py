@@ -2,10 +2,8 @@
 
 from pathlib import Path
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
-
 from ...toolkit.files import write_text
-from ..report import _template
+from ..report import environment
 from . import plots
 from .record import KINDS, Mean, Study, accuracy, conditions, fact, families, rows_of, title
 
@@ -51,13 +49,6 @@ def markdown(study: Study) -> str:
 
 def render(study: Study) -> str:
     """Return the page as HTML."""
-    environment = Environment(
-        loader=FunctionLoader(_template),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     attacked = [name for name in conditions(study) if name != "clean"]
     trades = [(name, plots.trade_off(study, name)) for name in reversed(attacked)]
     head, body = table(study)
@@ -68,16 +59,20 @@ def render(study: Study) -> str:
         for form, found in row.forms.items()
         for name, share in found.accuracy.items()
     ]
-    page = environment.get_template("study.html.j2").render(
-        study=study,
-        seeds=", ".join(map(str, seeds)),
-        trades=[(name, plot) for name, plot in trades if plot is not None],
-        trail=plots.trail(study),
-        layers=plots.layers(study),
-        head=head,
-        body=body,
-        intervals=intervals,
-        refused=[(row.name, row.refused) for row in study.rows if row.refused],
+    page = (
+        environment()
+        .get_template("study.html.j2")
+        .render(
+            study=study,
+            seeds=", ".join(map(str, seeds)),
+            trades=[(name, plot) for name, plot in trades if plot is not None],
+            trail=plots.trail(study),
+            layers=plots.layers(study),
+            head=head,
+            body=body,
+            intervals=intervals,
+            refused=[(row.name, row.refused) for row in study.rows if row.refused],
+        )
     )
     return page.strip() + "\n"
 

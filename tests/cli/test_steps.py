@@ -229,6 +229,11 @@ def test_the_gradients_of_every_attack_and_of_the_weights_are_recorded(run_folde
         assert (found["attack"], found["samples"], found["passes"]) == (label, 40, passes[label])
         assert found["layers"]["lif1"]["output"]["zeros"] >= 0.75
         assert set(found["layers"]) == {"image", *record["gradients"]["float"]["layers"]}
+    for form in ("float", "quantized"):
+        zeros, clean = record["gradients"][form]["layers"], record["gradients"][form]["clean"]["layers"]
+        assert {name: side["output"]["zeros"] for name, side in clean.items() if name != "image"} == {
+            name: zero["output"] for name, zero in zeros.items()
+        }
     weights = record["gradients"]["float"]["weights"]
     assert set(weights) == {"conv1", "linear"}
     assert all(0 < layer["weights"] <= layer["bound"] <= 1 for layer in weights.values())
@@ -237,10 +242,16 @@ def test_the_gradients_of_every_attack_and_of_the_weights_are_recorded(run_folde
     assert record["attacks"]["fgsm@0.1"]["gradients"]["layers"]["lif1"]["output"]["zeros"] == clean["output"]
 
 
-def test_events_are_refused_by_the_direct_coder(tmp_path: Path) -> None:
-    x = np.zeros((4, 3, 2, 8, 8), np.uint8)
-    np.savez(tmp_path / "events.npz", x_train=x, y_train=np.arange(4) % 2, x_test=x, y_test=np.arange(4) % 2)
-    data = {"name": "arrays", "path": str(tmp_path / "events.npz")}
-    run = Run.create(tmp_path / "run", parse_recipe({"data": data, "coding": {"steps": 3}}, "events"))
-    with pytest.raises(InputError, match=r"coding\.name: 'direct' shows images, but data set 'events' holds events"):
-        steps.train(run)
+def test_recordings_of_events_are_trained_on_by_the_events_coder_and_refused_by_the_direct_one(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).integers(0, 2, (12, 3, 2, 8, 8), dtype=np.uint8)
+    np.savez(tmp_path / "dvs.npz", x_train=x, y_train=np.arange(12) % 2, x_test=x[:4], y_test=np.arange(4) % 2)
+    values = {
+        "data": {"name": "arrays", "path": str(tmp_path / "dvs.npz")},
+        "coding": {"name": "direct", "steps": 3},
+        "model": {"channels": [2]},
+        "train": {"epochs": 1},
+    }
+    with pytest.raises(InputError, match=r"coding\.name = 'direct', data set 'dvs': sequences"):
+        steps.train(Run.create(tmp_path / "direct", parse_recipe(values, "dvs")))
+    values["coding"] = {"name": "events", "steps": 3}
+    assert steps.train(Run.create(tmp_path / "events", parse_recipe(values, "dvs")))["samples"] == 4

@@ -23,8 +23,7 @@ from spikeproof.toolkit.coding import direct_integers
 from spikeproof.toolkit.config import DataSettings, ModelSettings, TrainSettings
 from spikeproof.toolkit.data import load_data
 from spikeproof.toolkit.errors import UnsupportedError
-from spikeproof.toolkit.models import conv_network
-from spikeproof.toolkit.models.wired import delayed_network, recurrent_network, sew_network, vgg_network
+from spikeproof.toolkit.models import conv_network, delayed_network, recurrent_network, sew_network, vgg_network
 from spikeproof.toolkit.quantize import quantized_network
 from spikeproof.toolkit.train import fit, seeded
 
@@ -73,7 +72,7 @@ NETWORKS = {
     "max pooling": (conv_network, {"pool": "max"}, 4, 64, 8, 0),
     "average pooling": (conv_network, {"pool": "avg"}, 4, 64, 8, 0),
     "max pooling, 7 bits": (conv_network, {"pool": "max", "channels": [8, 8]}, 8, 8, 7, 6),
-    "SEW-ResNet": (sew_network, {"channels": [4, 8]}, 9, 16, 8, 0),
+    "SEW-ResNet": (sew_network, {"channels": [8, 16]}, 15, 16, 8, 0),
     "VGG": (vgg_network, {"channels": [4, 8]}, 12, 16, 8, 0),
     "recurrent": (recurrent_network, {"channels": [4]}, 4, 8, 8, 0),
     "delayed": (delayed_network, {"channels": [8]}, 4, 8, 8, 0),

@@ -202,7 +202,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "a trail of one point": {"trail": trail(3)},
     "gradients of attacks and weights": {
         "attacks": {ATTACK: attack("pgd", 10) | {"gradients": LOOKED}},
-        "gradients": {"float": fields()["gradients"]["float"] | {"weights": WEIGHTS}},
+        "gradients": {
+            "float": fields()["gradients"]["float"] | {"weights": WEIGHTS, "clean": LOOKED | {"samples": 19}}
+        },
     },
     "all zero gradients": {"gradients": {"float": {"layers": {"lif1": {"input": 0.0, "output": 0.0}}, "hidden": 0.0}}},
 }
@@ -266,9 +268,9 @@ def test_the_trail_is_in_the_page_as_a_plot_and_in_numbers() -> None:
 
 def test_gradients_of_attacks_and_weights_are_in_the_page() -> None:
     text = parse(render(record(**VARIANTS["gradients of attacks and weights"]), trace())).text
-    for expected in ("17", "0.0123", "4.57", "0.891", "78.2", "0.321", "0.432", "\u2013"):
+    for expected in ("17", "none, float", "19", "0.0123", "4.57", "0.891", "78.2", "0.321", "0.432", "\u2013"):
         assert expected in text
-    assert "as the attacks saw it" not in parse(default_page()).text
+    assert "as attacks saw it" not in parse(default_page()).text
 
 
 def test_plots_are_named_for_screen_readers() -> None:

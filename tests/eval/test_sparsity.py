@@ -13,16 +13,19 @@ from hypothesis import given
 from torch import nn
 
 from spikeproof.eval.gradients import ZeroGradientShare
-from spikeproof.eval.sparsity import IMAGE, GradientStatistics, attack_gradients, leaves, watch
-from spikeproof.toolkit.attacks.base import Attack
+from spikeproof.eval.sparsity import IMAGE, GradientStatistics, attack_gradients, clean_gradients, leaves, watch
+from spikeproof.toolkit.attacks.base import Attack, predict
 from spikeproof.toolkit.attacks.blind import Square
 from spikeproof.toolkit.attacks.gradient import FGSM, PGD
+from spikeproof.toolkit.attacks.iterative import MIFGSM, RFGSM, AnyPGD
+from spikeproof.toolkit.attacks.strong import APGD, SAPGD
 from spikeproof.toolkit.backward import Backward
 from spikeproof.toolkit.config import ModelSettings
 from spikeproof.toolkit.errors import InputError
 from spikeproof.toolkit.layers import SpikingNetwork
 from spikeproof.toolkit.models.wired import delayed_network, recurrent_network, sew_network
-from spikeproof.toolkit.surrogates import Surrogate
+from spikeproof.toolkit.quantize import quantized_network
+from spikeproof.toolkit.surrogates import AdaptiveSharpness, Surrogate
 
 Make = Callable[..., SpikingNetwork]
 
@@ -189,6 +192,29 @@ def test_watching_changes_neither_the_examples_nor_the_network(
     assert all(parameter.grad is None for parameter in network.parameters())
 
 
+@pytest.mark.parametrize(
+    "attack",
+    [
+        RFGSM(epsilon=0.1),
+        AnyPGD(epsilon=0.1, steps=2),
+        MIFGSM(epsilon=0.1, steps=2),
+        APGD(epsilon=0.1, steps=3),
+        SAPGD(epsilon=0.1, steps=3, backward=Backward(surrogate=AdaptiveSharpness("arctan"))),
+    ],
+    ids=lambda attack: attack.label,
+)
+def test_every_gradient_attack_can_be_watched_and_makes_the_same_examples(
+    random_network: Make, images: np.ndarray, attack: Attack
+) -> None:
+    network = random_network("max")
+    answers = predict(network, images)  # so that no sample is left out from the start
+    alone = attack(network, images, answers).images
+    with watch(network) as seen:
+        np.testing.assert_array_equal(attack(network, images, answers).images, alone)
+    assert seen.passes >= 1
+    assert seen.compute()["lif1"]["output"].zeros >= 0.75
+
+
 def test_the_pool_rule_of_the_attack_is_what_is_measured(
     random_network: Make, images: np.ndarray, labels: np.ndarray
 ) -> None:
@@ -233,6 +259,25 @@ def test_any_module_can_be_watched(images: np.ndarray, labels: np.ndarray) -> No
     silent = (network.parts.body[0](x) <= 0).float().mean().item()
     assert found["parts.body.1"]["input"]["zeros"] == pytest.approx(silent)
     assert found["parts.end"]["output"]["zeros"] == 0.0
+
+
+@pytest.mark.parametrize("quantized", [False, True])
+def test_clean_norms_do_not_depend_on_the_batch(
+    random_network: Make, images: np.ndarray, labels: np.ndarray, quantized: bool
+) -> None:
+    network: nn.Module = random_network("max").train()
+    if quantized:
+        network = quantized_network(random_network("max"), 8).train()
+    one, two = (clean_gradients(network, images, labels, batch=batch) for batch in (len(images), 5))
+    assert (one["attack"], one["passes"], two["passes"]) == (None, 1, -(-len(images) // 5))
+    x = torch.from_numpy(images).requires_grad_()
+    loss = nn.functional.cross_entropy(network.eval()(x), torch.from_numpy(labels), reduction="sum")
+    (expected,) = torch.autograd.grad(loss, x)
+    assert one["layers"][IMAGE]["input"] == vars(statistics(expected.numpy()))
+    for name, sides in one["layers"].items():
+        for side, found in sides.items():
+            assert found == pytest.approx(two["layers"][name][side], rel=1e-4, abs=1e-6), name
+    assert hooks_of(network) == 0
 
 
 class Breaks(Attack):

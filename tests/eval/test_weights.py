@@ -12,6 +12,7 @@ from torch import nn
 
 from spikeproof.eval.weights import WeightGradientDensity
 from spikeproof.toolkit.backward import Backward, attack_gradient
+from spikeproof.toolkit.coding.direct import Direct
 from spikeproof.toolkit.config import ModelSettings
 from spikeproof.toolkit.errors import InputError
 from spikeproof.toolkit.layers import SpikingNetwork
@@ -86,7 +87,7 @@ def test_the_bound_is_reached_where_one_column_is_alive() -> None:
     linear = nn.Linear(3, 2, bias=False)
     nn.init.constant_(linear.weight, 0.5)
     layers = OrderedDict(flatten=nn.Flatten(), linear=linear, lif=LIF(beta=0.0, threshold=1.0, alpha=2.0))
-    metric = WeightGradientDensity(SpikingNetwork(layers, steps=2, gain=1.0))
+    metric = WeightGradientDensity(SpikingNetwork(layers, Direct(2), gain=1.0))
     metric.update(np.array([0, 1, 0], np.float32).reshape(1, 1, 1, 3), np.array([0]))
     found = metric.compute()["linear"]
     assert (found.inputs, found.errors) == (pytest.approx(1 / 3), 1.0)
@@ -99,7 +100,7 @@ def test_groups_count_pairs_of_their_own_only() -> None:
     layers = OrderedDict(
         conv=conv, lif1=LIF(0.5, 0.1, 2.0), flatten=nn.Flatten(), linear=nn.Linear(64, 3), lif2=LIF(0.5, 0.1, 2.0)
     )
-    metric = WeightGradientDensity(SpikingNetwork(layers, steps=2, gain=1.0))
+    metric = WeightGradientDensity(SpikingNetwork(layers, Direct(2), gain=1.0))
     images = np.zeros((1, 2, 4, 4), np.float32)
     images[:, 1] = 1
     metric.update(images, np.array([1]))

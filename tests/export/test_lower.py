@@ -16,7 +16,7 @@ from spikeproof.export.execute import run_graph
 from spikeproof.export.graph import flatten
 from spikeproof.export.lower import Deployment, lower, lower_graph
 from spikeproof.export.nir import Grid, SideCar, to_nir
-from spikeproof.export.program import Convolution, Program
+from spikeproof.export.program import Convolution, Graded, Program
 from spikeproof.hw_targets.loihi.simulator import LoihiTarget
 from spikeproof.toolkit.coding import direct_integers
 from spikeproof.toolkit.errors import UnsupportedError
@@ -205,8 +205,6 @@ UNEVEN[1, 2, 3] = 3e-4
         (lif(SHAPE, r=UNEVEN), "r must be one number for the whole population"),
         (lif(SHAPE, v_threshold=UNEVEN), "v_threshold must be one number for the whole population"),
         (lif(SHAPE, tau=np.full(SHAPE, np.nan)), "tau holds NaN"),
-        (lif(SHAPE, v_leak=UNEVEN), "v_leak must be one number"),
-        (lif(SHAPE, v_reset=np.full(SHAPE, -0.1)), r"starts at 0 and resets to v_reset = -0\.1"),
         (lif(SHAPE, v_reset=np.full(SHAPE, np.nan)), "v_reset holds NaN"),
         (lif(SHAPE, tau=np.full(SHAPE, 1e-5)), "needs 0 < dt/tau <= 1"),
         (lif(SHAPE, tau=np.full(SHAPE, -1e-3)), "tau must be above 0"),
@@ -224,7 +222,19 @@ def test_a_neuron_without_an_exact_form_is_refused_by_its_node(node: nir.NIRNode
         one_layer(node)
 
 
+def test_a_membrane_that_does_not_start_where_it_resets_to_is_refused() -> None:
+    grids = {"conv": Grid(bits=BITS, step=STEP)}
+    for cell, why in (
+        (lif(SHAPE, v_leak=UNEVEN), "v_leak must be one number"),
+        (lif(SHAPE, v_reset=np.full(SHAPE, -0.1)), r"starts at 0 and resets to v_reset = -0\.1"),
+    ):
+        flat = flatten(graph((1, 4, 4), conv=CONV, cell=cell), "graph")
+        with pytest.raises(UnsupportedError, match=f"node 'cell': {why}"):
+            lower_graph(flat, Deployment(4, 8, Settings(1e-4), grids))
+
+
 REST = np.full(SHAPE, -0.25)
+RESTS = np.where(np.arange(REST.size).reshape(SHAPE) % 3, REST, 0.5)
 HALF = np.full(SHAPE, 2e-4)
 
 
@@ -234,6 +244,7 @@ HALF = np.full(SHAPE, 2e-4)
         (nir.IF(r=np.full(SHAPE, 1e4), v_threshold=np.full(SHAPE, 1.5), v_reset=np.zeros(SHAPE)), {}),
         (lif(SHAPE, v_leak=REST, v_reset=REST), {}),
         (lif(SHAPE, v_leak=REST), {"start": "v_reset"}),
+        (lif(SHAPE, v_leak=RESTS), {"start": "v_reset"}),
         (lif(SHAPE, v_leak=-REST, v_reset=REST), {"start": "v_reset"}),
         (cuba(tau_syn=HALF, tau_mem=HALF, r=np.full(SHAPE, 2.0), w_in=np.full(SHAPE, 2.0)), {}),
         (cuba(tau_syn=HALF, tau_mem=HALF, r=np.full(SHAPE, 2.0)), {"added": frozenset({"CubaLIF"})}),
@@ -303,14 +314,6 @@ NEXT = convolution(np.random.default_rng(0), (3, 3, 1, 1))
     [
         ({"conv": CONV, "next": NEXT, "a": CELL}, "node 'next': two weight nodes"),
         (
-            {"conv": CONV, "a": CELL, "p": pool(AVG, 3, 3), "next": NEXT, "b": lif((3, 1, 1))},
-            "node 'p': .*fold",
-        ),
-        (
-            {"conv": CONV, "a": CELL, "p": pool(AVG, 2, 1), "next": NEXT, "b": lif((3, 3, 3))},
-            "node 'p': .*fold",
-        ),
-        (
             {"conv": CONV, "a": CELL, "p": pool(AVG, 2, 2), "q": pool(AVG, 2, 2)},
             "node 'q': pooling",
         ),
@@ -332,6 +335,16 @@ def test_orders_without_an_exact_form_are_refused_by_the_node(nodes: dict[str, n
     grids = {name: Grid(bits=BITS, step=STEP) for name in ("conv", "next")}
     with pytest.raises(UnsupportedError, match=rf"^graph: .*{why}"):
         lower(graph((1, 4, 4), **nodes), sidecar(**grids))
+
+
+@pytest.mark.parametrize(("moves", "size"), [((3, 3), 1), ((2, 1), 3)])
+def test_pools_that_do_not_fold_count_in_graded_units(moves: tuple[int, int], size: int) -> None:
+    parts = {"conv": CONV, "a": CELL, "p": pool(AVG, *moves), "next": NEXT, "b": lif((3, size, size))}
+    grids = {name: Grid(bits=BITS, step=STEP) for name in ("conv", "next")}
+    units = lower(graph((1, 4, 4), **parts), sidecar(**grids)).population("p")
+    assert isinstance(units, Graded)
+    assert units.shape == (3, size, size)
+    assert 2 ** (units.message_bits - 1) <= moves[0] ** 2 < 2**units.message_bits
 
 
 def test_a_bias_beyond_its_field_is_refused() -> None:

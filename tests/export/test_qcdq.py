@@ -16,8 +16,7 @@ from spikeproof.toolkit.config import DataSettings, ModelSettings
 from spikeproof.toolkit.data import load_data
 from spikeproof.toolkit.errors import DisagreementError, FileError
 from spikeproof.toolkit.layers import SpikingNetwork
-from spikeproof.toolkit.models import conv_network
-from spikeproof.toolkit.models.wired import delayed_network, recurrent_network, sew_network
+from spikeproof.toolkit.models import conv_network, delayed_network, recurrent_network, sew_network
 from spikeproof.toolkit.neurons import LIF
 from spikeproof.toolkit.quantize import quantized_network
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from torch.nn import functional
 
 from spikeproof.eval.compare import difference
-from spikeproof.export.dynamics import Settings
+from spikeproof.export.dynamics import ORIGINS, Settings
 from spikeproof.export.graph import flatten
 from spikeproof.export.lower import Deployment, lower_graph
 from spikeproof.export.nir import to_nir
@@ -20,8 +20,10 @@ from spikeproof.export.program import Dense, Graded, Input, Population, Program,
 from spikeproof.hw_targets.loihi.simulator import LoihiTarget
 from spikeproof.hw_targets.twin import Twin, TwinTarget
 from spikeproof.toolkit.coding import direct_integers
+from spikeproof.toolkit.config import CodingSettings, ModelSettings, Recipe
 from spikeproof.toolkit.errors import InputError, UnsupportedError
 from spikeproof.toolkit.layers import SpikingNetwork
+from spikeproof.toolkit.models import build_network
 from spikeproof.toolkit.neurons import LIF, Delay
 from spikeproof.toolkit.quantize import quantized_network
 from spikeproof.toolkit.surrogates import Surrogate
@@ -196,3 +198,16 @@ def test_a_gpu_computes_the_same(programs: Any, messages: Any) -> None:
     program = lowered(network("join", 5))
     images = torch.rand(16, *SHAPE, generator=torch.Generator().manual_seed(0))
     assert torch.equal(Twin(program).cuda()(images.cuda()).cpu(), Twin(program)(images))
+
+
+def test_logits_of_a_membrane_are_those_of_the_network() -> None:
+    model = ModelSettings(channels=[2], readout="membrane", kind="delayed", gain=3.0)
+    network = build_network(Recipe(model=model, coding=CodingSettings(steps=STEPS)), SHAPE, 3)
+    quantized = quantized_network(network.eval(), 8)
+    nodes, grids = to_nir(quantized, SHAPE)
+    program = lower_graph(flatten(nodes, "graph"), Deployment(STEPS, 8, ORIGINS["spikeproof"], grids))
+    x = torch.rand(4, *SHAPE, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        wanted, found = quantized(x), Twin(program, gain=3.0)(x)
+    # Leaks are rounded, so a spike may differ; logits a hundred times too small would not pass.
+    torch.testing.assert_close(found, wanted, atol=0.1 * float(wanted.abs().max()), rtol=0)

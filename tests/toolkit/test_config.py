@@ -12,14 +12,23 @@ from hypothesis import given, settings
 from spikeproof.toolkit.config import Recipe, Section, builtin_recipes, load_recipe, parse_recipe
 from spikeproof.toolkit.errors import FileError, RecipeError
 
-TOP = "name, data, coding, model, train, attacks, quantize, export, evaluate"
+TOP = "name, data, coding, model, train, defences, attacks, quantize, export, evaluate"
 
 UNKNOWN = [
     ({"trains": {}}, "trains", TOP),
     ({"data": {"sample": 1}}, "data.sample", "name, path, train_samples, test_samples"),
-    ({"coding": {"step": 1}}, "coding.step", "name, steps"),
-    ({"model": {"Pool": "max"}}, "model.Pool", "pool, channels, beta, threshold, alpha, gain"),
-    ({"train": {"epoch": 3}}, "train.epoch", "seed, epochs, batch, rate, accelerator, devices, precision, trail, once"),
+    ({"coding": {"step": 1}}, "coding.step", "name, steps, weighted, stochastic, dark, threshold"),
+    (
+        {"model": {"Pool": "max"}},
+        "model.Pool",
+        "kind, pool, channels, blocks, depth, stem, residual, widen, hidden, neuron, beta, current, threshold, "
+        "surrogate, alpha, readout, gain",
+    ),
+    (
+        {"train": {"epoch": 3}},
+        "train.epoch",
+        "seed, epochs, batch, rate, schedule, weight_decay, flip, accelerator, devices, precision, trail, once",
+    ),
     ({"attacks": [{"name": "fgsm"}, {"name": "pgd", "eps": 1}]}, "attacks.1.eps", "name, epsilon, steps, seed"),
     ({"quantize": {"bit": 8}}, "quantize.bit", "bits, epochs, rate"),
     ({"evaluate": {"target": []}}, "evaluate.target", "targets, batch, lava_samples"),
@@ -43,9 +52,9 @@ WRONG = [
     ({"coding": {"name": "latency", "steps": 1}}, "coding", "2 or more"),
     ({"coding": {"name": "delta", "threshold": 0.0}}, "coding.threshold", "greater than 0"),
     ({"coding": {"steps": 257}}, "coding.steps", "256"),
-    ({"model": {"pool": "min"}}, "model.pool", "'max' or 'avg'"),
+    ({"model": {"pool": "min"}}, "model.pool", "'max', 'avg' or 'none'"),
     ({"model": {"channels": []}}, "model.channels", "at least 1"),
-    ({"model": {"channels": [1] * 5}}, "model.channels", "at most 4"),
+    ({"model": {"channels": [1] * 9}}, "model.channels", "at most 8"),
     ({"model": {"channels": [4, True]}}, "model.channels.1", "integer"),
     ({"model": {"channels": [4, 0]}}, "model.channels.1", "greater than or equal to 1"),
     ({"model": {"beta": 1.5}}, "model.beta", "less than or equal to 1"),

@@ -17,11 +17,11 @@ from spikeproof.toolkit.coding import Direct, direct_integers
 from spikeproof.toolkit.config import ModelSettings, QuantizeSettings, Recipe
 from spikeproof.toolkit.errors import FileError, UnsupportedError
 from spikeproof.toolkit.files import read_arrays, write_arrays
+from spikeproof.toolkit.fold import fold
 from spikeproof.toolkit.layers import SpikingNetwork
 from spikeproof.toolkit.neurons import LIF
 from spikeproof.toolkit.quantize import (
     InputGrid,
-    fold_norms,
     load_quantized,
     quantized_network,
     save_quantized,
@@ -77,7 +77,7 @@ def test_a_given_step_clips_at_both_ends_of_the_signed_range(bits: int) -> None:
 @pytest.mark.parametrize("pool", ["max", "avg"])
 def test_folding_batch_norm_keeps_the_function(random_network: Make, images: np.ndarray, pool: str) -> None:
     network, x = random_network(pool, (4, 3)), torch.from_numpy(images)
-    folded = fold_norms(network)
+    folded = fold(network)
     before, after = (next(iter(n.layers))(x) for n in (network, folded))
     expected = network.layers.norm1(before)
     assert not any(isinstance(layer, nn.BatchNorm2d) for layer in folded.modules())
@@ -90,14 +90,14 @@ def test_folding_uses_the_running_statistics_even_of_a_network_in_training_mode(
     random_network: Make, images: np.ndarray
 ) -> None:
     network = random_network()
-    expected = fold_norms(network).state_dict()
-    found = fold_norms(network.train())
+    expected = fold(network).state_dict()
+    found = fold(network.train())
     assert not found.training
     for name, tensor in found.state_dict().items():
         assert torch.equal(tensor, expected[name])
 
 
-@pytest.mark.parametrize("make", [fold_norms, lambda network: quantized_network(network, 8)])
+@pytest.mark.parametrize("make", [fold, lambda network: quantized_network(network, 8)])
 def test_the_float_network_is_left_alone(random_network: Make, make: Callable[[SpikingNetwork], Any]) -> None:
     network = random_network()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}

@@ -25,7 +25,7 @@ Norm = Literal["linf", "l2"]
 Space = Literal["pixel", "encoded"]
 NORMS = {"linf": "L-infinity", "l2": "L2"}
 SPACES = {"pixel": "pixel space", "encoded": "encoded space, continuous"}
-THREAT_MODEL = "pixel space, L-infinity, white box through the direct coder"
+THREAT_MODEL = "pixel space, L-infinity, white box through the coder"
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class Attack(ABC):
     @property
     def threat_model(self) -> str:
         """Space, norm and access; figures of different threat models do not belong into one table."""
-        through = " through the direct coder" if self.access == "white box" and self.space == "pixel" else ""
+        through = " through the coder" if self.access == "white box" and self.space == "pixel" else ""
         return f"{SPACES[self.space]}, {NORMS[self.norm]}, {self.access}{through}"
 
     @property
@@ -135,7 +135,10 @@ class Attack(ABC):
     def check(self, inputs: NDArray[Any]) -> Images:
         """Return ``inputs`` as float32 if they are of the attack's space; else raise :class:`InputError`."""
         if self.space == "pixel":
-            return check_images(inputs, "images to attack")
+            # Sequences are checked frame by frame.
+            frames = inputs.reshape(-1, *inputs.shape[2:]) if inputs.ndim == 5 else inputs
+            checked = check_images(frames, "images to attack")
+            return checked.reshape(inputs.shape) if inputs.ndim == 5 else checked
         if inputs.ndim < 3 or inputs.dtype.kind not in "fbiu" or 0 in inputs.shape:
             raise InputError(
                 f"encoded input to attack: {inputs.dtype} of {inputs.shape}, expected (time, samples, ...)"

@@ -17,7 +17,7 @@ from .gradient import ORDERS
 from .victim import Victim, fingerprint, logits_of, predict
 
 
-def _generator() -> np.random.Generator:
+def generator() -> np.random.Generator:
     """Return a generator that follows the seed that is in force."""
     return np.random.default_rng(int(torch.randint(2**31, ())))
 
@@ -51,7 +51,7 @@ class Noise(Attack):
 
     def run(self, model: Victim, images: Images, labels: Labels) -> Images:
         """Return noisy samples (batch, ...)."""
-        rng = _generator()
+        rng = generator()
         if self.kind == "sign":
             change = rng.choice([-1.0, 1.0], images.shape)
         else:
@@ -106,7 +106,7 @@ class Square(Attack):
 
     def run(self, model: Victim, images: Images, labels: Labels) -> Images:
         """Return adversarial samples (batch, ..., height, width)."""
-        rng, epsilon = _generator(), np.float32(self.epsilon)
+        rng, epsilon = generator(), np.float32(self.epsilon)
         height, width = images.shape[-2:]
         made = images.copy()
         left = np.arange(len(images))
@@ -115,7 +115,7 @@ class Square(Attack):
             return rng.choice(np.array([-epsilon, epsilon], np.float32), shape)
 
         x = np.clip(images + signs(*images.shape[:-2], 1, width), 0, 1)
-        best = _margins(model, x, labels, self.batch)
+        best = margins(model, x, labels, self.batch)
         for query in range(1, self.queries + 1):
             done = best < 0
             if done.any():
@@ -132,14 +132,14 @@ class Square(Attack):
             inside = inside.reshape(len(left), *[1] * (images.ndim - 3), height, width)
             colours = np.clip(images[left] + signs(len(left), *images.shape[1:-2], 1, 1), 0, 1)
             tried = np.where(inside, colours, x)
-            found = _margins(model, tried, labels[left], self.batch)
+            found = margins(model, tried, labels[left], self.batch)
             better = found <= best
             x[better], best[better] = tried[better], found[better]
         made[left] = x
         return made
 
 
-def _margins(model: Victim, images: Images, labels: Labels, batch: int) -> NDArray[np.float64]:
+def margins(model: Victim, images: Images, labels: Labels, batch: int) -> NDArray[np.float64]:
     """Return z_y - max over others, (samples,), below 0 where the answer is wrong; a lost tie counts as wrong."""
     logits = logits_of(model, images, batch).astype(np.float64)
     every = np.arange(len(labels))

@@ -12,15 +12,15 @@ from ..config import AttackSettings
 from ..data import Images, Labels
 from ..errors import InputError
 from .base import Attack, Norm, Space
-from .victim import answer, device_of, no_weight_gradients
+from .victim import Averaged, answer, device_of, no_weight_gradients
 
 ORDERS = {"linf": np.inf, "l2": 2}
 
 
-def classifier(model: nn.Module, images: Images) -> PyTorchClassifier:
-    """Return the library's view of a module."""
+def classifier(model: nn.Module, images: Images, draws: int = 1) -> PyTorchClassifier:
+    """Return the library's view of a module; of a stochastic one, of the mean logits over ``draws``."""
     return PyTorchClassifier(
-        model=model,
+        model=Averaged(model, draws) if draws > 1 else model,
         loss=nn.CrossEntropyLoss(),
         input_shape=images.shape[1:],
         nb_classes=answer(model, images[:1]).shape[1],
@@ -41,9 +41,11 @@ class FGSM(Attack):
         batch: samples attacked at once.
         seed: unused, for a common interface.
         backward: what is taken for derivatives.
+        draws: logits averaged before the gradient, for a victim that is stochastic.
     """
 
     name: ClassVar[str] = "fgsm"
+    draws: int = 1
 
     def __init__(
         self,
@@ -54,15 +56,21 @@ class FGSM(Attack):
         batch: int = 250,
         seed: int = 0,
         backward: Backward | None = None,
+        draws: int = 1,
     ) -> None:
         super().__init__(epsilon=epsilon, norm=norm, space=space, batch=batch, seed=seed, backward=backward)
+        if _checked(draws) > 1:
+            self.draws = draws
         del self.restarts  # One step from the clean image: a second run would be the same.
 
     def run(self, model: nn.Module, images: Images, labels: Labels) -> Images:
         """Return adversarial images (batch, channels, height, width)."""
         with attack_gradient(model, self.backward), no_weight_gradients(model):
             attack = FastGradientMethod(
-                classifier(model, images), norm=ORDERS[self.norm], eps=self.epsilon, batch_size=len(images)
+                classifier(model, images, self.draws),
+                norm=ORDERS[self.norm],
+                eps=self.epsilon,
+                batch_size=len(images),
             )
             return np.asarray(attack.generate(images, labels), dtype=np.float32)
 
@@ -70,41 +78,61 @@ class FGSM(Attack):
 class PGD(Attack):
     """Projected gradient descent from a uniform random start (Madry et al. 2018, arXiv 1706.06083).
 
-    x(0) = x + U(-epsilon, epsilon);  x(k+1) = project(x(k) + a sign(dL/dx)),  a = 2.5 epsilon / steps by default.
+    x(0) = x + U(-epsilon, epsilon);  x(k+1) = project(x(k) + a sign(dL/dx)),  a = 2.5 epsilon / steps or as given.
 
     In L2 the start is a random point of the ball, and the step is a along the gradient.
 
     Args:
         epsilon: radius of the ball.
         steps: number of gradient steps.
-        step: a.
+        step: a; None means 2.5 epsilon / steps.
+        draws: logits averaged before every gradient, for a victim that is stochastic.
         others: as of :class:`.base.Attack`.
     """
 
     name: ClassVar[str] = "pgd"
+    step: float | None = None
+    draws: int = 1
 
-    def __init__(self, *, epsilon: float, steps: int, step: float | None = None, **others: Any) -> None:
+    def __init__(self, *, epsilon: float, steps: int, step: float | None = None, draws: int = 1, **others: Any) -> None:
         super().__init__(epsilon=epsilon, **others)
         if steps < 1:
             raise InputError(f"steps: {steps}, expected 1 or more")
+        if step is not None and not 0 < step < np.inf:
+            raise InputError(f"step: {step}, expected a number above 0")
         self.steps = steps
+        # What is as usual is not told: records of older attacks stay those of the same attacks.
         if step is not None:
             self.step = step
+        if _checked(draws) > 1:
+            self.draws = draws
+
+    @property
+    def label(self) -> str:
+        """As of every attack, with the step where it was given."""
+        plain = f"{self.name}-{self.steps}"
+        return super().label.replace(plain, plain if self.step is None else f"{plain}x{self.step:g}", 1)
 
     def run(self, model: nn.Module, images: Images, labels: Labels) -> Images:
         """Return adversarial images (batch, channels, height, width)."""
         with attack_gradient(model, self.backward), no_weight_gradients(model):
             attack = ProjectedGradientDescentPyTorch(
-                classifier(model, images),
+                classifier(model, images, self.draws),
                 norm=ORDERS[self.norm],
                 eps=self.epsilon,
-                eps_step=vars(self).get("step", 2.5 * self.epsilon / self.steps),
+                eps_step=2.5 * self.epsilon / self.steps if self.step is None else self.step,
                 max_iter=self.steps,
                 num_random_init=1,
                 batch_size=len(images),
                 verbose=False,
             )
             return np.asarray(attack.generate(images, labels), dtype=np.float32)
+
+
+def _checked(draws: int) -> int:
+    if draws < 1:
+        raise InputError(f"draws: {draws}, expected 1 or more")
+    return draws
 
 
 def make_attack(settings: AttackSettings, batch: int) -> Attack:

@@ -11,6 +11,7 @@ from ..backward import Backward, attack_gradient
 from ..data import Images, Labels
 from ..errors import InputError
 from .base import Attack, Space, suffix
+from .blind import generator, margins
 from .iterative import Search, look, wide
 from .losses import Loss, check_loss
 from .victim import Victim, device_of
@@ -145,6 +146,12 @@ class SpikeFlip(SpikeAttack):
         self.steps = steps
         self.loss: Loss = loss
 
+    @property
+    def label(self) -> str:
+        """As of every attack on spikes, with steps and loss where they are not the usual ones."""
+        more = f"-{self.steps}" * (self.steps != 10) + f"-{self.loss}" * (self.loss != "cross-entropy")
+        return super().label.replace(self.name, self.name + more, 1)
+
     def run(self, model: nn.Module, images: Images, labels: Labels) -> Images:
         """Return edited spikes (batch, time, ...)."""
         device = device_of(model)
@@ -167,6 +174,76 @@ class SpikeFlip(SpikeAttack):
                 self.apply(x, search.more["touched"], self.gains(x, gradient[right].flatten(2)), edits)
                 search.x = x.view_as(search.x)
         return made.cpu().numpy()
+
+
+class SpikeSearch(SpikeAttack):
+    """Random search on logits, without gradients: places of edits are exchanged, and kept if the margin does not rise.
+
+    From ``budget`` edits at random places; query q of Q moves k = max(1, budget (1 - q / Q) / 4) of them at once, as
+    sparse random search does (Croce et al. 2022, "Sparse-RS", arXiv 2006.12834). Samples leave when misclassified.
+
+    Args:
+        budget: edits a sample.
+        edit: "flip", "insert" or "delete".
+        queries: forward passes a sample.
+        others: as of :class:`SpikeAttack`.
+    """
+
+    name: ClassVar[str] = "spike-search"
+    access: ClassVar[str] = "black box, logits"
+
+    def __init__(self, *, budget: int, edit: Edit = "flip", queries: int, **others: Any) -> None:
+        super().__init__(budget=budget, edit=edit, **others)
+        if edit == "shift" or queries < 1:
+            raise InputError(f"edit, queries: {edit!r}, {queries}, expected flip, insert or delete, and 1 or more")
+        self.queries = queries
+
+    @property
+    def label(self) -> str:
+        """As of every attack on spikes, with the number of queries."""
+        return super().label.replace(self.name, f"{self.name}-{self.queries}", 1)
+
+    @property
+    def stops_early(self) -> bool:
+        """Samples leave when misclassified."""
+        return True
+
+    def run(self, model: Victim, images: Images, labels: Labels) -> Images:
+        """Return edited spikes (batch, time, ...)."""
+        rng = generator()
+        clean = images.reshape(len(images), -1) > 0.5
+        free = {"flip": np.ones_like(clean), "insert": ~clean, "delete": clean}[self.edit]
+
+        def some(allowed: NDArray[np.bool_], count: int) -> NDArray[np.bool_]:
+            """Choose up to ``count`` places of each row."""
+            order = np.where(allowed, rng.random(allowed.shape, dtype=np.float32), 2.0)
+            last = np.partition(order, min(count, order.shape[1]) - 1, axis=1)[:, min(count, order.shape[1]) - 1, None]
+            return allowed & (order <= last)
+
+        def spikes(edits: NDArray[np.bool_], rows: NDArray[np.int64]) -> Images:
+            return (clean[rows] ^ edits).astype(np.float32).reshape(len(rows), *images.shape[1:])
+
+        left = np.arange(len(images))
+        edits = some(free, self.budget)
+        made = spikes(edits, left)
+        best = margins(model, made, labels, self.batch)
+        for query in range(1, self.queries):
+            going = best >= 0
+            left, edits, best = left[going], edits[going], best[going]
+            if not len(left):
+                break
+            moved = max(1, round(self.budget * (1 - query / self.queries) / 4))
+            dropped = some(edits, moved)
+            added = some(free[left] & ~edits, moved)
+            # A row without places left gains nothing, and so may lose nothing.
+            tried = np.where(
+                added.sum(1, keepdims=True) < dropped.sum(1, keepdims=True), edits, edits & ~dropped | added
+            )
+            x = spikes(tried, left)
+            found = margins(model, x, labels[left], self.batch)
+            better = found <= best
+            edits[better], best[better], made[left[better]] = tried[better], found[better], x[better]
+        return made
 
 
 class SpikeNoise(SpikeAttack):

@@ -6,9 +6,10 @@ from ..backward import Backward
 from ..data import Images, Labels
 from ..errors import InputError
 from ..surrogates import AdaptiveSharpness
-from .base import Attack, Norm
+from .base import Attack, Norm, Space
 from .blind import Noise, Square
 from .gradient import FGSM, PGD
+from .spikes import EDITS, SpikeFlip, SpikeNoise, SpikeSearch
 from .strong import APGD, SAPGD
 from .victim import Victim, predict
 
@@ -81,24 +82,31 @@ def auto_attack(
     return Composition([*attacks, *([Square(queries=queries, **common)] if norm == "linf" else [])], "auto-attack")
 
 
-def protocol(name: str, *, epsilon: float = 0.1, batch: int = 250, seed: int = 0) -> list[Attack]:
-    """Return the attacks of a protocol, pixel space, L-infinity; a sample is robust if it survives them all.
+def protocol(
+    name: str, *, epsilon: float = 0.1, batch: int = 250, seed: int = 0, space: Space = "pixel"
+) -> list[Attack]:
+    """Return the attacks of a protocol, L-infinity; a sample is robust if it survives them all.
 
     ``quick``: PGD-10 and noise. ``standard``: FGSM, PGD-50, APGD-CE, Square with 500 queries, noise. ``strong``:
     APGD-CE, APGD-DLR, and with the adaptive sharpness of arctan: APGD-CE with ties shared by pools, SA-PGD with two
     vanishing degrees, and twice with ties shared; Square with 1000 queries, noise of two kinds. The other surrogates
     added next to nothing to these, see records/attacks. Every attack of a protocol has a seed of its own.
 
+    In encoded space every protocol starts with the attacks of the code released with arXiv 2509.23762: FGSM, and PGD
+    with 7 steps of 0.01 from a random start, the latter also with batch norm on the batch's statistics, as it is run
+    there (where the running ones also drift on the attacked batches, which is left out).
+
     Args:
         name: "quick", "standard" or "strong".
         epsilon: radius of the ball.
         batch: samples attacked at once.
         seed: of every attack.
+        space: "pixel" or "encoded".
 
     Raises:
         InputError: another name.
     """
-    common: dict[str, Any] = {"epsilon": epsilon, "batch": batch}
+    common: dict[str, Any] = {"epsilon": epsilon, "batch": batch, "space": space}
     attacks: list[Attack]
     if name == "quick":
         attacks = [PGD(steps=10, **common)]
@@ -124,6 +132,52 @@ def protocol(name: str, *, epsilon: float = 0.1, batch: int = 250, seed: int = 0
     else:
         raise InputError(f"protocol: {name!r}, expected 'quick', 'standard' or 'strong'")
     attacks.append(Noise(kind="uniform", restarts=3, **common))
+    if space == "encoded":
+        released = [PGD(steps=7, step=0.01, backward=way, **common) for way in (None, Backward(batch_statistics=True))]
+        attacks = [*([] if name == "standard" else [FGSM(**common)]), *released, *attacks]
+    return _seeded(attacks, seed)
+
+
+def _seeded(attacks: list[Attack], seed: int) -> list[Attack]:
     for number, attack in enumerate(attacks):
         attack.seed = seed + number
     return attacks
+
+
+def spike_protocol(name: str, *, budget: int, batch: int = 250, seed: int = 0) -> list[Attack]:
+    """Return the attacks of a protocol on binary encoded input; a sample is robust if it survives them all.
+
+    ``quick``: flips by the gradient, flips at random. ``standard``: flips, insertions, deletions and shifts by the
+    gradient, random search for flips with 200 queries, flips at random. ``strong``: these with the adaptive sharpness
+    of arctan, flips also with ties shared by pools, with the margin as loss and with a gradient for every flip (50 at
+    most), random search with 1000 queries for flips and insertions.
+
+    Args:
+        name: "quick", "standard" or "strong".
+        budget: edits a sample, of each kind of edit.
+        batch: samples attacked at once.
+        seed: of every attack.
+
+    Raises:
+        InputError: another name.
+    """
+    common: dict[str, Any] = {"budget": budget, "batch": batch}
+    attacks: list[Attack]
+    if name == "quick":
+        attacks = [SpikeFlip(**common)]
+    elif name == "standard":
+        attacks = [*(SpikeFlip(edit=edit, **common) for edit in EDITS), SpikeSearch(queries=200, **common)]
+    elif name == "strong":
+        arctan = AdaptiveSharpness("arctan")
+        shared = Backward(surrogate=arctan, pool="ties")
+        attacks = [
+            SpikeFlip(**common),
+            SpikeFlip(steps=min(budget, 50), backward=Backward(surrogate=arctan), **common),
+            SpikeFlip(steps=min(budget, 50), backward=shared, **common),
+            SpikeFlip(steps=min(budget, 50), loss="margin", **common),
+            *(SpikeFlip(edit=edit, backward=shared, **common) for edit in EDITS if edit != "flip"),
+            *(SpikeSearch(edit=edit, queries=1000, **common) for edit in ("flip", "insert")),
+        ]
+    else:
+        raise InputError(f"protocol: {name!r}, expected 'quick', 'standard' or 'strong'")
+    return _seeded([*attacks, SpikeNoise(restarts=3, **common)], seed)

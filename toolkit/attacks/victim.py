@@ -22,7 +22,7 @@ class Encoded(nn.Module):
     """A network that takes encoded input with time behind the samples, (samples, time, ...), as attacks handle it.
 
     Args:
-        model: takes (time, samples, ...).
+        model: has ``from_encoded``, or takes, (time, samples, ...).
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -31,15 +31,45 @@ class Encoded(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the model's logits (samples, classes) for input (samples, time, ...)."""
-        logits: Tensor = self.model(inputs.transpose(0, 1))
+        respond = getattr(self.model, "from_encoded", self.model)
+        logits: Tensor = respond(inputs.transpose(0, 1))
         return logits
 
 
+class EncodedFunction:
+    """As :class:`Encoded`, for what only answers."""
+
+    def __init__(self, function: Function) -> None:
+        self.function = function
+
+    def __call__(self, inputs: Images) -> NDArray[Any]:
+        """Return the function's answer to input (samples, time, ...)."""
+        return self.function(np.swapaxes(inputs, 0, 1))
+
+
 def encoded(victim: Victim) -> Victim:
-    """Return ``victim`` for input (samples, time, ...)."""
-    if isinstance(victim, nn.Module):
-        return Encoded(victim)
-    return lambda inputs: victim(np.swapaxes(inputs, 0, 1))
+    """Return ``victim`` for input (samples, time, ...); what is made for it already, as it is."""
+    if isinstance(victim, Encoded | EncodedFunction):
+        return victim
+    return Encoded(victim) if isinstance(victim, nn.Module) else EncodedFunction(victim)
+
+
+class Averaged(nn.Module):
+    """A stochastic victim as attacks with one gradient a step see it: the mean of its logits over draws.
+
+    Args:
+        model: from input to logits.
+        draws: forward passes.
+    """
+
+    def __init__(self, model: nn.Module, draws: int) -> None:
+        super().__init__()
+        self.model = model
+        self.draws = draws
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return mean logits (samples, classes)."""
+        return torch.stack([self.model(inputs) for _ in range(self.draws)]).mean(0)
 
 
 def device_of(model: nn.Module) -> torch.device:

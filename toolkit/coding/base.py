@@ -94,7 +94,8 @@ class Coder(ABC):
 
     def messages(self, encoded: NDArray[np.float32]) -> NDArray[np.int32]:
         """Return an encoding, perhaps perturbed, as the nearest messages that the chip can receive."""
-        return np.clip(np.rint(encoded * np.float32(self.levels)), 0, self.peak).astype(np.int32)
+        nearest: NDArray[np.int32] = np.clip(np.rint(encoded * np.float32(self.levels)), 0, self.peak).astype(np.int32)
+        return nearest
 
     def on_grid(self, images: Images) -> Images:
         """Return ``images`` as the chip's host receives them: 8-bit pixels, k / 255."""

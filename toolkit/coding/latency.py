@@ -14,12 +14,13 @@ Dark = Literal["silent", "last"]
 class Latency(Coder):
     """Time to first spike, linear: one spike at step t = round((steps - 1) (1 - x)), x = p / 255, p the 8-bit pixel.
 
-    Halves go to the later step. Pixels with p = 0 are "silent", or spike at the "last" step. snnTorch's
-    ``spikegen.latency`` with ``linear=True, normalize=True`` does the same but for three things: it rounds halves to
-    even, does not round pixels to 8 bits, and treats all below its threshold of 0.01 as dark.
+    There are no halves to round, since 255 is odd. Pixels with p = 0 are "silent", or spike at the "last" step.
+    snnTorch's ``spikegen.latency`` with ``linear=True, normalize=True`` does the same on 8-bit pixels, except that it
+    takes all below its threshold of 0.01 for dark.
 
-    Gradient: straight-through; a brighter pixel moves its spike earlier by steps - 1 a unit, and moving a spike is
-    central difference (one-sided at the ends): ds(t - 1)/dx = (steps - 1) / 2, ds(t + 1)/dx = -(steps - 1) / 2.
+    Gradient: straight-through; a brighter pixel moves its spike earlier, by steps - 1 for a unit, which is taken as
+    a central difference: ds(t - 1)/dx = (steps - 1) / 2, ds(t + 1)/dx = -(steps - 1) / 2. The spike itself takes the
+    place of a step before the first; after the last comes silence, or the spike itself where black spikes.
 
     Args:
         steps: time steps, 2 or more.
@@ -41,7 +42,7 @@ class Latency(Coder):
         if self.dark == "silent":
             when = torch.where(p == 0, self.steps, when)
         t = torch.arange(self.steps, device=p.device).view(-1, *[1] * p.dim())
-        # At the first step the spike itself takes the place of its earlier self, at the last that of its later one.
-        earlier, later = (when - 1).clamp(min=0), (when + 1).clamp(max=last)
+        # At an end the spike itself takes the place of its earlier or later self; silence comes after the last step.
+        earlier, later = (when - 1).clamp(min=0), (when + 1).clamp(max=last + (self.dark == "silent"))
         slope = 0.5 * last * ((t == earlier).to(images.dtype) - (t == later).to(images.dtype))
         return straight((t == when).to(images.dtype), images, slope)

@@ -1,0 +1,139 @@
+"""``fit``: whether a run's Program fits a chip, where it lies, and what each core holds."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .nir import Json
+
+if TYPE_CHECKING:
+    from ..eval.fit import Fit
+
+EXIT_DOES_NOT_FIT = 5
+
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, made by 'train' or 'run'.")]
+ChipName = Annotated[str, typer.Option("--chip", metavar="loihi1|loihi2", help="Whose limits.")]
+MapperName = Annotated[
+    str,
+    typer.Option(
+        "--mapper", metavar="greedy|partition", help="Fill the mesh in order, or put cores that talk near each other."
+    ),
+]
+Samples = Annotated[
+    int,
+    typer.Option("--samples", "-n", min=0, help="Test images to run split and whole Program on; 0: none."),
+]
+
+
+def fit(
+    run: RunFolder,
+    chip: ChipName = "loihi1",
+    mapper: MapperName = "partition",
+    samples: Samples = 8,
+    as_json: Json = False,
+) -> None:
+    """Place the Program on a chip: fit-CHIP.json and fit.html; exit code 5 if it does not fit."""
+    from . import show
+    from .run import Run
+
+    found = Run.open(run)
+    with show.loading(as_json):
+        from .steps import quiet_libraries
+
+        quiet_libraries()
+    with show.loading(as_json, f"placing it on {chip}, and running it split and whole"):
+        record = _fit(found, chip, mapper, samples)
+    files = {"record": str(found.path(f"fit-{chip}.json")), "report": str(found.path("fit.html"))}
+    if as_json:
+        show.show({"step": "fit", **record.model_dump(mode="json"), **files}, True)
+    else:
+        _print(record, files)
+    if record.verdict == "refused":
+        raise typer.Exit(EXIT_DOES_NOT_FIT)
+
+
+def _fit(run: Any, chip: str, mapper: str, samples: int) -> "Fit":
+    from typing import cast
+
+    from ..eval.fit import fit as place
+    from ..eval.fit import read_fit
+    from ..eval.report.fit import write_fit
+    from ..export.chips import CHIPS, Chip
+    from ..export.mapper import MAPPERS, Mapper
+    from ..export.program import read_program
+    from ..toolkit.errors import FileError, InputError
+    from ..toolkit.files import write_json
+    from .look import chip_input
+
+    for option, value, known in (("chip", chip, CHIPS), ("mapper", mapper, MAPPERS)):
+        if value not in known:
+            raise InputError(f"--{option} {value}: unknown; choose {' or '.join(known)}")
+    program = read_program(run.path("program.safetensors"))
+    run.require("export")
+    record = place(program, cast(Chip, chip), cast(Mapper, mapper), chip_input(run, samples))
+    write_json(run.path(f"fit-{chip}.json"), record.model_dump(mode="json"))
+    records = []
+    for name in CHIPS:
+        try:
+            records.append(read_fit(run.path(f"fit-{name}.json")))
+        except FileError:
+            continue  # Not asked for yet, or by another version.
+    write_fit(run.path("fit.html"), run.recipe().name, [one for one in records if one.program == record.program])
+    run.finished("fit", [f"fit-{chip}.json"])
+    return record
+
+
+def _print(record: "Fit", files: dict[str, str]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
+    from rich.table import Table
+
+    from .show import out
+
+    def table(title: str, first: str, *others: str) -> Table:
+        made = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+        made.add_column(first, overflow="fold")
+        for column in others:
+            made.add_column(column, justify="right", no_wrap=True)
+        return made
+
+    counts = ("neurons", "axons_in", "axons_out", "synapse_bits")
+    heads = ("neurons", "axons in", "axons out", "synapse bits")
+    layers = table("what each population needs, as if one core held it", "population", *heads, "cores")
+    for layer in record.layers:
+        layers.add_row(
+            layer.population, *(f"{layer.demand[key]:,}" for key in counts), str(len(layer.cores) or "\u2013")
+        )
+    out.print(layers)
+    if record.cores:
+        cores = table(f"cores of {record.limits.title}, mapper {record.mapper}", "core", *heads, "fullest")
+        for core in record.cores:
+            key, (_, share) = max(core.use.items(), key=lambda item: item[1][1])
+            held = ", ".join(f"{name} {start}\u2013{stop - 1}" for name, start, stop in core.slices)
+            cores.add_row(
+                f"{core.number}: {held}",
+                *(f"{core.demand[name]:,}" for name in counts),
+                f"{key.replace('_', ' ')} {100 * share:.0f} %",
+            )
+        out.print(cores)
+    for one in record.traffic:
+        out.print(
+            f"{one.of}: {one.packets:,.0f} packets, {one.east_west + one.north_south:,.0f} tile hops", highlight=False
+        )
+    if record.integers is not None:
+        out.print(
+            f"{record.cut} populations cut; split and whole Program on {record.integers.samples} images: "
+            f"{record.integers.different} of {record.integers.compared:,} values differ",
+            highlight=False,
+        )
+    colours = {"fits": "green", "unsure": "yellow", "refused": "red"}
+    for text in record.reasons:
+        out.print(f"[red]refused:[/] {escape(text)}", soft_wrap=True, highlight=False)
+    for text in record.warnings:
+        out.print(f"[yellow]warning:[/] {escape(text)}", soft_wrap=True, highlight=False)
+    if record.unknown:
+        names = ", ".join(name.replace("_", " ") for name in record.unknown)
+        out.print(f"[yellow]note:[/] no public limit of {names}", highlight=False)
+    out.print(f"{record.limits.title}: [{colours[record.verdict]}]{record.verdict}[/]")
+    out.print(f"record: {files['record']}\nreport: {files['report']}", soft_wrap=True, highlight=False)

@@ -1,0 +1,203 @@
+"""The three threat models: what an attacker may change, and who can receive it; never mixed in one table."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import nn
+
+from ...hw_targets.target import Compiled
+from ...toolkit.attacks.base import Attack, Space
+from ...toolkit.attacks.suite import protocol, spike_protocol
+from ...toolkit.attacks.victim import Encoded, EncodedFunction, Function
+from ...toolkit.coding import LEVELS, Coder
+from ...toolkit.data import Images
+from ...toolkit.errors import InputError
+from ...toolkit.train import seeded
+from .plan import levels
+
+PAPER_EPSILON = 6 / 255
+"""Of the attacks released with arXiv 2509.23762, on coded input."""
+BUDGET = 20
+"""Edits of spikes a sample, unless asked otherwise."""
+KNOWS = "the attacker knows the network and chooses the backward pass"
+
+
+class Threat(ABC):
+    """What is attacked: input with the samples first, its ball, and the forms of the network on it.
+
+    Attributes:
+        name: of the threat model; its results are written to files of that name.
+        space: of attacks and probes; None where the probes, which need a continuous ball, have no meaning.
+        radius: of the ball: epsilon, or a number of edits.
+
+    Args:
+        coder: of the network.
+        radius: None means the usual one.
+    """
+
+    name: ClassVar[str]
+    space: ClassVar[Space | None] = "encoded"
+    radius: float
+
+    def __init__(self, coder: Coder, radius: float | None = None) -> None:
+        self.coder = coder
+        self.radius = self.checked(radius)
+
+    @abstractmethod
+    def checked(self, radius: float | None) -> float:
+        """Return the radius, or the usual one; raises :class:`InputError`."""
+
+    @abstractmethod
+    def attacks(self, name: str, *, batch: int, seed: int) -> list[Attack]:
+        """Return the attacks of protocol ``name``."""
+
+    @property
+    @abstractmethod
+    def words(self) -> str:
+        """What the attacker may do, for records."""
+
+    @property
+    def unreceivable(self) -> str | None:
+        """Why the chip cannot receive what attackers make; None if it can."""
+        return None
+
+    def inputs(self, images: Images) -> Images:
+        """Return what is attacked, samples first, for images as the host receives them; draws have seed 0."""
+        with seeded(0), torch.no_grad():
+            encoded = self.coder.encode(torch.from_numpy(self.coder.on_grid(images)))
+        return np.ascontiguousarray(encoded.transpose(0, 1).numpy())
+
+    def module(self, network: nn.Module) -> nn.Module:
+        """Return a network, or a twin, as a module of such input."""
+        return Encoded(network)
+
+    def function(self, compiled: Compiled) -> Function:
+        """Return a function from such input to the read-out (samples, classes) of a compiled Program."""
+        return EncodedFunction(lambda encoded: compiled.run(self.coder.messages(encoded)).output)
+
+    def grid(self, inputs: Images) -> Images:
+        """Return such input rounded to what the chip receives."""
+        return (self.coder.messages(inputs) / np.float32(self.coder.levels)).astype(np.float32)
+
+
+class Pixel(Threat):
+    """The image, through the coder."""
+
+    name = "pixel"
+    space = "pixel"
+
+    def checked(self, radius: float | None) -> float:
+        """Return epsilon in whole levels of the chip's 8-bit input, rounded down; 0.1 is the usual one."""
+        whole: float = levels(0.1 if radius is None else radius) / LEVELS
+        return whole
+
+    def attacks(self, name: str, *, batch: int, seed: int) -> list[Attack]:
+        """Return the attacks of protocol ``name``."""
+        return protocol(name, epsilon=self.radius, batch=batch, seed=seed)
+
+    @property
+    def words(self) -> str:
+        """What the attacker may do, for records."""
+        around = "around the images as the chip receives them (8 bit)"
+        return f"pixel space, L-infinity, {around}, through the {self.coder}; {KNOWS}"
+
+    def inputs(self, images: Images) -> Images:
+        """Return images as the host receives them."""
+        return self.coder.on_grid(images)
+
+    def module(self, network: nn.Module) -> nn.Module:
+        """Return the module itself."""
+        return network
+
+    def function(self, compiled: Compiled) -> Function:
+        """Return a function from images to the read-out (samples, classes) of a compiled Program."""
+        return lambda images: compiled.run(self.coder.integers(images)).output
+
+    def grid(self, inputs: Images) -> Images:
+        """Return images as the host receives them."""
+        return self.coder.on_grid(inputs)
+
+
+class Continuous(Threat):
+    """The coded tensor, each entry in [0, 1]: what the code released with arXiv 2509.23762 attacks."""
+
+    name = "encoded"
+
+    def checked(self, radius: float | None) -> float:
+        """Return epsilon; 6/255 is the usual one."""
+        if radius is not None and not 0 < radius <= 1:
+            raise InputError(f"epsilon: {radius}, expected a number in (0, 1]")
+        return PAPER_EPSILON if radius is None else radius
+
+    def attacks(self, name: str, *, batch: int, seed: int) -> list[Attack]:
+        """Return the attacks of protocol ``name``."""
+        return protocol(name, epsilon=self.radius, batch=batch, seed=seed, space="encoded")
+
+    @property
+    def words(self) -> str:
+        """What the attacker may do, for records."""
+        rounded = "" if self.unreceivable else "; the chip receives it rounded to its messages"
+        return f"encoded space, continuous, L-infinity, behind the {self.coder}{rounded}; {KNOWS}"
+
+    @property
+    def unreceivable(self) -> str | None:
+        """Why the chip cannot receive it, where messages are binary."""
+        if not self.coder.binary:
+            return None
+        return (
+            f"messages of the {self.coder.name} coder are binary: no chip receives entries between 0 and 1, and "
+            "rounding them to spikes undoes the attack; see --threat encoded-binary"
+        )
+
+
+class Spikes(Threat):
+    """Spikes flipped, inserted, deleted or shifted, so many a sample: what a chip with spike input can receive."""
+
+    name = "encoded-binary"
+    space = None
+
+    def __init__(self, coder: Coder, radius: float | None = None) -> None:
+        super().__init__(coder, radius)
+        if not coder.binary:
+            raise InputError(
+                f"--threat encoded-binary: the {coder.name} coder sends no spikes but graded messages; use encoded"
+            )
+
+    def checked(self, radius: float | None) -> float:
+        """Return the number of edits; 20 is the usual one."""
+        found = BUDGET if radius is None else int(radius)
+        if found < 1:
+            raise InputError(f"budget: {radius}, expected 1 spike or more")
+        return found
+
+    def attacks(self, name: str, *, batch: int, seed: int) -> list[Attack]:
+        """Return the attacks of protocol ``name``."""
+        return spike_protocol(name, budget=int(self.radius), batch=batch, seed=seed)
+
+    @property
+    def words(self) -> str:
+        """What the attacker may do, for records."""
+        kinds = "flips, or as many insertions, deletions or shifts by one step"
+        return f"encoded space, binary, {self.radius:g} {kinds} of spikes a sample, behind the {self.coder}; {KNOWS}"
+
+
+THREATS: dict[str, type[Threat]] = {threat.name: threat for threat in (Pixel, Continuous, Spikes)}
+
+
+def make_threat(name: str, coder: Coder, epsilon: float | None = None, budget: int | None = None) -> Threat:
+    """Return the threat model called ``name``.
+
+    Raises:
+        InputError: there is none of that name, the radius is refused, or the coder has no such input.
+    """
+    if name not in THREATS:
+        raise InputError(f"threat: {name!r}, expected one of {', '.join(THREATS)}")
+    if name == Spikes.name and epsilon is not None:
+        raise InputError("--epsilon: spikes have a budget instead; use --budget")
+    if name != Spikes.name and budget is not None:
+        raise InputError(
+            f"--budget: counts spikes, threat model {name!r} has --epsilon; or use --threat encoded-binary"
+        )
+    return THREATS[name](coder, epsilon if budget is None else budget)
