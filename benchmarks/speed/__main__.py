@@ -37,6 +37,7 @@ class Side:
         self.name = name
         self.versions = self.answer()["versions"]
         self.seconds: list[float] = []
+        self.cpu: list[float] = []
         self.last: dict[str, Any] = {}
 
     def answer(self) -> dict[str, Any]:
@@ -59,6 +60,7 @@ class Side:
         """Run once and keep the time."""
         self.last = self.go()
         self.seconds.append(self.last.pop("seconds"))
+        self.cpu.append(self.last.pop("cpu"))
 
     def close(self) -> dict[str, Any]:
         """End the process and return its peak memory."""
@@ -95,6 +97,7 @@ def compare(what: Comparison, peers: Path | None, threads: int, quick: bool) -> 
             "seconds": times,
             "median": statistics.median(times),
             "least": min(times),
+            "cpu": min(side.cpu[1:]),
             **side.last,
             **side.close(),
             "versions": side.versions,

@@ -225,9 +225,9 @@ def main() -> None:
     for line in sys.stdin:
         if line.strip() != "go":
             break
-        begun = time.perf_counter()
+        begun, used = time.perf_counter(), time.process_time()
         result = run()
-        answer(seconds=time.perf_counter() - begun, **told(result))
+        answer(seconds=time.perf_counter() - begun, cpu=time.process_time() - used, **told(result))
     children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     answer(peak_mib=peak / 1024, start_mib=before / 1024, children_mib=children / 1024)
