@@ -472,7 +472,7 @@ def complete(method: str, cells: dict[str, dict[str, Any]]) -> bool:
     return all(group == groups[0] for group in groups)
 
 
-def write(method: str, cells: dict[str, dict[str, Any]]) -> None:
+def write(method: str, cells: dict[str, dict[str, Any]], overhead: dict[str, Any] | None = None) -> None:
     path = path_of(method)
     before = json.loads(path.read_text()) if path.exists() else {}
     record = {
@@ -482,7 +482,7 @@ def write(method: str, cells: dict[str, dict[str, Any]]) -> None:
         "paper": METHODS[method].paper,
         "ours": summary(cells),
         "acceptance": verdict(method, cells) if complete(method, cells) else [],
-        "overhead": before.get("overhead"),
+        "overhead": overhead or before.get("overhead"),
         "cells": cells,
         "versions": {name: version(name) for name in ("spikeproof", "torch", "snntorch", "numpy")},
     }
@@ -530,26 +530,26 @@ def one_overhead(method: str, data: Dataset) -> None:
     print(json.dumps({"seconds": (time.process_time() - start) / 3, "bytes": memory("VmHWM") - before}))
 
 
-def overhead(methods: list[str]) -> None:
-    """Compare each method with plain training, both in processes of their own, one after the other, three times."""
+def overhead(methods: list[str], rounds: int) -> None:
+    """Compare each method with plain training, each in a process of its own, one after the other, in rounds."""
 
     def ask(method: str) -> dict[str, float]:
         command = [sys.executable, __file__, "--one-overhead", method]
         found: dict[str, float] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
         return found
 
-    for method in methods:
-        if method == "plain" or not path_of(method).exists():
-            continue
-        pairs = [(ask("plain"), ask(method)) for _ in range(3)]
-        record = json.loads(path_of(method).read_text())
-        record["overhead"] = {
-            "time": statistics.median(one["seconds"] / plain["seconds"] for plain, one in pairs),
-            "memory": statistics.median(one["bytes"] / plain["bytes"] for plain, one in pairs),
-            "pairs": pairs,
+    asked = ["plain", *(method for method in methods if method != "plain")]
+    found = [{method: ask(method) for method in asked} for _ in range(rounds)]
+    for method in asked[1:]:
+        cells = cells_of(method)
+        ratios = {what: [one[method][what] / one["plain"][what] for one in found] for what in ("seconds", "bytes")}
+        facts = {
+            "against": "plain training in the same run: processor time, and memory that training adds at its peak",
+            **{what: statistics.median(values) for what, values in ratios.items()},
+            "rounds": [{name: one[name] for name in ("plain", method)} for one in found],
         }
-        write_json(path_of(method), record)
-        print(method, record["overhead"]["time"], record["overhead"]["memory"], flush=True)
+        write(method, cells, facts)
+        print(method, ratios, flush=True)
 
 
 def main() -> None:
@@ -558,6 +558,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[3407, 3408, 3409])
     parser.add_argument("--overhead", action="store_true", help="measure time and memory of training instead")
+    parser.add_argument("--rounds", type=int, default=3, help="of --overhead")
     parser.add_argument("--one-overhead", choices=METHODS, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     torch.set_num_threads(1)
@@ -565,7 +566,7 @@ def main() -> None:
     if asked.one_overhead:
         one_overhead(asked.one_overhead, data)
     elif asked.overhead:
-        overhead(asked.methods)
+        overhead(asked.methods, asked.rounds)
     else:
         measure(asked.methods, asked.seeds, data)
 

@@ -27,7 +27,7 @@ def recipe_of(base: "Recipe", family: dict[str, str], seed: int, trail: int) -> 
 
     Args:
         base: what all cells share.
-        family: ``pool``, ``network``, ``coder`` and ``bits``.
+        family: ``pool``, ``network``, ``coder`` (with its time steps, as "phase:10") and ``bits``.
         seed: of training.
         trail: epochs between points of the trail; 0 keeps none.
 
@@ -37,17 +37,20 @@ def recipe_of(base: "Recipe", family: dict[str, str], seed: int, trail: int) -> 
     from ..toolkit.config import parse_recipe
 
     values: dict[str, Any] = base.model_dump(mode="json")
-    values["name"] = f"{base.name}-{'-'.join(family.values()).replace(' ', '')}"
+    values["name"] = f"{base.name}-{'-'.join(family.values()).replace(' ', '').replace(':', '')}"
     values["train"] |= {"seed": seed, "trail": trail}
     values["model"]["pool"] = family["pool"]
     if family["network"] == "plain":
-        values["model"]["kind"] = "conv"
+        values["model"] |= {"kind": "conv", "blocks": None, "depth": None}
     elif family["network"] == "spiking":
         values["model"]["kind"] = "spiking-resnet"
     else:
         values["model"] |= {"kind": "sew", "residual": family["network"].removeprefix("sew-")}
-    if family["coder"] != values["coding"]["name"]:
-        values["coding"] = {"name": family["coder"], "steps": values["coding"]["steps"]}
+    name, _, steps = family["coder"].partition(":")
+    if name != values["coding"]["name"]:
+        values["coding"] = {"name": name, "steps": values["coding"]["steps"]}
+    if steps:
+        values["coding"]["steps"] = int(steps)
     values["quantize"]["bits"] = int(family["bits"].split()[0])
     return parse_recipe(values, f"cell {', '.join(family.values())}")
 
@@ -122,7 +125,9 @@ def seed(
     networks: Annotated[
         str, typer.Option(help="Comma-separated: plain, sew-add, sew-and, sew-iand, spiking.")
     ] = "plain,sew-add",
-    coders: Annotated[str, typer.Option(help="Comma-separated coders.")] = "direct,phase",
+    coders: Annotated[
+        str, typer.Option(help="Comma-separated coders, with time steps that differ from the recipe's.")
+    ] = "direct,phase:10",
     bits: Annotated[str, typer.Option(help="Comma-separated weight bits of the Program.")] = "8",
     seeds: Annotated[str, typer.Option(help="Comma-separated seeds of training.")] = "3407,3408,3409",
     protocols: Annotated[str, typer.Option(help="Comma-separated protocols in pixel space; none if empty.")] = "strong",
@@ -153,8 +158,10 @@ def seed(
         try:
             numbers = [int(one) for one in seeds.split(",")]
             widths = [f"{int(one)} bit" for one in bits.split(",")]
+            for coder in coders.split(","):
+                int(coder.partition(":")[2] or 1)
         except ValueError as error:
-            raise InputError(f"--seeds {seeds!r}, --bits {bits!r}: whole numbers with commas between") from error
+            raise InputError(f"--seeds {seeds!r}, --bits {bits!r}, --coders {coders!r}: need whole numbers") from error
         names = [check(name) for name in protocols.split(",") if name]
         levels(epsilon)
         attacks = [

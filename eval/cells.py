@@ -14,8 +14,9 @@ from ..toolkit.errors import FileError, InputError, TargetError
 from ..toolkit.files import digest, read_bytes, read_json, write_json
 from ..toolkit.progress import Track, silent
 
-CODE = ("toolkit", "export", "hw_targets", "eval")
+CODE = ("toolkit", "export", "hw_targets", "eval", "cli")
 """Folders whose code decides a measurement."""
+SUFFIXES = (".py", ".c", ".toml")
 RETRIES = 3
 """How often Ray may start a cell again whose worker died."""
 
@@ -51,7 +52,7 @@ Measure = Callable[[Recipe, Mapping[str, Any], Path], dict[str, Any]]
 def code_version() -> str:
     """Return the SHA-256 of the package's own code below :data:`CODE`."""
     root = Path(__file__).resolve().parent.parent
-    files = sorted(path for part in CODE for path in (root / part).rglob("*.py"))
+    files = sorted(path for part in CODE for path in (root / part).rglob("*") if path.suffix in SUFFIXES)
     return digest(b"".join(path.relative_to(root).as_posix().encode() + b"\0" + read_bytes(path) for path in files))
 
 

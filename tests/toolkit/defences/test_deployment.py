@@ -112,7 +112,7 @@ def test_a_diagonal_stays_diagonal_in_fine_tuning() -> None:
 
 
 REFUSED: list[tuple[Defence, str]] = [
-    (SLIF(), r"layer 'lif': its prediction current .* one current for both, .* g = 0.2 and a = 0.5"),
+    (SLIF(), r"layer 'lif': its prediction current .* one current for both: .* g = 0.2 and a = 0.5"),
     (SLIF(gain=1.0, rate=0.5, learn=True), "layer 'lif': its prediction current"),
     (SLIF(gain=0.9, rate=0.5, learn=False), "layer 'lif': its prediction current"),
     (TGO(inference=True), "layer 'lif': random numbers at inference"),

@@ -92,7 +92,7 @@ def test_rat_pulls_weights_toward_orthogonal_rows_which_it_leaves_alone(seed: in
     assert torch.allclose(linear.weight, orthogonal, atol=1e-5)
 
     def distance() -> float:
-        return float((linear.weight @ linear.weight.T - torch.eye(3)).norm())
+        return float((linear.weight @ linear.weight.T - torch.eye(3)).norm().detach())
 
     with torch.no_grad():
         linear.weight.copy_(orthogonal * (0.3 + torch.rand(3, 1, generator=generator)))
