@@ -345,7 +345,9 @@ def _fail(message: str, code: int) -> NoReturn:
 def main() -> None:
     """Run the command line and turn every error into one line and an exit code."""
     from ..toolkit.errors import DisagreementError, SpikeproofError, TargetError
+    from ..toolkit.memory import keep_freed_memory
 
+    keep_freed_memory()
     try:
         app()
     except DisagreementError as error:
