@@ -16,6 +16,7 @@ PAGES = {
     "compare.html": "Side by side",
     "robustness.html": "Robustness",
     "fit.html": "Fit to a chip",
+    "explain.html": "Explanation",
 }
 
 

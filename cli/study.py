@@ -41,7 +41,7 @@ def recipe_of(base: "Recipe", family: dict[str, str], seed: int, trail: int) -> 
     values["train"] |= {"seed": seed, "trail": trail}
     values["model"]["pool"] = family["pool"]
     if family["network"] == "plain":
-        values["model"]["kind"] = "conv"
+        values["model"] |= {"kind": "conv", "blocks": None, "depth": None}
     elif family["network"] == "spiking":
         values["model"]["kind"] = "spiking-resnet"
     else:

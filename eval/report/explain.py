@@ -4,15 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
-
 from ...toolkit.files import write_text
 from ..explain.causes import CAUSES
 from ..explain.explainer import Overlay
 from ..explain.record import Effect, Explanation, Pair
 from ..explain.verdict import place_words, reason_words
 from ..record import Share
-from . import _template, words
+from . import environment, words
 from .overlay import overlay_plot
 
 
@@ -60,13 +58,6 @@ def render_explanation(record: Explanation, overlays: Sequence[Overlay]) -> str:
         record: what was found.
         overlays: spikes of the pairs that differ.
     """
-    environment = Environment(
-        loader=FunctionLoader(_template),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     base = next(stage.accuracy for stage in record.stages if stage.name == record.base)
     program = next(stage.accuracy for stage in record.stages if stage.name == "Program")
 
@@ -90,13 +81,17 @@ def render_explanation(record: Explanation, overlays: Sequence[Overlay]) -> str:
         }
         for one in record.causes
     ]
-    page = environment.get_template("explain.html.j2").render(
-        record=record,
-        stages=[{"record": stage, "accuracy": _share(stage.accuracy)} for stage in record.stages],
-        pairs=[_pair(pair, number, overlays) for number, pair in enumerate(record.pairs)],
-        causes=causes,
-        exact=[CAUSES[code].title for code in record.exact],
-        listed=words.listed,
+    page = (
+        environment()
+        .get_template("explain.html.j2")
+        .render(
+            record=record,
+            stages=[{"record": stage, "accuracy": _share(stage.accuracy)} for stage in record.stages],
+            pairs=[_pair(pair, number, overlays) for number, pair in enumerate(record.pairs)],
+            causes=causes,
+            exact=[CAUSES[code].title for code in record.exact],
+            listed=words.listed,
+        )
     )
     return page.strip() + "\n"
 

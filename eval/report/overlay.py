@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from .drawing import BLUE, GREY, style, svg
+from .drawing import BLUE, FAINT, GREY, style, svg
 
 Raster = NDArray[np.bool_]
 RED, PALE = "#D55E00", "#b5b5b5"
@@ -66,7 +66,7 @@ def overlay_plot(key: str, population: str, before: Raster, after: Raster, names
         labels = [", ".join(str(int(i)) for i in np.unravel_index(one, shape)) for one in shown]
         close.set_yticks(range(len(shown)), labels, fontsize=7)
         for row in range(len(shown)):
-            close.axhline(row + 0.5, color="#eeeeee", linewidth=0.5, zorder=0)
+            close.axhline(row + 0.5, color=FAINT, linewidth=0.5, zorder=0)
         close.tick_params(axis="y", length=0, labelcolor=GREY)
         texts = ("both", f"{names[0]} alone", f"{names[1]} alone")
         handles = [Line2D([], [], color=colour, linewidth=4) for colour in (PALE, RED, BLUE)]

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from spikeproof.cli import beside, pages, protocol
+from spikeproof.cli import beside, explain, pages, protocol
 from spikeproof.cli.run import Run
 from spikeproof.toolkit.progress import silent
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
-PAGES = ("report.html", "compare.html", "robustness.html")
+PAGES = ("report.html", "compare.html", "robustness.html", "explain.html")
 
 
 def leave(reason: str) -> None:
@@ -43,6 +43,7 @@ def folder(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = Run.open(made)
     protocol.robustness(made, "quick", None, 0.1, 6, silent)
     beside.measure(run, 6, False, silent)
+    explain.explain_run(made, 6, False, silent)
     pages.write_pages(run)
     return made
 
@@ -68,10 +69,10 @@ def go(page: Any, path: Path) -> None:
 def test_every_section_is_reached_by_its_link(page: Any, folder: Path) -> None:
     from playwright.sync_api import expect
 
-    for name in ("report.html", "compare.html"):
+    for name, least in (("report.html", 8), ("compare.html", 8), ("explain.html", 5)):
         go(page, folder / name)
         links = page.locator('nav[aria-label="Sections"] a')
-        assert links.count() >= 8
+        assert links.count() >= least
         for index in range(links.count()):
             target = str(links.nth(index).get_attribute("href"))
             links.nth(index).click()

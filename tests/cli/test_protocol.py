@@ -57,7 +57,8 @@ def test_every_form_is_measured_and_the_rest_of_the_run_untouched(
         ("program", "loihi"),
     ]
     after = contents(run_folder)
-    assert {name for name in before if before[name] != after[name]} == {"run.json"}
+    # The report gets a link to the new page.
+    assert {name for name in before if before[name] != after[name]} == {"run.json", "report.html"}
     assert Run.open(run_folder).is_done("robustness")
     record = read(run_folder / "robustness.json")
     assert facts(record) == facts(told[1])  # The same command, the same record.
