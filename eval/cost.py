@@ -308,10 +308,10 @@ def measure_cost(
         found.append(FormCost(form=kind, target=target, device=device, **parts))
 
     for device in devices:
-        ready = TorchTarget(device=device, batch=batch).compile(forms.network)
+        ready = TorchTarget(device=device, batch=batch, graded=program.graded).compile(forms.network)
         add("float", forms.network, device, _network_memory(forms.network, program, None), ready.run, None)
     forms.network.to("cpu")
-    ready = TorchTarget(batch=batch).compile(forms.quantized)
+    ready = TorchTarget(batch=batch, graded=program.graded).compile(forms.quantized)
     in_floats = Metering(absent="fake quantization computes in float32, so it costs what float costs")
     add("quantized", forms.quantized, "cpu", _network_memory(forms.quantized, program, bits), ready.run, in_floats)
     simulator = get_target("loihi").compile(program)

@@ -116,7 +116,7 @@ def evaluate(
         device: torch device of the float and quantized network.
         track: progress.
     """
-    torch_target = TorchTarget(device=device, batch=batch)
+    torch_target = TorchTarget(device=device, batch=batch, graded=forms.program.graded)
     jobs: list[tuple[Any, ...]] = [
         ("float", "torch", torch_target.compile(forms.network), len(labels), device),
         ("quantized", "torch", torch_target.compile(forms.quantized), len(labels), device),

@@ -201,7 +201,8 @@ def views(
         device = torch.device("cpu")
     else:
         device = next(form.parameters()).device
-        compiled, network = TorchTarget(device=str(device), batch=batch).compile(form), form
+        torch_target = TorchTarget(device=str(device), batch=batch, graded=program.graded)
+        compiled, network = torch_target.compile(form), form
     operations, membrane, gradient = SynapticOperations(program), MembraneUpdates(), GradientStatistics()
     sent: dict[str, NDArray[np.float64]] = {}
     starts = range(0, len(images), batch)

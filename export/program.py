@@ -186,6 +186,11 @@ class Program(Part):
         return self.populations[self._places[name] - 1]
 
     @property
+    def graded(self) -> list[str]:
+        """Names of the populations that send graded spikes."""
+        return [population.name for population in self.populations if isinstance(population, Graded)]
+
+    @property
     def spiking(self) -> tuple[Population, ...]:
         """The populations with state, which send binary spikes."""
         return tuple(population for population in self.populations if isinstance(population, Population))

@@ -1,5 +1,6 @@
 """Target ``torch``: the float (or fake-quantized) network itself, on CPU or GPU; the reference, not a deployed form."""
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, final
 
 import numpy as np
@@ -15,10 +16,15 @@ from .target import Compiled, Raster, Target, Trace, join
 
 
 class _Network(Compiled):
-    def __init__(self, network: SpikingNetwork, device: torch.device, batch: int) -> None:
+    def __init__(self, network: SpikingNetwork, device: torch.device, batch: int, graded: tuple[str, ...]) -> None:
         self.network = network.to(device).eval()
         self.device = device
         self.batch = batch
+        self.graded = graded
+
+    def _parts(self, name: str) -> tuple[str, ...]:
+        layers = dict(self.network.named_layers())
+        return (name,) if name in layers else self.network.sources(name.removesuffix(".sum"))
 
     @torch.no_grad()
     def run(self, inputs: NDArray[Any], *, rasters: bool = False, track: Track = silent) -> Trace:
@@ -32,12 +38,19 @@ class _Network(Compiled):
     def _part(self, images: NDArray[np.float32], rasters: bool) -> Trace:
         spikes: dict[str, Tensor] = {}
         names = set(self.network.populations())
+        # What a graded unit sends is what its layer sends, or what the layer behind it receives.
+        parts = {name: self._parts(name) for name in self.graded}
+        heard: dict[str, Tensor] = {}
 
         def watch(name: str, signal: Tensor) -> None:
             if name in names:
                 spikes[name] = signal.bool()
+            if any(name in sources for sources in parts.values()):
+                heard[name] = signal
 
         last = self.network.spikes(torch.from_numpy(images).to(self.device), watch)
+        for name, sources in parts.items():
+            spikes[name] = torch.stack([heard[source] for source in sources]).sum(0) != 0
         return Trace(
             (last[-1] if self.network.membrane else last.sum(0).to(torch.int64)).cpu().numpy(),
             {name: signal.sum(0).cpu().numpy() for name, signal in spikes.items()},
@@ -53,18 +66,20 @@ class TorchTarget(Target[SpikingNetwork]):
     Args:
         device: a torch device.
         batch: images at once.
+        graded: names of graded units of the network's Program, whose messages are counted, too.
     """
 
     name: ClassVar[str] = "torch"
     summary: ClassVar[str] = "the float network in PyTorch, CPU or GPU (reference)"
     form: ClassVar[Literal["program", "network"]] = "network"
 
-    def __init__(self, *, device: str = "cpu", batch: int = 250) -> None:
+    def __init__(self, *, device: str = "cpu", batch: int = 250, graded: Sequence[str] = ()) -> None:
         try:
             self.device = torch.device(device)
         except RuntimeError as error:
             raise InputError(f"device {device!r}: unknown to torch; say cpu or cuda") from error
         self.batch = batch
+        self.graded = tuple(graded)
 
     def unavailable(self) -> str | None:
         """Return a reason if torch finds no such device on this machine."""
@@ -82,4 +97,4 @@ class TorchTarget(Target[SpikingNetwork]):
         )
 
     def _compile(self, network: SpikingNetwork) -> Compiled:
-        return _Network(network, self.device, self.batch)
+        return _Network(network, self.device, self.batch, self.graded)

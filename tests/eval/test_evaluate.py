@@ -7,11 +7,17 @@ import torch
 from spikeproof.eval.evaluate import Forms, evaluate, gradient_sparsity
 from spikeproof.eval.gradients import ZeroGradientShare
 from spikeproof.eval.record import Form
-from spikeproof.export.lower import lower
+from spikeproof.export.dynamics import ORIGINS
+from spikeproof.export.graph import flatten
+from spikeproof.export.lower import lower, lower_graph
+from spikeproof.export.meaning import Deployment
 from spikeproof.export.nir import SideCar, to_nir
 from spikeproof.hw_targets.loihi.simulator import LoihiTarget
+from spikeproof.hw_targets.torch import TorchTarget
 from spikeproof.toolkit.coding import direct_integers
+from spikeproof.toolkit.config import CodingSettings, ModelSettings, Recipe
 from spikeproof.toolkit.layers import SpikingNetwork
+from spikeproof.toolkit.models import build_network
 from spikeproof.toolkit.quantize import quantized_network
 
 
@@ -109,4 +115,27 @@ def test_gradient_sparsity_does_not_depend_on_the_batches(forms: Forms, images: 
     assert found["layers"]["lif1"] == {
         "input": metric.compute()["lif1"].input,
         "output": metric.compute()["lif1"].output,
+    }
+
+
+def test_messages_of_graded_units_are_counted_in_every_form() -> None:
+    """Pools that overlap become graded units, and sums of their messages and spikes, too."""
+    model = ModelSettings(kind="sew", channels=[2, 3], blocks=[1, 1], stem="imagenet", pool="avg", neuron="if")
+    network = build_network(Recipe(model=model, coding=CodingSettings(steps=3)), (1, 8, 8), 4).eval()
+    quantized = quantized_network(network, 8)
+    nodes, grids = to_nir(quantized, (1, 8, 8))
+    program = lower_graph(flatten(nodes, "graph"), Deployment(3, 8, ORIGINS["spikeproof"], grids))
+    assert len(program.graded) == 2
+    images = np.random.default_rng(0).integers(0, 256, (6, 1, 8, 8)).astype(np.float32) / np.float32(255)
+    torch_counts = TorchTarget(graded=program.graded).compile(quantized).run(images).spike_counts
+    chip_counts = LoihiTarget().compile(program).run(direct_integers(images, 3)).spike_counts
+    for name in program.graded:
+        assert torch_counts[name].sum() > 0
+        # Thresholds are rounded, so a spike, and a message it decides on, may differ.
+        assert abs(int(torch_counts[name].sum()) - int(chip_counts[name].sum())) < 0.1 * chip_counts[name].sum()
+    forms = evaluate(
+        Forms(network, quantized, program), {"clean": images}, np.zeros(6, np.int64), {"loihi": 6}, batch=6
+    )
+    assert {tuple(form.conditions["clean"].operations) for form in forms} == {
+        tuple(f"{s.source} -> {s.target}" for s in program.synapses)
     }
