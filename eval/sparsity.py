@@ -196,7 +196,8 @@ def watch(module: nn.Module) -> Iterator[WatchedGradients]:
     """Take statistics of all gradients inside the block, by backward hooks; afterwards the module has none of them.
 
     The gradients are those of whatever is run: any attack, its surrogates and pool rules included. Passes without
-    gradients do not count; weights get none inside the block.
+    gradients do not count; weights get none inside the block. Layers that get the same at every step run at every step,
+    so gradients are summed over time in another order than without, and may differ in their last bits.
 
     Args:
         module: the network; its layers must not work in place.

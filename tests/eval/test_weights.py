@@ -16,7 +16,7 @@ from spikeproof.toolkit.coding.direct import Direct
 from spikeproof.toolkit.config import ModelSettings
 from spikeproof.toolkit.errors import InputError
 from spikeproof.toolkit.layers import SpikingNetwork
-from spikeproof.toolkit.models.wired import delayed_network, recurrent_network, sew_network, vgg_network
+from spikeproof.toolkit.models import delayed_network, recurrent_network, sew_network, vgg_network
 from spikeproof.toolkit.neurons import LIF
 from spikeproof.toolkit.quantize import quantized_network
 from spikeproof.toolkit.surrogates import Surrogate
