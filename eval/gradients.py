@@ -46,10 +46,12 @@ class ZeroGradientShare(Metric):
         """
         network = self.network.eval()
         device = device_of(network)
-        # A product, so that the first layer's input is a tensor of its own for every step.
-        coded = network.coder.encode(torch.from_numpy(images).to(device)) * 1
+        inputs = torch.from_numpy(images).to(device)
+        if not network.coder.sequences:
+            # A product, so that the first layer's input is a tensor of its own for every step.
+            inputs = network.coder.encode(inputs) * 1
         with watch(network) as seen:
-            logits = network(coded.requires_grad_())
+            logits = network(inputs.requires_grad_())
             nn.functional.cross_entropy(logits, torch.from_numpy(labels).to(device), reduction="sum").backward()
         for (name, side), gradients in seen.found.items():
             if name != IMAGE:
