@@ -63,7 +63,7 @@ class ZeroGradientShare(Metric):
         """Return the shares of every layer, in the order of computation."""
         self._need(len(self.entries))
         share = {key: self.zeros[key] / entries for key, entries in self.entries.items()}
-        names = dict.fromkeys(name for name, _ in self.entries)
+        names = [name for name, _ in self.network.named_layers() if (name, "output") in share]
         return {name: LayerZeros(share[name, "input"], share[name, "output"]) for name in names}
 
     def hidden(self) -> float:
