@@ -18,7 +18,7 @@ Methods = Annotated[
     typer.Option(help="Comma-separated: 'plain', a defence, or several as 'at+sr'; '-avg' at the end: average pools."),
 ]
 Seeds = Annotated[str, typer.Option(help="Comma-separated seeds of training.")]
-Protocols = Annotated[str, typer.Option(help="Comma-separated protocols.")]
+Protocols = Annotated[str, typer.Option(help="Comma-separated protocols; none if empty.")]
 Ray = Annotated[
     str | None, typer.Option(metavar="local|ADDRESS", help="Run cells on Ray: here, or on a cluster that sees --out.")
 ]
@@ -177,7 +177,7 @@ def command(
             numbers = [int(seed) for seed in seeds.split(",")]
         except ValueError as error:
             raise InputError(f"--seeds {seeds!r}: expected whole numbers with commas between") from error
-        names = [check(name) for name in protocols.split(",")]
+        names = [check(name) for name in protocols.split(",") if name]
         levels(epsilon)
         plan = {"protocols": names, "samples": samples, "epsilon": epsilon}
         with show.progress(as_json or markdown) as track:

@@ -24,7 +24,7 @@ from spikeproof.toolkit.defences.trades import TRADES, divergence
 from spikeproof.toolkit.defences.trr import HEAD, TRR, reverse
 from spikeproof.toolkit.errors import InputError
 from spikeproof.toolkit.layers import SpikingNetwork
-from spikeproof.toolkit.train import fit
+from spikeproof.toolkit.train import fit, seeded
 
 from .conftest import batch_of, small
 
@@ -50,15 +50,18 @@ def test_adversarial_examples_stay_in_the_ball_raise_the_loss_and_leave_the_netw
     network = small(norm=True).train()
     batch = batch_of(network)
     before = copy.deepcopy(network.state_dict())
-    made = AT(attack=attack, epsilon=0.3).inputs(batch)
+    with seeded(0):
+        draws = [AT(attack=attack, epsilon=0.3).inputs(batch) for _ in range(10)]
+    made = draws[0]
     assert float((made - batch.images.detach()).abs().max()) <= 0.3 + 1e-6
     assert 0 <= float(made.min()) <= float(made.max()) <= 1
     assert network.training
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
     assert all(weight.grad is None for weight in network.parameters())
     network.eval()
-    clean, moved = (nn.functional.cross_entropy(network(x), batch.labels) for x in (batch.images, made))
-    assert moved > clean
+    clean, *moved = (nn.functional.cross_entropy(network(x), batch.labels).item() for x in (batch.images, *draws))
+    # One gradient from a random start need not raise the loss every time.
+    assert np.mean(moved) > clean
 
 
 def test_trades_divergence_is_that_of_the_definition_and_0_for_equal_answers() -> None:
@@ -193,7 +196,7 @@ def test_tgo_loss_is_the_penalty_on_all_layers_membranes() -> None:
         for now in currents[0]:
             membrane.append(layer.beta * kept + now)
             kept = membrane[-1] * (membrane[-1] <= layer.threshold)
-        expected += float((0.5 - (torch.stack(membrane) - layer.threshold).abs()).clamp(min=0).mean())
+        expected += (0.5 - (torch.stack(membrane) - layer.threshold).abs()).clamp(min=0).mean().item()
     assert float(found[0].detach()) == pytest.approx(2 * expected, rel=1e-5)
 
 
