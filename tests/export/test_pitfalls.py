@@ -157,13 +157,14 @@ def test_4_the_padding_of_pools_is_kept(tmp_path: Path) -> None:
         graph = chain((2, 5, 5), kind(*size))
         np.testing.assert_allclose(run(graph, x, Settings(DT))[0, 0], padded / share)
         assert findings(tmp_path, raw((2, 5, 5), kind(*size)))["pool-padding"] == severity
-    # Ours refuses what others would lose.
+    # Ours writes it; tests/export/test_architectures.py runs such pools on every target.
     layers: OrderedDict[str, nn.Module] = OrderedDict(
         pool=nn.AvgPool2d(2, padding=1), flatten=nn.Flatten(), linear=nn.Linear(9, 2), lif=LIF(0.5, 1.0, 2.0)
     )
     network = quantized_network(SpikingNetwork(layers, 4, 1.0), 8)
-    with pytest.raises(UnsupportedError, match="layer 'pool': average pooling with padding"):
-        to_nir(network, (1, 4, 4))
+    nodes, _ = to_nir(network, (1, 4, 4))
+    pool = next(node for node in nodes.nodes.values() if isinstance(node, nir.AvgPool2d))
+    np.testing.assert_array_equal(pool.padding, [1, 1])
 
 
 def test_5_if_neurons_do_not_leak(tmp_path: Path) -> None:
