@@ -37,3 +37,14 @@ def test_speed_claim_of_the_issue():
 
     found = json.loads((ROOT / "records" / "benchmarks" / "loihi_vs_lava.json").read_text())
     assert found["times_faster_batch_64"] >= 50
+
+
+def test_the_study_page_holds_the_record() -> None:
+    from spikeproof.eval.study import page
+    from spikeproof.eval.study.record import read
+
+    text = (ROOT / "docs" / "seed.md").read_text(encoding="utf-8")
+    records = sorted((ROOT / "records" / "seed").glob("*.json"))
+    assert records
+    for path in records:
+        assert page.markdown(read(path)) in text, path.name
