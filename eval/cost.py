@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 from torch import nn
 
 from ..export import chips
@@ -18,8 +18,8 @@ from ..export.program import Population, Program
 from ..hw_targets.target import get_target
 from ..hw_targets.torch import TorchTarget
 from ..toolkit.data import Images, Labels
-from ..toolkit.errors import FileError, TargetError, UnsupportedError
-from ..toolkit.files import read_json, write_json
+from ..toolkit.errors import TargetError, UnsupportedError
+from ..toolkit.files import write_json
 from ..toolkit.layers import SpikingNetwork
 from ..toolkit.progress import Track, silent
 from .energy.baselines import int8_ann, metered, nvml, rapl
@@ -27,7 +27,7 @@ from .energy.constants import table
 from .energy.model import Traffic, count_events, estimate, mapped, steps_an_inference, unmapped
 from .evaluate import Forms
 from .metrics import fan_out
-from .record import Machine, machine, now, packages
+from .record import Machine, machine, now, packages, read_model
 from .views import Views, views
 
 ALONE = 30
@@ -355,9 +355,4 @@ def read_cost(path: Path) -> Cost:
     Raises:
         FileError: missing, corrupt, or of another schema.
     """
-    try:
-        return Cost.model_validate(read_json(path))
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise FileError(f"{path}: key {where}: {first['msg']}; delete it and run 'spikeproof compare' again") from error
+    return read_model(Cost, path, "delete it and run 'spikeproof compare'")

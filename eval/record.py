@@ -5,13 +5,14 @@ import platform
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..toolkit.errors import FileError
 from ..toolkit.files import read_json, write_json
 
+M = TypeVar("M", bound=BaseModel)
 PACKAGES = (
     "spikeproof",
     "torch",
@@ -182,15 +183,29 @@ def write_record(path: Path, record: Record) -> None:
     write_json(path, record.model_dump(mode="json"))
 
 
+def read_model(kind: type[M], path: Path, remedy: str) -> M:
+    """Return the record of a kind in ``path``.
+
+    Args:
+        kind: its model.
+        path: a JSON file.
+        remedy: what to do again where it is damaged, for the message.
+
+    Raises:
+        FileError: missing, corrupt, or of another schema.
+    """
+    try:
+        return kind.model_validate(read_json(path))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise FileError(f"{path}: key {where}: {first['msg']}; {remedy} again") from error
+
+
 def read_record(path: Path) -> Record:
     """Return the record in ``path``.
 
     Raises:
         FileError: missing, corrupt, or of another schema.
     """
-    try:
-        return Record.model_validate(read_json(path))
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise FileError(f"{path}: key {where}: {first['msg']}; run 'spikeproof evaluate' again") from error
+    return read_model(Record, path, "run 'spikeproof evaluate'")

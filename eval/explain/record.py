@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from ...toolkit.errors import FileError
-from ...toolkit.files import read_json, write_json
-from ..record import Machine, Share
+from ...toolkit.files import write_json
+from ..record import Machine, Share, read_model
 
 
 class _Part(BaseModel):
@@ -207,9 +206,4 @@ def read(path: Path) -> Explanation:
     Raises:
         FileError: missing, corrupt, or of another schema.
     """
-    try:
-        return Explanation.model_validate(read_json(path))
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise FileError(f"{path}: key {where}: {first['msg']}; run 'spikeproof explain' again") from error
+    return read_model(Explanation, path, "run 'spikeproof explain'")

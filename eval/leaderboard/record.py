@@ -7,11 +7,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from ...toolkit.errors import FileError, InputError
-from ...toolkit.files import read_json, write_json
-from ..record import Machine
+from ...toolkit.files import write_json
+from ..record import Machine, read_model
 
 Form = Literal["float", "quantized", "program"]
 FORMS: tuple[Form, ...] = ("float", "quantized", "program")
@@ -187,12 +187,7 @@ def read(path: Path) -> Entry:
     Raises:
         FileError: missing, corrupt, or of another schema.
     """
-    try:
-        return Entry.model_validate(read_json(path))
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise FileError(f"{path}: key {where}: {first['msg']}; run 'spikeproof leaderboard' again") from error
+    return read_model(Entry, path, "run 'spikeproof leaderboard'")
 
 
 def read_all(folder: Path) -> list[Entry]:

@@ -5,12 +5,11 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 from scipy.stats import binomtest
 
-from ...toolkit.errors import FileError
-from ...toolkit.files import read_json, write_json
-from ..record import Machine, Share
+from ...toolkit.files import write_json
+from ..record import Machine, Share, read_model
 
 WRONG, BROKEN, SURVIVED, UNTRIED = ".", "x", "o", "-"
 """One letter a sample: wrong without attack, broken by the attack, survived it, not tried since broken before."""
@@ -233,9 +232,4 @@ def read(path: Path) -> Robustness:
     Raises:
         FileError: missing, corrupt, or of another schema.
     """
-    try:
-        return Robustness.model_validate(read_json(path))
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise FileError(f"{path}: key {where}: {first['msg']}; run 'spikeproof evaluate --protocol' again") from error
+    return read_model(Robustness, path, "run 'spikeproof evaluate --protocol'")

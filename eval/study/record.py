@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from ...toolkit.errors import FileError
-from ...toolkit.files import read_json, write_json
-from ..record import Machine, Share
+from ...toolkit.files import write_json
+from ..record import Machine, Share, read_model
 
 Kind = Literal["float", "quantized", "program"]
 KINDS: tuple[Kind, ...] = ("float", "quantized", "program")
@@ -167,9 +166,4 @@ def read(path: Path) -> Study:
     Raises:
         FileError: missing, corrupt, or of another schema.
     """
-    try:
-        return Study.model_validate(read_json(path))
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise FileError(f"{path}: key {where}: {first['msg']}; run 'spikeproof study seed' again") from error
+    return read_model(Study, path, "run 'spikeproof study seed'")
