@@ -1,5 +1,6 @@
 """Layers that keep state and scan over time: spiking neurons and delays."""
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from typing import cast
@@ -15,12 +16,12 @@ from .surrogates import Kind, Spike, Surrogate, derivative_of
 Step = Callable[[Tensor], Tensor]
 
 
-class Scanned(nn.Module):
+class Scanned(nn.Module, ABC):
     """A layer with state: a function of one step, scanned over time. The state starts at 0 in every call."""
 
+    @abstractmethod
     def stepper(self) -> Step:
         """Return a function of the signal (batch, ...) of one step; its state starts at 0."""
-        raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
         """Return what the layer sends (time, batch, ...) for what it receives (time, batch, ...)."""
