@@ -181,7 +181,8 @@ def test_worker_that_dies(simple: Program, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("need_netx", "marker")
 def test_worker_is_ended_by_its_time_limit(simple: Program) -> None:
     with pytest.raises(TargetError, match=r"target 'netx': the worker did not finish within"):
-        NetxTarget(run_limit=0.2).compile(simple).run(INPUTS)
+        # A sample takes a worker well over 10 us: 20,000 of them cannot be done by the limit on any machine.
+        NetxTarget(run_limit=0.2).compile(simple).run(np.ones((3, 20_000, 2), dtype=np.int32))
 
 
 @pytest.mark.usefixtures("need_netx", "marker")
