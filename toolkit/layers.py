@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from .coding import Coder, Direct, spike_count_logits
 from .errors import InputError
 from .joins import Join, Mix
-from .neurons import Integrator, Neuron, Scanned, Step
+from .neurons import LIF, Integrator, Neuron, Scanned, Step
+from .scan import one_step
 
 INPUT = "input"
 """How wiring names the images (or the layer that rounds them)."""
@@ -133,13 +134,21 @@ class SpikingNetwork(nn.Module):
 
     def _by_layer(self, signal: Tensor, watch: Callable[[str, Tensor], None] | None) -> Tensor:
         sent = {INPUT: signal}
-        for name, layer in self.named_layers():
+        layers = list(self.named_layers())
+        pooled: Tensor | None = None
+        for (name, layer), after in zip(layers, [*layers[1:], layers[0]], strict=True):
+            if pooled is not None:  # by the neurons before
+                signal, sent[name], pooled = pooled, pooled, None
+                continue
             parts = received(layer, [sent[source] for source in self.sources(name)])
             steps, batch = parts[0].shape[:2]
+            if watch is None and isinstance(layer, LIF) and (pool := self._pool_of(name, layer, *after)) is not None:
+                pooled = layer.pooled(parts[0], pool)
+                if pooled is not None:
+                    continue
             if isinstance(layer, Scanned):
                 signal = layer(*parts)
-            elif all(part.stride(0) == 0 for part in parts) and watch is None and self._may_run_once(layer):
-                now = layer(*(part[0] for part in parts))
+            elif watch is None and self._may_run_once(layer) and (now := _once(layer, parts)) is not None:
                 signal = now.unsqueeze(0).expand(steps, *now.shape)
             else:
                 signal = layer(*(part.flatten(0, 1) for part in parts)).unflatten(0, (steps, batch))
@@ -152,6 +161,13 @@ class SpikingNetwork(nn.Module):
         """Return whether a layer that gets the same at every step runs on one of them only."""
         # Whoever hooks a layer wants to see every step.
         return (self.once or not self.training) and not (layer._forward_hooks or layer._backward_hooks)
+
+    def _pool_of(self, name: str, neurons: LIF, after: str, pool: nn.Module) -> nn.MaxPool2d | None:
+        """Return ``pool`` if it is one and nobody else wants to see the spikes of ``neurons``."""
+        if not isinstance(pool, nn.MaxPool2d) or not _untouched(neurons) or not _untouched(pool):
+            return None
+        readers = [other for other, _ in self.named_layers() if name in self.sources(other)]
+        return pool if readers == [after] and self.sources(after) == (name,) else None
 
     def _by_step(self, signal: Tensor, watch: Callable[[str, Tensor], None] | None) -> Tensor:
         """Run all layers step by step; a loop delivers what was sent one step earlier."""
@@ -197,6 +213,19 @@ class SpikingNetwork(nn.Module):
         gain times the spikes a step (:func:`.coding.spike_count_logits`), or gain times the integrated input a step.
         """
         return self.gain * last[-1] / self.steps if self.membrane else spike_count_logits(last, self.gain)
+
+
+def _once(layer: nn.Module, parts: list[Tensor]) -> Tensor | None:
+    """Return what a layer sends at every step if it gets the same at every step, else None."""
+    steps = [one_step(part) for part in parts]
+    same = [step for step in steps if step is not None]
+    return layer(*same) if len(same) == len(steps) else None
+
+
+def _untouched(layer: nn.Module) -> bool:
+    """Return whether nobody hooked a layer or gave it another forward pass, as :mod:`.backward` does."""
+    hooks = layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks, layer._backward_pre_hooks
+    return not any(hooks) and "forward" not in vars(layer)
 
 
 def spiking(layer: nn.Module) -> bool:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from .errors import InputError
-from .scan import scan
+from .pool import halves
+from .scan import scan, scan_pooled
 from .surrogates import Kind, Spike, Surrogate, derivative_of
 
 Step = Callable[[Tensor], Tensor]
@@ -91,6 +92,20 @@ class LIF(Neuron):
             return super().forward(x)
         return scan(x, self.beta, self.threshold, derivative_of(self.neuron.spike_grad))
 
+    def pooled(self, x: Tensor, pool: nn.MaxPool2d) -> Tensor | None:
+        """Return ``pool`` of the spikes for input current (time, batch, channels, height, width), computed in one pass.
+
+        None where there is no such pass: for other pools, changed neurons, without a compiled loop.
+        """
+        own = type(self).forward in (LIF.forward, PLIF.forward) and self.neuron.reset_mechanism == "zero"
+        if not own or self.neuron.beta.numel() > 1 or self._learns() or x.dim() != 5 or not halves(pool, x):
+            return None
+        return scan_pooled(x, self.beta, self.threshold, derivative_of(self.neuron.spike_grad))
+
+    def _learns(self) -> bool:
+        """Return whether the leak wants a gradient."""
+        return False
+
 
 class PLIF(LIF):
     """LIF that learns its leak: beta = sigmoid(w), one w a layer (Fang et al., arXiv 2007.05785, written for beta).
@@ -131,7 +146,10 @@ class PLIF(LIF):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return spikes (time, batch, ...) for input current (time, batch, ...), with a gradient for the leak."""
-        return Scanned.forward(self, x) if torch.is_grad_enabled() and self.leak.requires_grad else super().forward(x)
+        return Scanned.forward(self, x) if self._learns() else super().forward(x)
+
+    def _learns(self) -> bool:
+        return torch.is_grad_enabled() and self.leak.requires_grad
 
 
 class CUBA(Neuron):

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from ctypes import c_float, c_int64
+from ctypes import c_float, c_int64, c_void_p
 from typing import Any
 
 import torch
@@ -14,6 +14,8 @@ from .surrogates import Surrogate
 
 Derivative = Callable[[Tensor], Tensor]
 """What stands for ds/dv, from v - threshold (batch, ...) of one time step."""
+CACHE = 2**18
+"""Numbers that stay in the cache between two loops over them."""
 
 
 def integrate(current: Tensor, beta: float, threshold: float, keep: bool = True) -> tuple[Tensor | None, Tensor]:
@@ -21,7 +23,7 @@ def integrate(current: Tensor, beta: float, threshold: float, keep: bool = True)
     like = current[0].contiguous()
     spikes = like.new_empty(current.shape)
     membranes = torch.empty_like(spikes) if keep else None
-    library = _library(like)
+    library = native.library_for(like)
     if library is not None:
         steps, size = len(current), like.numel()
         source, stride = _rows(current)
@@ -43,16 +45,21 @@ def integrate(current: Tensor, beta: float, threshold: float, keep: bool = True)
     return membranes, spikes
 
 
+def one_step(x: Tensor) -> Tensor | None:
+    """Return the step (batch, ...) that x (time, batch, ...) repeats; None if each has its own."""
+    if x.stride(0) != 0:
+        return None
+    # What was expanded, if it is there: a gradient to one of many equal steps is a gradient to each of them.
+    base = x._base
+    whole = base is not None and base.shape == x.shape[1:] and base.stride() == x.stride()[1:]
+    return base if whole else x[0]
+
+
 def _rows(x: Tensor) -> tuple[Tensor, int]:
     """Return memory that holds x (time, ...) step by step, and how far apart steps are: 0 where all are the same."""
     if x.stride(0) == 0:
         return x[0].contiguous(), 0
     return x.contiguous(), x[0].numel()
-
-
-def _library(tensor: Tensor) -> Any:
-    usable = tensor.device.type == "cpu" and tensor.dtype == torch.float32 and tensor.numel() > 0
-    return native.library() if usable else None
 
 
 def to_current(
@@ -69,17 +76,21 @@ def to_current(
     dL/dI(t) = gain d(t) surrogate((v(t) - threshold) / unit) / unit + beta (1 - s(t)) dL/dI(t+1).
     """
     found = torch.empty_like(membranes)
-    library = _library(membranes)
-    if library is not None and isinstance(surrogate, Surrogate) and surrogate.kind == "arctan":
-        steps, size = len(found), found[0].numel()
+    library = _compiled(membranes, surrogate)
+    if library is not None:
         # The mean over time sends the same gradient to every step.
         source, stride = _rows(to_spikes)
-        begin = native.at(membranes), native.at(source), c_int64(stride), native.at(found)
-        numbers = [beta, threshold, surrogate.sharpness / 2 * gain / unit, math.pi / 2 * surrogate.sharpness / unit]
-        sizes = c_int64(steps), c_int64(size)
-        native.spread(
-            lambda *part: library.lif_backward(*begin, *sizes, *part, *(c_float(x) for x in numbers)), size, steps
+        steps, size = len(found), found[0].numel()
+        begin = (
+            native.at(membranes),
+            native.at(source),
+            c_int64(stride),
+            native.at(found),
+            c_int64(steps),
+            c_int64(size),
         )
+        numbers = _numbers(beta, threshold, surrogate, unit, gain)
+        native.spread(lambda *part: library.lif_backward(*begin, *part, *numbers), size, steps)
         return found
     above, kept = torch.empty_like(membranes[0]), torch.empty_like(membranes[0])
     last = len(found) - 1
@@ -93,19 +104,96 @@ def to_current(
     return found
 
 
+def _compiled(tensor: Tensor, surrogate: Derivative) -> Any:
+    """Return the compiled loops if they have the backward pass of a surrogate, else None."""
+    known = isinstance(surrogate, Surrogate) and surrogate.kind == "arctan"
+    return native.library_for(tensor) if known else None
+
+
+def _numbers(beta: float, threshold: float, surrogate: Any, unit: float = 1, gain: float = 1) -> list[c_float]:
+    half, slope = surrogate.sharpness / 2 * gain / unit, math.pi / 2 * surrogate.sharpness / unit
+    return [c_float(number) for number in (beta, threshold, half, slope)]
+
+
 class _Scan(torch.autograd.Function):
+    """Of ``current`` (time, batch, ...), or of the same (batch, ...) at each of ``steps``; perhaps pooled.
+
+    Where the loops are compiled, the current is kept and its membranes are computed again; else the membranes.
+    """
+
     @staticmethod
-    def forward(ctx: Any, current: Tensor, beta: float, threshold: float, surrogate: Derivative) -> Tensor:
-        membranes, spikes = integrate(current, beta, threshold)
-        ctx.save_for_backward(membranes)
-        ctx.settings = beta, threshold, surrogate
-        return spikes
+    def forward(
+        ctx: Any,
+        given: Tensor,
+        steps: int | None,
+        beta: float,
+        threshold: float,
+        surrogate: Derivative,
+        library: Any,
+        pool: bool,
+    ) -> Tensor:
+        current = given if steps is None else given.expand(steps, *given.shape)
+        if pool:
+            membranes, sent = None, _pooled(current, beta, threshold, library)
+        else:
+            membranes, sent = integrate(current, beta, threshold, keep=library is None)
+        ctx.save_for_backward(given if membranes is None else membranes)
+        ctx.steps, ctx.library, ctx.pool, ctx.settings = steps, library, pool, (beta, threshold, surrogate)
+        return sent
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        (membranes,) = ctx.saved_tensors
-        return to_current(membranes, grads[0], *ctx.settings), None, None, None
+        (given,) = ctx.saved_tensors
+        if ctx.library is None:
+            found = to_current(given, grads[0], *ctx.settings)
+        else:
+            current = given if ctx.steps is None else given.expand(ctx.steps, *given.shape)
+            found = _again(current, grads[0], ctx.library, ctx.pool, _numbers(*ctx.settings), ctx.steps is not None)
+        return found, None, None, None, None, None, None
+
+
+def _pooled(current: Tensor, beta: float, threshold: float, library: Any) -> Tensor:
+    """Return the spikes of :func:`integrate` after max pooling by 2 x 2."""
+    (steps, *planes, height, width), (source, stride) = current.shape, _rows(current)
+    pooled = current.new_empty((steps, *planes, height // 2, width // 2))
+    pairs, unit = current[0].numel() // (2 * width), 2 * width
+    begin = native.at(source), c_int64(stride), native.at(pooled), *map(c_int64, (steps, pairs, width))
+    end = c_float(beta), c_float(threshold)
+    native.spread(lambda *part: native.enough(library.lif_pool_forward(*begin, *part, *end)), pairs, unit * steps)
+    return pooled
+
+
+def _again(current: Tensor, to_sent: Tensor, library: Any, pool: bool, numbers: list[c_float], total: bool) -> Tensor:
+    """Return dL/dI (time, batch, ...) from dL/ds, or from dL/d of pooled spikes; or its sum over time (batch, ...)."""
+    (source, row), (sent, sent_row), steps = _rows(current), _rows(to_sent), len(current)
+    size, width = current[0].numel(), current.shape[-1]
+    unit, function = (2 * width, library.lif_pool_backward) if pool else (1, library.lif_again)
+    begin = [native.at(source), c_int64(row), native.at(sent), c_int64(sent_row), c_int64(steps)]
+    begin += [c_int64(width)] if pool else []
+
+    def run(found: Tensor, first: int, last: int) -> None:
+        """Write what the neurons from first to last get into the columns of ``found``."""
+        into = c_void_p(found.data_ptr() - first * found.element_size()), c_int64(found.stride(0))
+
+        def part(start: c_int64, stop: c_int64) -> None:
+            ends = c_int64(first // unit + start.value), c_int64(first // unit + stop.value)
+            native.enough(function(*begin, *into, *ends, *numbers))
+
+        native.spread(part, (last - first) // unit, unit * steps)
+
+    if not total:
+        found = current.new_empty(current.shape)
+        run(found, 0, size)
+        return found
+    # Some neurons at a time, so that what is added up is still in the cache; PyTorch adds up 64 columns at once.
+    many = max(CACHE // (64 * unit * steps), 1) * 64 * unit
+    part, sums = current.new_empty(steps, min(many, size)), current.new_empty(size)
+    for first in range(0, size, many):
+        last = min(first + many, size)
+        run(part, first, last)
+        torch.sum(part[:, : last - first], 0, out=sums[first:last])
+    return sums.view(current.shape[1:])
 
 
 def scan(current: Tensor, beta: float, threshold: float, surrogate: Derivative) -> Tensor:
@@ -123,6 +211,28 @@ def scan(current: Tensor, beta: float, threshold: float, surrogate: Derivative) 
         surrogate: called in the backward pass once a time step, the last one first; must not change its argument.
     """
     if torch.is_grad_enabled() and current.requires_grad:
-        spikes: Tensor = _Scan.apply(current, beta, threshold, surrogate)  # type: ignore[no-untyped-call]
-        return spikes
+        return _apply(current, beta, threshold, surrogate, _compiled(current, surrogate), False)
     return integrate(current, beta, threshold, keep=False)[1]
+
+
+def scan_pooled(current: Tensor, beta: float, threshold: float, surrogate: Derivative) -> Tensor | None:
+    """Return the spikes of :func:`scan`, max pooled by 2 x 2, (time, batch, channels, height / 2, width / 2).
+
+    Spikes are never written at full size, and computed again in the backward pass; all bits are those of the one after
+    the other. None where there is no compiled loop for that.
+
+    Args:
+        current: I, (time, batch, channels, height, width), see :func:`.pool.halves`.
+        beta: as of :func:`scan`.
+        threshold: as of :func:`scan`.
+        surrogate: as of :func:`scan`.
+    """
+    library = _compiled(current, surrogate)
+    return None if library is None else _apply(current, beta, threshold, surrogate, library, True)
+
+
+def _apply(current: Tensor, beta: float, threshold: float, surrogate: Derivative, library: Any, pool: bool) -> Tensor:
+    step = one_step(current) if library is not None else None
+    given, steps = (current, None) if step is None else (step, len(current))
+    sent: Tensor = _Scan.apply(given, steps, beta, threshold, surrogate, library, pool)  # type: ignore[no-untyped-call]
+    return sent

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from torch import nn
 
+from spikeproof.toolkit import native
 from spikeproof.toolkit.errors import InputError
 from spikeproof.toolkit.layers import SpikingNetwork
 from spikeproof.toolkit.neurons import LIF
@@ -183,3 +184,51 @@ def test_without_being_asked_training_runs_every_step(
     network.layers[0].register_forward_hook(lambda *_: None)
     network(torch.from_numpy(images))
     assert seen == [network.steps * len(images), len(images), network.steps * len(images)]
+
+
+def trained_once(network: SpikingNetwork, images: np.ndarray) -> list[torch.Tensor]:
+    """Return spikes, and the gradients of all weights and of the images."""
+    x = torch.from_numpy(images).requires_grad_()
+    spikes = network.spikes(x)
+    weights = torch.linspace(-1, 1, spikes.numel()).view_as(spikes)
+    return [spikes.detach(), *torch.autograd.grad((spikes * weights).sum(), [x, *network.parameters()])]
+
+
+@pytest.mark.parametrize("once", [False, True])
+def test_neurons_and_their_pool_run_in_one_pass_unless_somebody_looks(
+    random_network: Callable[..., SpikingNetwork],
+    images: np.ndarray,
+    once: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    network, seen = random_network().train(), []
+    network.once = once
+    forward = LIF.forward
+    monkeypatch.setattr(LIF, "forward", lambda layer, x: seen.append(layer) or forward(layer, x))  # type: ignore[func-returns-value]
+    neurons = [layer for _, layer in network.named_layers() if isinstance(layer, LIF)]
+    found = trained_once(network, images)
+    assert seen == (neurons if native.library() is None else neurons[-1:])
+    pool = next(layer for _, layer in network.named_layers() if isinstance(layer, nn.MaxPool2d))
+    handles = [neurons[0].register_forward_hook(lambda *_: None), pool.register_full_backward_hook(lambda *_: None)]
+    for handle in handles:
+        expected = trained_once(network, images)
+        assert all(torch.equal(*pair) for pair in zip(found, expected, strict=True))
+        handle.remove()
+    monkeypatch.setattr(native, "library", lambda: None)
+    expected = trained_once(network, images)
+    assert all(torch.equal(*pair) for pair in zip(found, expected, strict=True))
+
+
+def test_neurons_that_others_listen_to_are_not_pooled_away(encoded: torch.Tensor) -> None:
+    network, more = exact_network(), exact_network()
+    layers = OrderedDict(more.named_layers())
+    layers["also"] = nn.MaxPool2d(2)
+    layers = OrderedDict((name, layers[name]) for name in ("conv", "lif1", "pool", "also", "flatten", "linear", "lif2"))
+    more.rebuild(layers, {"also": ["lif1"], "flatten": ["pool", "also"]})
+    # Twice the same pool: twice the input.
+    with torch.no_grad():
+        network.layers.linear.weight *= 2
+    assert torch.equal(more(encoded), network(encoded))
+    seen: list[torch.Tensor] = []
+    network.spikes(encoded, lambda name, signal: seen.append(signal) if name == "lif1" else None)
+    assert seen[0].shape[-2:] == (4, 4)

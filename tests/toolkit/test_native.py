@@ -85,3 +85,15 @@ def test_every_neuron_is_run_once() -> None:
     finally:
         torch.set_num_threads(before)
     assert bool((seen == 1).all())
+
+
+def test_a_thread_that_fails_is_heard() -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        with pytest.raises(MemoryError, match="no memory for a block"):
+            native.spread(lambda first, last: native.enough(first.value), 3 * native.SHARE, 1)
+        with pytest.raises(MemoryError):
+            native.spread(lambda first, last: native.enough(0), 1, 1)
+    finally:
+        torch.set_num_threads(before)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from spikeproof.toolkit import native
 from spikeproof.toolkit.neurons import LIF
-from spikeproof.toolkit.scan import integrate, scan
+from spikeproof.toolkit.scan import integrate, one_step, scan
 from spikeproof.toolkit.surrogates import AdaptiveSharpness, Following, Spike, Surrogate, derivative_of
 
 shapes = hnp.array_shapes(min_dims=2, max_dims=4, min_side=1, max_side=6)
@@ -151,3 +151,31 @@ def test_a_neuron_that_somebody_changed_runs_as_snntorch_runs_it() -> None:
         spikes.append(spike)
     assert torch.equal(layer(current), torch.stack(spikes))
     assert not torch.equal(layer(current), LIF(0.5, 1.0, 2.0)(current))
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 8, 16, 17, 40])
+@pytest.mark.parametrize("shape", [(3, 5), (2, 3, 14, 14), (3, 2, 60, 60)])
+def test_the_gradient_of_what_is_repeated_adds_up_as_pytorch_adds_it_up(steps: int, shape: tuple[int, ...]) -> None:
+    generator = torch.Generator().manual_seed(5)
+    x, back = torch.randn(shape, generator=generator), torch.randn(steps, *shape, generator=generator)
+    one, other = x.clone().requires_grad_(), x.clone().requires_grad_()
+    found = scan((one * 1).unsqueeze(0).expand(steps, *shape), 0.9, 0.5, Surrogate())
+    expected = scan((other * 1).unsqueeze(0).repeat(steps, *[1] * len(shape)), 0.9, 0.5, Surrogate())
+    assert torch.equal(found, expected)
+    gradient = torch.autograd.grad(expected, other, back)[0]
+    repeated = (other * 1).unsqueeze(0).expand(steps, *shape)
+    each = torch.autograd.grad(scan(current := repeated.contiguous(), 0.9, 0.5, Surrogate()), current, back)[0]
+    assert torch.equal(torch.autograd.grad(found, one, back)[0], each.sum(0))
+    torch.testing.assert_close(each.sum(0), gradient)
+
+
+def test_one_step_is_what_was_expanded() -> None:
+    x = torch.rand(2, 3).requires_grad_() * 1
+    assert one_step(x.unsqueeze(0).expand(4, 2, 3)) is x
+    assert one_step(x) is one_step(x.unsqueeze(0).repeat(4, 1, 1)) is None
+    part = one_step(x.unsqueeze(0).expand(4, 2, 3)[:, :1])
+    assert part is not None
+    assert torch.equal(part, x[:1])
+    turned = one_step(x.t().unsqueeze(0).expand(4, 3, 2))
+    assert turned is not None
+    assert torch.equal(turned, x.t())

@@ -8,6 +8,8 @@ from ..coding import Coder
 from ..config import ModelSettings
 from ..layers import SpikingNetwork
 from ..neurons import CUBA, LIF, PLIF, Integrator, Neuron
+from ..norm import Norm
+from ..pool import MaxPool
 
 Shape = tuple[int, int, int]
 
@@ -55,7 +57,7 @@ class Builder:
     def norm(self, name: str, into: int, out: int, *sources: str, kernel: int = 3, stride: int = 1) -> str:
         """Append convolution and norm."""
         self.weights(name, into, out, *sources, kernel=kernel, stride=stride)
-        return self.add(f"{name}_norm", nn.BatchNorm2d(out))
+        return self.add(f"{name}_norm", Norm(out))
 
     def conv(self, name: str, into: int, out: int, *sources: str, kernel: int = 3, stride: int = 1) -> str:
         """Append convolution, norm and neurons."""
@@ -68,7 +70,7 @@ class Builder:
 
     def pooled(self, name: str, *sources: str, kernel: int = 2, padding: int = 0) -> str:
         """Append the recipe's pool, stride 2."""
-        kind = nn.MaxPool2d if self.settings.pool == "max" else nn.AvgPool2d
+        kind = MaxPool if self.settings.pool == "max" else nn.AvgPool2d
         return self.add(name, kind(kernel, 2, padding), *sources)
 
     def global_average(self, *sources: str) -> None:

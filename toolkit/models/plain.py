@@ -7,6 +7,7 @@ from ..config import ModelSettings
 from ..errors import InputError
 from ..layers import SpikingNetwork
 from ..neurons import Delay
+from ..norm import Norm
 from .builder import Builder, Shape
 
 
@@ -36,7 +37,7 @@ def conv_network(settings: ModelSettings, coder: Coder | int, shape: Shape, clas
     into, height, width = shape
     for number, out in enumerate(settings.channels, start=1):
         build.add(f"conv{number}", nn.Conv2d(into, out, 3, padding=1, bias=False))
-        build.add(f"norm{number}", nn.BatchNorm2d(out))
+        build.add(f"norm{number}", Norm(out))
         build.neuron(f"lif{number}")
         build.pooled(f"pool{number}")
         into, height, width = out, height // 2, width // 2

@@ -7,6 +7,7 @@ from ..config import ModelSettings
 from ..errors import InputError
 from ..joins import Join, Mix
 from ..layers import SpikingNetwork
+from ..norm import Norm
 from .builder import Builder, Shape
 
 EXPANSION = 4
@@ -90,7 +91,7 @@ def wide_resnet(settings: ModelSettings, coder: Coder | int, shape: Shape, class
         out = width * settings.widen
         for number in range(1, blocks + 1):
             name, stride = f"block{stage}_{number}", 2 if stage > 1 and number == 1 else 1
-            build.add(f"{name}a_norm", nn.BatchNorm2d(into), sent)
+            build.add(f"{name}a_norm", Norm(into), sent)
             first = build.neuron(f"{name}a")
             build.conv(f"{name}b", into, out, first, stride=stride)
             end = build.weights(f"{name}c", out, out)
@@ -99,7 +100,7 @@ def wide_resnet(settings: ModelSettings, coder: Coder | int, shape: Shape, class
             sent, into = build.add(name, Mix(), end, sent), out
             if stride > 1:
                 build.halved()
-    build.add("end_norm", nn.BatchNorm2d(into), sent)
+    build.add("end_norm", Norm(into), sent)
     build.neuron("end")
     build.global_average()
     build.add("flatten", nn.Flatten())
