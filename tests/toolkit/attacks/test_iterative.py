@@ -7,8 +7,10 @@ import torch
 from art.attacks.evasion import MomentumIterativeMethod
 from art.estimators.classification import PyTorchClassifier
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from spikeproof.toolkit.attacks.base import predict
+from spikeproof.toolkit.attacks.base import Attack, predict
+from spikeproof.toolkit.attacks.gradient import FGSM, PGD
 from spikeproof.toolkit.attacks.iterative import MIFGSM, RFGSM, AnyPGD, GradientAttack, random_point
 from spikeproof.toolkit.attacks.strong import APGD, SAPGD
 from spikeproof.toolkit.backward import Backward
@@ -79,6 +81,54 @@ def test_victims_keep_their_weights_modes_and_gradient_flags(
     for parameter, gradient in zip(spiking.parameters(), gradients, strict=True):
         assert parameter.requires_grad
         assert torch.equal(parameter.grad, gradient)
+
+
+class Backwards(TorchDispatchMode):
+    """Notes which gradients of convolutions and linear layers are computed: (input, weight, ...), or "mm"."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[Any] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten.convolution_backward.default:
+            self.seen.append(args[-1])
+        elif func is torch.ops.aten.mm.default:
+            self.seen.append("mm")
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(("kind", "how"), [*MAKERS, (FGSM, {}), (PGD, {"steps": 3})], ids=str)
+def test_no_gradient_of_a_weight_is_computed(
+    spiking: SpikingNetwork, digits: Digits, kind: type[Attack], how: dict[str, Any]
+) -> None:
+    with Backwards() as notes:
+        kind(epsilon=0.1, **how).run(spiking, digits[0][:20], digits[1][:20])  # type: ignore[call-arg]
+    masks = [seen for seen in notes.seen if seen != "mm"]
+    assert masks
+    assert all(mask == [True, False, False] for mask in masks)
+    # The linear layer's only product of the backward pass is that for its input.
+    assert len(notes.seen) == 2 * len(masks)
+
+
+@pytest.mark.parametrize(
+    ("kind", "how"), [maker for maker in MAKERS if maker[0] is not RFGSM and "draws" not in maker[1]], ids=str
+)
+def test_samples_that_are_done_leave_the_batch(
+    spiking: SpikingNetwork, digits: Digits, kind: type[GradientAttack], how: dict[str, Any]
+) -> None:
+    sizes: list[int] = []
+    handle = spiking.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
+    try:
+        with seeded(0):
+            made = kind(epsilon=0.1, **how).run(spiking, *digits)
+    finally:
+        handle.remove()
+    assert sizes[0] == len(digits[0])
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[-1] < sizes[0]
+    right = predict(spiking, made) == digits[1]
+    assert right.sum() <= sizes[-1]
 
 
 @EVERY
