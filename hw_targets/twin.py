@@ -17,7 +17,7 @@ from ..toolkit import surrogates
 from ..toolkit.coding import Coder, Direct
 from ..toolkit.errors import InputError, UnsupportedError
 from ..toolkit.progress import Track
-from ..toolkit.scan import to_current
+from ..toolkit.scan import one_step, to_current
 from .loihi import neurons
 from .loihi.arithmetic import LIMIT, arriving, wrap_current
 from .loihi.schedule import by_clock, by_layer
@@ -46,16 +46,8 @@ class _Fire(torch.autograd.Function):
     """One time step of neurons in float64, exact for the integers of Loihi's ranges; see :class:`Twin`."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        u: Tensor,
-        v: Tensor,
-        a: Tensor,
-        bias: Tensor,
-        population: Population,
-        fits: bool,
-        surrogate: Surrogate,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(ctx: Any, u: Tensor, v: Tensor, a: Tensor, bias: Tensor, *settings: Any) -> tuple[Tensor, ...]:
+        population, fits, surrogate = settings
         keep_u, keep_v = (4095 - population.du) / 4096, (4096 - population.dv) / 4096
         # Products of 24 and 13 bits are exact in float64, so this is the decay toward zero.
         current = a * 64 if keep_u == 0 else torch.trunc(u * keep_u) + a * 64
@@ -87,9 +79,10 @@ class _Scan(torch.autograd.Function):
     """All time steps of neurons in the compiled loop: spikes, and the voltage after the last step, in float32."""
 
     @staticmethod
-    def forward(ctx: Any, a: Tensor, done: neurons.Done, population: Population, surrogate: Surrogate) -> Any:
+    def forward(ctx: Any, a: Tensor, repeats: bool, done: neurons.Done, *settings: Any) -> Any:
         ctx.save_for_backward(done.raw)
-        ctx.population, ctx.surrogate = population, surrogate
+        ctx.population, ctx.surrogate = settings
+        ctx.summed = a.dtype if repeats else None  # over time, where a (batch, ...) arrives at every step
         ctx.set_materialize_grads(False)
         return done.spikes.to(torch.float32), done.v
 
@@ -103,7 +96,8 @@ class _Scan(torch.autograd.Function):
         if to_spikes is None:
             to_spikes = torch.zeros_like(raw)
         if to_v is None and keep_u == 0 and level == unit:
-            return to_current(raw, to_spikes, keep_v, level, ctx.surrogate, unit, 64), None, None, None
+            found = to_current(raw, to_spikes, keep_v, level, ctx.surrogate, unit, 64, ctx.summed)
+            return found, None, None, None, None
         found, to_u = torch.empty_like(raw), torch.zeros_like(raw[0])
         to_v = torch.zeros_like(to_u) if to_v is None else to_v
         for t in range(len(raw) - 1, -1, -1):
@@ -111,7 +105,7 @@ class _Scan(torch.autograd.Function):
             outer = to_u + inner
             torch.mul(outer, 64, out=found[t])
             to_u, to_v = outer * keep_u, inner * keep_v
-        return found, None, None, None
+        return found if ctx.summed is None else found.to(ctx.summed).sum(0), None, None, None, None
 
 
 def _int32(x: Tensor) -> Tensor:
@@ -127,8 +121,9 @@ class _Wires:
         self.shape = program.shape_of(synapse.target)
         self.sums = Sums(program, synapse, device)
         self.convolution = isinstance(synapse, Convolution)
-        # Where sums are proven to fit and no exponent rounds them, they arrive as they are.
-        self.plain = synapse.exponent == 0 and self.sums.bound < 2**23
+        # Where sums are proven to fit, nothing wraps; where no exponent rounds them either, they arrive as they are.
+        self.fits = synapse.exponent <= 0 and self.sums.bound < 2**23
+        self.plain = synapse.exponent == 0 and self.fits
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return what arrives (batch, ...) for messages x (batch, ...)."""
@@ -136,6 +131,8 @@ class _Wires:
         return total if self.plain else _straight(total.to(torch.float64), self._deliver, 2.0**self.synapse.exponent)
 
     def _deliver(self, total: Tensor) -> Tensor:
+        if self.fits:
+            return torch.floor(total * 2.0**self.synapse.exponent)
         found = arriving(total.to(torch.int64), self.synapse.exponent, self.convolution)
         return found.to(torch.float64)
 
@@ -179,7 +176,10 @@ class _Cells:
         if done is None:
             return None
         if a.requires_grad:
-            spikes, self.v = cast(tuple[Tensor, Tensor], _Scan.apply(a, done, self.population, self.surrogate))  # type: ignore[no-untyped-call]
+            step = one_step(a)
+            given = (a, False) if step is None else (step, True)
+            sent = _Scan.apply(*given, done, self.population, self.surrogate)  # type: ignore[no-untyped-call]
+            spikes, self.v = cast(tuple[Tensor, Tensor], sent)
         else:
             spikes, self.v = done.spikes.to(torch.float32), done.v
         self.sent = list(spikes)

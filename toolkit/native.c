@@ -6,7 +6,12 @@
  */
 #include <math.h>
 
-#include "native.h"
+#include <stdint.h>
+
+#define BLOCK 1024 /* neurons at once: their states stay in the nearest cache */
+#define EACH(i) for (int64_t i = 0; i < count; i++)
+#define BLOCKS                                                                                                         \
+    for (int64_t at = first, count; count = last - at < BLOCK ? last - at : BLOCK, at < last; at += BLOCK)
 
 /* Loihi's neurons in the arithmetic of hw_targets/loihi/arithmetic.py; doubles hold all of its integers exactly.
  *

@@ -26,7 +26,7 @@ VARIABLE = "SPIKEPROOF_NATIVE"
 CACHE_VARIABLE = "SPIKEPROOF_CACHE"
 # No contraction and no fast-math: every operation rounds by itself, as in PyTorch.
 FLAGS = ("-O3", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
-SOURCES = ("native.c", "training.c", "native.h")
+SOURCES = ("native.c", "training.c")
 SHARE = 2**16
 """Neurons times steps that are worth a thread of their own."""
 
@@ -60,7 +60,7 @@ def build(folder: Path) -> Path | None:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as work:
             fresh = Path(work) / "native.so"
-            step = [command, *FLAGS, "-o", str(fresh), *map(str, sources[:2]), "-lm"]
+            step = [command, *FLAGS, "-o", str(fresh), *map(str, sources), "-lm"]
             if subprocess.run(step, capture_output=True, timeout=120, check=False).returncode != 0:
                 return None
             fresh.replace(made)

@@ -70,28 +70,21 @@ def to_current(
     surrogate: Derivative,
     unit: float = 1.0,
     gain: float = 1.0,
+    summed: torch.dtype | None = None,
 ) -> Tensor:
     """Return dL/dI (time, batch, ...) from dL/ds, see :func:`scan`, for membranes I(t) gain + ... counted in ``unit``.
 
-    dL/dI(t) = gain d(t) surrogate((v(t) - threshold) / unit) / unit + beta (1 - s(t)) dL/dI(t+1).
+    dL/dI(t) = gain d(t) surrogate((v(t) - threshold) / unit) / unit + beta (1 - s(t)) dL/dI(t+1); or its sum over time
+    (batch, ...), added up in ``summed``.
     """
-    found = torch.empty_like(membranes)
     library = _compiled(membranes, surrogate)
     if library is not None:
         # The mean over time sends the same gradient to every step.
-        source, stride = _rows(to_spikes)
-        steps, size = len(found), found[0].numel()
-        begin = (
-            native.at(membranes),
-            native.at(source),
-            c_int64(stride),
-            native.at(found),
-            c_int64(steps),
-            c_int64(size),
-        )
+        (source, row), (sent, sent_row) = _rows(membranes), _rows(to_spikes)
+        begin = [native.at(source), c_int64(row), native.at(sent), c_int64(sent_row), c_int64(len(membranes))]
         numbers = _numbers(beta, threshold, surrogate, unit, gain)
-        native.spread(lambda *part: library.lif_backward(*begin, *part, *numbers), size, steps)
-        return found
+        return _collect(membranes, lambda *rest: library.lif_backward(*begin, *rest, *numbers), 1, summed)
+    found = torch.empty_like(membranes)
     above, kept = torch.empty_like(membranes[0]), torch.empty_like(membranes[0])
     last = len(found) - 1
     for t in range(last, -1, -1):
@@ -101,7 +94,41 @@ def to_current(
         if t < last:
             torch.le(membranes[t], threshold, out=kept)
             found[t] += torch.mul(found[t + 1], beta, out=above).mul_(kept)
-    return found
+    return found if summed is None else found.to(summed).sum(0)
+
+
+def _collect(like: Tensor, function: Callable[..., int], unit: int, summed: torch.dtype | None) -> Tensor:
+    """Return what a loop makes of all neurons, (time, batch, ...) as ``like``, or its sum over time in ``summed``.
+
+    Args:
+        like: (time, batch, ...).
+        function: called with where steps go and how far apart they lie, and the first and past the last group.
+        unit: neurons of a group.
+        summed: None for no sum.
+    """
+    steps, size = len(like), like[0].numel()
+
+    def run(found: Tensor, first: int, last: int) -> None:
+        """Write what the neurons from first to last get into the columns of ``found``."""
+        into = c_void_p(found.data_ptr() - first * found.element_size()), c_int64(found.stride(0))
+
+        def part(start: c_int64, stop: c_int64) -> None:
+            native.enough(function(*into, c_int64(first // unit + start.value), c_int64(first // unit + stop.value)))
+
+        native.spread(part, (last - first) // unit, unit * steps)
+
+    if summed is None:
+        found = like.new_empty(like.shape)
+        run(found, 0, size)
+        return found
+    # Some neurons at a time, so that what is added up is still in the cache; PyTorch adds up 64 columns at once.
+    many = max(CACHE // (64 * unit * steps), 1) * 64 * unit
+    part, sums = like.new_empty(steps, min(many, size)), torch.empty(size, dtype=summed)
+    for first in range(0, size, many):
+        last = min(first + many, size)
+        run(part, first, last)
+        torch.sum(part[:, : last - first].to(summed), 0, out=sums[first:last])
+    return sums.view(like.shape[1:])
 
 
 def _compiled(tensor: Tensor, surrogate: Derivative) -> Any:
@@ -166,34 +193,11 @@ def _pooled(current: Tensor, beta: float, threshold: float, library: Any) -> Ten
 
 def _again(current: Tensor, to_sent: Tensor, library: Any, pool: bool, numbers: list[c_float], total: bool) -> Tensor:
     """Return dL/dI (time, batch, ...) from dL/ds, or from dL/d of pooled spikes; or its sum over time (batch, ...)."""
-    (source, row), (sent, sent_row), steps = _rows(current), _rows(to_sent), len(current)
-    size, width = current[0].numel(), current.shape[-1]
-    unit, function = (2 * width, library.lif_pool_backward) if pool else (1, library.lif_again)
-    begin = [native.at(source), c_int64(row), native.at(sent), c_int64(sent_row), c_int64(steps)]
+    (source, row), (sent, sent_row), width = _rows(current), _rows(to_sent), current.shape[-1]
+    begin = [native.at(source), c_int64(row), native.at(sent), c_int64(sent_row), c_int64(len(current))]
     begin += [c_int64(width)] if pool else []
-
-    def run(found: Tensor, first: int, last: int) -> None:
-        """Write what the neurons from first to last get into the columns of ``found``."""
-        into = c_void_p(found.data_ptr() - first * found.element_size()), c_int64(found.stride(0))
-
-        def part(start: c_int64, stop: c_int64) -> None:
-            ends = c_int64(first // unit + start.value), c_int64(first // unit + stop.value)
-            native.enough(function(*begin, *into, *ends, *numbers))
-
-        native.spread(part, (last - first) // unit, unit * steps)
-
-    if not total:
-        found = current.new_empty(current.shape)
-        run(found, 0, size)
-        return found
-    # Some neurons at a time, so that what is added up is still in the cache; PyTorch adds up 64 columns at once.
-    many = max(CACHE // (64 * unit * steps), 1) * 64 * unit
-    part, sums = current.new_empty(steps, min(many, size)), current.new_empty(size)
-    for first in range(0, size, many):
-        last = min(first + many, size)
-        run(part, first, last)
-        torch.sum(part[:, : last - first], 0, out=sums[first:last])
-    return sums.view(current.shape[1:])
+    unit, loop = (2 * width, library.lif_pool_backward) if pool else (1, library.lif_again)
+    return _collect(current, lambda *rest: loop(*begin, *rest, *numbers), unit, current.dtype if total else None)
 
 
 def scan(current: Tensor, beta: float, threshold: float, surrogate: Derivative) -> Tensor:

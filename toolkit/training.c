@@ -7,7 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "native.h"
+#include <stdint.h>
+
+#define BLOCK 1024 /* neurons at once: their states stay in the nearest cache */
+#define EACH(i) for (int64_t i = 0; i < count; i++)
+#define BLOCKS                                                                                                         \
+    for (int64_t at = first, count; count = last - at < BLOCK ? last - at : BLOCK, at < last; at += BLOCK)
 
 /* v(t) = beta ((v(t-1) <= threshold) v(t-1)) + in(t);  spikes(t) = v(t) > threshold, for count <= BLOCK neurons; the
  * steps of each array lie its row apart. kept (v before the reset) and spikes may be NULL. */
@@ -58,15 +63,18 @@ void lif_forward(const float *current, int64_t stride, float *membranes, float *
 }
 
 /* found(t) = h(z) to_spikes(t) + (v(t) <= threshold) (found(t+1) beta),  h = half / (1 + z z),
- * z = slope (v(t) - threshold), for the neurons first <= i < last; steps of to_spikes lie stride apart. */
-void lif_backward(const float *membranes, const float *to_spikes, int64_t stride, float *found, int64_t steps,
-                  int64_t size, int64_t first, int64_t last, float beta, float threshold, float half, float slope) {
-    BLOCKS blame(membranes + at, size, to_spikes + at, stride, found + at, size, steps, count, beta, threshold, half,
+ * z = slope (v(t) - threshold), for the neurons first <= i < last; steps of membranes lie size apart, those of to_spikes
+ * stride, those of found row. */
+int lif_backward(const float *membranes, int64_t size, const float *to_spikes, int64_t stride, int64_t steps,
+                 float *found, int64_t row, int64_t first, int64_t last, float beta, float threshold, float half,
+                 float slope) {
+    BLOCKS blame(membranes + at, size, to_spikes + at, stride, found + at, row, steps, count, beta, threshold, half,
                  slope);
+    return 1;
 }
 
-/* The same from the current: its membranes are computed again, which is faster than to write and read them. Steps of
- * found lie row apart. Returns 0 where memory is short. */
+/* The same from the current: its membranes are computed again, which is faster than to write and read them. Returns 0
+ * where memory is short. */
 int lif_again(const float *current, int64_t current_stride, const float *to_spikes, int64_t stride, int64_t steps,
               float *found, int64_t row, int64_t first, int64_t last, float beta, float threshold, float half,
               float slope) {
@@ -146,6 +154,36 @@ void pool_backward(const float *to_out, const uint8_t *winner, float *back, int6
             float *to = back + 2 * (pair + row) * width;
             memcpy(to, above + row * width, width * sizeof(float));
             memcpy(to + width, below + row * width, width * sizeof(float));
+        }
+    }
+}
+
+/* weight times the sums of those windows, for whole numbers, which are exact in any order. */
+void window_forward(const float *x, float *out, float weight, int64_t width, int64_t first, int64_t last) {
+    const int64_t half = width / 2, fit = BLOCK / width;
+    float side[BLOCK], sum[BLOCK];
+    for (int64_t pair = first, rows; rows = least(fit, last - pair), pair < last; pair += rows) {
+        const float *in = x + 2 * pair * width;
+        const int64_t count = rows * width;
+        EACH(i) side[i] = in[2 * i] + in[2 * i + 1];
+        for (int64_t i = 0; i < count - half; i++) sum[i] = weight * (side[i] + side[i + half]);
+        for (int64_t row = 0; row < rows; row++)
+            memcpy(out + (pair + row) * half, sum + row * width, half * sizeof(float));
+    }
+}
+
+/* back: weight to_out at every place of a window. */
+void window_backward(const float *to_out, float *back, float weight, int64_t width, int64_t first, int64_t last) {
+    const int64_t half = width / 2, fit = BLOCK / width;
+    float each[BLOCK];
+    for (int64_t pair = first, rows; rows = least(fit, last - pair), pair < last; pair += rows) {
+        const int64_t count = rows * half;
+        const float *in = to_out + pair * half;
+        EACH(i) each[2 * i] = each[2 * i + 1] = weight * in[i];
+        for (int64_t row = 0; row < rows; row++) {
+            float *to = back + 2 * (pair + row) * width;
+            memcpy(to, each + row * width, width * sizeof(float));
+            memcpy(to + width, each + row * width, width * sizeof(float));
         }
     }
 }

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ...export.program import Convolution, Program, Synapse
+from ...toolkit.pool import window_sums
 
 LIMIT = 2**53
 """Sums from here on are not exact in float64."""
@@ -40,6 +41,7 @@ class Sums:
         if isinstance(synapse, Convolution) and not self.direct:
             matrix = matrix.unflatten(0, (synapse.groups, -1)).flatten(2)
         self.weight = matrix.to(device, self.dtype)
+        self.window = _window(synapse, matrix) if self.direct and self.dtype == torch.float32 else None
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return W x (batch, ...) in floating point, exact, for messages x (batch, ...)."""
@@ -48,6 +50,8 @@ class Sums:
             product: Tensor = x.flatten(1) @ self.weight.T
             return cast(Tensor, product.unflatten(1, self.shape))
         conv = self.synapse
+        if self.window is not None and (sums := window_sums(x, self.window)) is not None:
+            return sums
         if self.direct:
             return functional.conv2d(x, self.weight, None, conv.stride, conv.padding, conv.dilation, conv.groups)
         # An explicit matrix product: library convolutions on a GPU may use Winograd or TF32, which round.
@@ -55,6 +59,20 @@ class Sums:
         groups = columns.unflatten(1, (conv.groups, -1))
         total = torch.einsum("gok,bgkp->bgop", self.weight, groups)
         return cast(Tensor, total.flatten(1, 2).unflatten(2, self.shape[1:]))
+
+
+def _window(synapse: Synapse, weight: Tensor) -> float | None:
+    """Return the weight of all windows of 2 x 2 pixels that a pool adds up, None if the synapse is no such pool."""
+    pool = (
+        isinstance(synapse, Convolution)
+        and tuple(synapse.stride) == tuple(weight.shape[2:]) == (2, 2)
+        and tuple(synapse.padding) == (0, 0)
+        and tuple(synapse.dilation) == (1, 1)
+        and synapse.groups == len(weight)
+        and weight.shape[1] == 1
+        and bool((weight == weight.flatten()[0]).all())
+    )
+    return float(weight.flatten()[0]) if pool else None
 
 
 @cache

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from spikeproof.toolkit import native
 from spikeproof.toolkit.neurons import LIF
-from spikeproof.toolkit.pool import BLOCK, MaxPool, halves
+from spikeproof.toolkit.pool import BLOCK, MaxPool, halves, window_sums
 from spikeproof.toolkit.scan import scan, scan_pooled
 from spikeproof.toolkit.surrogates import Surrogate
 
@@ -132,3 +132,20 @@ def test_what_has_no_such_pass_says_so() -> None:
     other: Any = LIF(0.5, 1.0, 2.0, "triangular")
     assert layer.pooled(x, MaxPool(3, 2, 1)) is other.pooled(x, MaxPool(2)) is None
     assert layer.pooled(x.double(), MaxPool(2)) is layer.pooled(x[0], MaxPool(2)) is None
+
+
+@pytest.mark.parametrize("size", [(2, 2), (28, 28), (14, 6), (2, BLOCK)])
+def test_sums_of_windows_are_those_of_a_convolution(size: tuple[int, int]) -> None:
+    generator = torch.Generator().manual_seed(6)
+    values = torch.randint(-300, 300, (3, 5, *size), generator=generator).float()
+    to = torch.randn(3, 5, size[0] // 2, size[1] // 2, generator=generator)
+    x, y = values.clone().requires_grad_(), values.clone().requires_grad_()
+    found = window_sums(x, 64.0)
+    if native.library() is None:
+        assert found is None
+        return
+    assert found is not None
+    expected = functional.conv2d(y, torch.full((5, 1, 2, 2), 64.0), stride=2, groups=5)
+    assert torch.equal(found, expected)
+    assert torch.equal(torch.autograd.grad(found, x, to)[0], torch.autograd.grad(expected, y, to)[0])
+    assert window_sums(values[..., 1:], 64.0) is window_sums(values.double(), 64.0) is None

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from spikeproof.toolkit import native
 from spikeproof.toolkit.neurons import LIF
-from spikeproof.toolkit.scan import integrate, one_step, scan
+from spikeproof.toolkit.scan import integrate, one_step, scan, to_current
 from spikeproof.toolkit.surrogates import AdaptiveSharpness, Following, Spike, Surrogate, derivative_of
 
 shapes = hnp.array_shapes(min_dims=2, max_dims=4, min_side=1, max_side=6)
@@ -179,3 +179,12 @@ def test_one_step_is_what_was_expanded() -> None:
     turned = one_step(x.t().unsqueeze(0).expand(4, 3, 2))
     assert turned is not None
     assert torch.equal(turned, x.t())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("shape", [(1, 3), (9, 2, 5, 7), (40, 3, 70, 70)])
+def test_the_sum_over_time_is_pytorchs(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(6)
+    given = torch.randn(shape, generator=generator), torch.randn(shape, generator=generator), 0.9, 0.5, Surrogate()
+    each = to_current(*given, unit=2.0, gain=3.0)
+    assert torch.equal(to_current(*given, unit=2.0, gain=3.0, summed=dtype), each.to(dtype).sum(0))
