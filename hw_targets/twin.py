@@ -22,7 +22,7 @@ from .loihi import neurons
 from .loihi.arithmetic import LIMIT, arriving, wrap_current
 from .loihi.schedule import by_clock, by_layer
 from .loihi.sums import LIMIT as EXACT
-from .loihi.sums import Sums, to_tensor
+from .loihi.sums import Sums, delivered, to_tensor
 from .target import Compiled, CompiledProgram, Raster, Target, Trace
 
 Surrogate = Callable[[Tensor], Tensor]
@@ -167,6 +167,7 @@ class _Cells:
 
     def __init__(self, twin: "Twin", population: Population, batch: int, record: bool) -> None:
         self.population, self.surrogate, self.fits = population, twin.surrogate, twin.fits[population.name]
+        self.bound = twin.bounds[population.name]
         self.takes_input = population.input_bias
         self.bias = twin.get_buffer(f"bias_{twin.program.populations.index(population)}")
         self.silence = torch.zeros((batch, *population.shape), dtype=torch.float64, device=self.bias.device)
@@ -175,7 +176,8 @@ class _Cells:
         self.states: list[tuple[Tensor, Tensor]] | None = [] if record else None
 
     def run(self, a: Tensor) -> Tensor | None:
-        done = neurons.run(a.detach(), self.population, raw=a.requires_grad, states=self.states is not None)
+        keep = {"raw": a.requires_grad, "states": self.states is not None}
+        done = neurons.run(a.detach(), self.population, self.bound, **keep)
         if done is None:
             return None
         if a.requires_grad:
@@ -251,6 +253,10 @@ class Twin(nn.Module):
                 bias = population.bias.astype(np.float64) * 2.0**population.bias_exponent
                 self.register_buffer(f"bias_{index}", torch.from_numpy(bias))
         self.fits = {population.name: _fits(program, population) for population in program.spiking}
+        self.bounds = {
+            population.name: sum(delivered(program.bound(s), s.exponent) for s in program.incoming(population.name))
+            for population in program.spiking
+        }
         self._wires: dict[torch.device, dict[str, list[_Wires]]] = {}
 
     @property
@@ -356,7 +362,9 @@ class _Ready(CompiledProgram):
 
     @torch.no_grad()
     def _run(self, inputs: NDArray[np.int32], rasters: bool, track: Track) -> Trace:
-        parts = self.twin.run(to_tensor(inputs, self.twin.device).to(torch.float32), record=rasters)
+        parts = self.twin.run(
+            to_tensor(inputs, self.twin.device, self.program.input.peak).to(torch.float32), record=rasters
+        )
 
         def integers(steps: list[Tensor]) -> NDArray[np.int64]:
             return torch.stack(steps).to(torch.int64).cpu().numpy()

@@ -1,4 +1,4 @@
-"""The loops of native.c, compiled for this machine when they are first needed; without a compiler nobody needs them.
+"""Loops in C, compiled for this machine when they are first needed; without a compiler nobody needs them.
 
 Whoever calls them has the same loop in PyTorch, which gives the same bits. ``SPIKEPROOF_NATIVE=0`` uses that one only.
 """
@@ -21,6 +21,7 @@ from torch import Tensor
 
 from .files import digest
 
+SOURCE = Path(__file__).resolve().with_name("native.c")
 VARIABLE = "SPIKEPROOF_NATIVE"
 CACHE_VARIABLE = "SPIKEPROOF_CACHE"
 # No contraction and no fast-math: every operation rounds by itself, as in PyTorch.
@@ -45,9 +46,9 @@ def _cpu() -> str:
     return " ".join([platform.machine(), platform.processor(), *features])
 
 
-def build(folder: Path) -> Path | None:
-    """Return the compiled library in ``folder``, compiled now if it is not there; None if that cannot be done."""
-    command, source = compiler(), Path(__file__).resolve().with_name("native.c")
+def build(folder: Path, source: Path = SOURCE) -> Path | None:
+    """Return the library of ``source`` in ``folder``, compiled now if not there; None if that cannot be done."""
+    command = compiler()
     if command is None:
         return None
     made = folder / f"native-{digest(source.read_bytes() + f'{command} {FLAGS} {_cpu()}'.encode())[:16]}.so"
@@ -67,18 +68,25 @@ def build(folder: Path) -> Path | None:
 
 
 @cache
-def library() -> ctypes.CDLL | None:
-    """Return the compiled loops, or None: switched off, no compiler, or not the right bits."""
+def loops(source: Path) -> ctypes.CDLL | None:
+    """Return the compiled loops of a C file, or None: switched off, or no compiler."""
     if os.environ.get(VARIABLE) == "0":
         return None
     given = os.environ.get(CACHE_VARIABLE)
-    made = build(Path(given) if given else user_cache_path("spikeproof", appauthor=False))
-    if made is None:
-        return None
+    made = build(Path(given) if given else user_cache_path("spikeproof", appauthor=False), source)
     try:
-        loaded = ctypes.CDLL(str(made))
-        return loaded if _rounds_as_pytorch(loaded) else None
-    except (OSError, AttributeError):
+        return None if made is None else ctypes.CDLL(str(made))
+    except OSError:
+        return None
+
+
+@cache
+def library() -> ctypes.CDLL | None:
+    """Return the loops of native.c, or None: see :func:`loops`, or not the right bits."""
+    loaded = loops(SOURCE)
+    try:
+        return loaded if loaded is not None and _rounds_as_pytorch(loaded) else None
+    except AttributeError:
         return None
 
 
