@@ -15,8 +15,8 @@ from . import neurons
 from .neurons import Done
 from .sums import delivered, largest_sum
 
-DENSITY = 0.25
-"""Share of neurons that spike in a step, above which a product of matrices is faster (measured, see docs/speed.md)."""
+DENSITY = {"dense": 0.5, "sparse": 0.5, "convolution": 0.15}
+"""Share of source neurons that spike in a step, above which a product of matrices is faster (measured on one CPU)."""
 LARGEST = 2**28
 """Weights, in numbers, above which no table is made."""
 Table = NDArray[np.int32]
@@ -79,7 +79,7 @@ class Feed:
             return None
         last = not x.is_contiguous() and x.dim() == 5 and x.movedim(2, -1).is_contiguous()
         x = x.movedim(2, -1) if last else x.contiguous()
-        if np.count_nonzero(x.numpy().view(np.bool_)) > DENSITY * x.numel():
+        if np.count_nonzero(x.numpy().view(np.bool_)) > DENSITY[self.synapse.kind] * x.numel():
             return None
         steps, batch = x.shape[:2]
         # Channels come last, so that the weights of one tap lie side by side.
@@ -117,7 +117,7 @@ class Feed:
         made = ctypes.byref(shared), *map(native.at, (spikes, u, v, v_last, counts))
 
         def fed(first: c_int64, past: c_int64) -> None:
-            own, spare = events.own(), torch.empty(3 * size + inputs + 128, dtype=torch.int32)
+            own, spare = events.own(), torch.empty(4 * size + inputs + 256, dtype=torch.int32)
             loaded.neurons_events(
                 *begin, *synapse, native.at(spare), native.at(bias), *ends, first, past, *made, native.at(own)
             )
@@ -133,6 +133,7 @@ class Feed:
     def _table(self, last: bool) -> tuple[Tensor | None, ...]:
         """Return native.c's fans, hops, weights and dense, for a source whose channels come last in memory or not."""
         if last not in self.tables:
+            table: tuple[Tensor | None, ...]
             if isinstance(self.synapse, Convolution):
                 fans, hops = self._fans(self.synapse)
                 fans = np.moveaxis(fans, 0, 1) if last else fans

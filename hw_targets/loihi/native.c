@@ -13,9 +13,10 @@
     for (int64_t at = first, count; count = last - at < BLOCK ? last - at : BLOCK, at < last; at += BLOCK)
 #define INLINE static inline __attribute__((always_inline))
 
-/* keep_u, keep_v: 4096 - decay; vth: in units of the voltage; simple: the current has no memory and cannot wrap. */
+/* keep_u, keep_v: 4096 - decay; vth: in units of the voltage; simple: the current has no memory, and nothing can wrap or
+ * saturate; shift: keep_v is 4096 >> shift, or -1. */
 struct cell {
-    int32_t keep_u, keep_v, vth, simple;
+    int32_t keep_u, keep_v, vth, simple, shift;
 };
 
 /* sgn(x) ((|x| keep) >> 12) for |x| <= 2^24, in two products of 32 bits. */
@@ -25,38 +26,65 @@ INLINE int32_t decayed(int32_t x, int32_t keep) {
     return (kept ^ sign) - sign;
 }
 
-/* One step of count neurons; |in| <= 2^18, so that nothing leaves 32 bits. raw: voltages before the reset, or NULL.
- * events: wraps, saturations, swallowed, added to. */
-#define STEP(name, number)                                                                                             \
-    INLINE void name(const number *restrict in, int64_t count, int32_t *restrict u, int32_t *restrict v,               \
-                     const int32_t *restrict bias, const struct cell c, const int simple, uint8_t *restrict spikes,    \
-                     int32_t *restrict sent, float *restrict raw, int64_t *events) {                                   \
+/* The same for keep = 4096 >> shift: x / 2^shift toward zero. */
+INLINE int32_t halved(int32_t x, int32_t shift) { return (x + ((x >> 31) & ((1 << shift) - 1))) >> shift; }
+
+/* One step of count neurons; |in| <= 2^18, so that nothing leaves 32 bits; simple, halve: what is known of the cell when
+ * this is compiled. u is not used if simple. raw: voltages before the reset, or NULL. sent: spikes, added to. events:
+ * wraps, saturations, swallowed, added to. after: what is done with in. */
+#define STEP(name, number, after)                                                                                      \
+    INLINE void name(number *restrict in, int64_t count, int32_t *restrict u, int32_t *restrict v,                     \
+                     const int32_t *restrict bias, const struct cell c, const int simple, const int halve,             \
+                     uint8_t *restrict spikes, uint8_t *restrict sent, float *restrict raw, int64_t *events) {         \
         const int watch_u = 0 < c.keep_u && c.keep_u < 4096, watch_v = 0 < c.keep_v && c.keep_v < 4096;                \
         int32_t wraps = 0, saturations = 0, swallowed = 0;                                                             \
         EACH(i) {                                                                                                      \
-            int32_t du = simple ? 0 : decayed(u[i], c.keep_u), dv = decayed(v[i], c.keep_v);                           \
-            int32_t exact = du + (int32_t)in[i] * 64, current = exact;                                                 \
+            int32_t dv = halve ? halved(v[i], c.shift) : decayed(v[i], c.keep_v);                                      \
+            int32_t current = (int32_t)in[i] * 64, lost = watch_v & (v[i] != 0) & (dv == 0);                           \
             if (!simple) {                                                                                             \
+                int32_t du = decayed(u[i], c.keep_u), exact = du + current;                                            \
                 current = exact > LIMIT ? exact - 2 * LIMIT : exact <= -LIMIT ? exact + 2 * LIMIT : exact;             \
                 wraps += current != exact;                                                                             \
+                lost |= watch_u & (u[i] != 0) & (du == 0);                                                             \
+                u[i] = current;                                                                                        \
             }                                                                                                          \
-            int32_t sum = dv + current + bias[i];                                                                      \
-            int32_t voltage = sum < 1 - LIMIT ? 1 - LIMIT : sum > LIMIT - 1 ? LIMIT - 1 : sum;                         \
+            int32_t sum = dv + current + bias[i], voltage = sum;                                                       \
+            if (!simple) {                                                                                             \
+                voltage = sum < 1 - LIMIT ? 1 - LIMIT : sum > LIMIT - 1 ? LIMIT - 1 : sum;                             \
+                saturations += voltage != sum;                                                                         \
+            }                                                                                                          \
             int32_t fired = voltage > c.vth;                                                                           \
-            saturations += voltage != sum;                                                                             \
-            swallowed += (watch_v & (v[i] != 0) & (dv == 0)) | ((!simple) & watch_u & (u[i] != 0) & (du == 0));          \
             if (raw) raw[i] = (float)voltage;                                                                          \
-            u[i] = current;                                                                                            \
             v[i] = fired ? 0 : voltage;                                                                                \
+            swallowed += lost;                                                                                         \
             spikes[i] = (uint8_t)fired;                                                                                \
-            sent[i] += fired;                                                                                          \
+            sent[i] += (uint8_t)fired;                                                                                 \
+            after;                                                                                                     \
         }                                                                                                              \
         events[0] += wraps;                                                                                            \
         events[1] += saturations;                                                                                      \
         events[2] += swallowed;                                                                                        \
+    }                                                                                                                  \
+    INLINE void name##_of(number *in, int64_t count, int32_t *u, int32_t *v, const int32_t *bias, const struct cell c, \
+                          const int simple, uint8_t *spikes, uint8_t *sent, float *raw, int64_t *events) {             \
+        if (simple && c.shift >= 0)                                                                                    \
+            name(in, count, u, v, bias, c, 1, 1, spikes, sent, raw, events);                                           \
+        else if (simple)                                                                                               \
+            name(in, count, u, v, bias, c, 1, 0, spikes, sent, raw, events);                                           \
+        else                                                                                                           \
+            name(in, count, u, v, bias, c, 0, 0, spikes, sent, raw, events);                                           \
     }
-STEP(step_float, float)
-STEP(step_int, int32_t)
+STEP(step_float, const float, )
+STEP(step_int, int32_t, in[i] = 0)
+
+/* counts += sent, sent = 0: every 255 steps, before a byte overflows. */
+#define COUNT(t)                                                                                                       \
+    if ((t) % 255 == 254 || (t) == steps - 1) {                                                                        \
+        EACH(i) {                                                                                                      \
+            total[i] += sent[i];                                                                                       \
+            sent[i] = 0;                                                                                               \
+        }                                                                                                              \
+    }
 
 /* a: synaptic input, its steps stride apart; bias: 2^exponent times the mantissas (neurons,), the same for every sample;
  * size: of a step of all samples, of which first <= i < last run. raw: voltages before the reset; u_out, v_out: state
@@ -65,10 +93,11 @@ void neurons_float(const float *a, int64_t stride, const int32_t *bias, int64_t 
                    int64_t first, int64_t last, const struct cell *cell, uint8_t *spikes, float *raw, int32_t *u_out,
                    int32_t *v_out, float *last_v, int32_t *counts, int64_t *events) {
     BLOCKS {
-        int32_t u[BLOCK], v[BLOCK], b[BLOCK], sent[BLOCK];
+        int32_t u[BLOCK], v[BLOCK], b[BLOCK], *total = counts + at;
+        uint8_t sent[BLOCK];
         int64_t from = at % neurons;
         EACH(i) {
-            u[i] = v[i] = sent[i] = 0;
+            u[i] = v[i] = sent[i] = total[i] = 0;
             b[i] = bias[from];
             from = from + 1 == neurons ? 0 : from + 1;
         }
@@ -76,17 +105,12 @@ void neurons_float(const float *a, int64_t stride, const int32_t *bias, int64_t 
             const float *in = a + t * stride + at;
             const int64_t place = t * size + at;
             float *kept = raw ? raw + place : NULL;
-            if (cell->simple)
-                step_float(in, count, u, v, b, *cell, 1, spikes + place, sent, kept, events);
-            else
-                step_float(in, count, u, v, b, *cell, 0, spikes + place, sent, kept, events);
+            step_float_of(in, count, u, v, b, *cell, cell->simple && !u_out, spikes + place, sent, kept, events);
+            COUNT(t)
             if (u_out) EACH(i) u_out[place + i] = u[i];
             if (v_out) EACH(i) v_out[place + i] = v[i];
         }
-        EACH(i) {
-            last_v[at + i] = (float)v[i];
-            counts[at + i] = sent[i];
-        }
+        EACH(i) last_v[at + i] = (float)v[i];
     }
 }
 
@@ -206,10 +230,9 @@ typedef int16_t shorts __attribute__((vector_size(64)));
 SCATTER(scatter_eight, eight)
 SCATTER(scatter_sixteen, sixteen)
 
-/* a = the sum of the rows of weights (inputs, width), width a multiple of 32. Weights are 256 in magnitude at most, so
+/* a += the sum of the rows of weights (inputs, width), width a multiple of 32. Weights are 256 in magnitude at most, so
  * that 127 of them fit 16 bits. */
 INLINE void add_rows(const int32_t *places, int64_t found, const int16_t *weights, int64_t width, int32_t *a) {
-    memset(a, 0, width * sizeof *a);
     for (int64_t i = 0; i < found; i += 127) {
         const int64_t past = found - i < 127 ? found : i + 127;
         for (int64_t j = 0; j < width; j += 128) {
@@ -235,8 +258,8 @@ INLINE void add_rows(const int32_t *places, int64_t found, const int16_t *weight
 }
 
 /* Neurons fed by one synapse, sample by sample: the samples first <= b < last. source: (steps, batch, inputs) bytes.
- * dense: the rows of a matrix in order of the source, or NULL for a convolution. spare: 3 size + inputs + 128 numbers for
- * each call. exponent: of the weights; sums stay below 2^18 after it. */
+ * dense: the rows of a matrix in order of the source, or NULL for a convolution. spare: 4 size + inputs + 256 numbers
+ * for each call. exponent: of the weights; sums stay below 2^18 after it. */
 void neurons_events(const uint8_t *source, int64_t inputs, const struct fan *fans, const struct hop *hops,
                     const int32_t *weights, const int16_t *dense, int64_t width, int64_t exponent, int32_t *spare,
                     const int32_t *bias,
@@ -244,30 +267,28 @@ void neurons_events(const uint8_t *source, int64_t inputs, const struct fan *fan
                     uint8_t *spikes, int32_t *u_out, int32_t *v_out, float *last_v, int32_t *counts, int64_t *events) {
     const int64_t count = size;
     int32_t *u = spare, *v = u + size, *a = v + size, *places = a + size + 64; /* rows are wider */
+    uint8_t *sent = (uint8_t *)(places + inputs + 64);
+    memset(spare, 0, (3 * size + 64) * sizeof *spare);
+    memset(sent, 0, size);
     for (int64_t b = first; b < last; b++) {
-        int32_t *sent = counts + b * size;
+        int32_t *total = counts + b * size;
         memset(u, 0, 2 * size * sizeof *u);
-        memset(sent, 0, size * sizeof *sent);
+        memset(total, 0, size * sizeof *total);
         for (int64_t t = 0; t < steps; t++) {
             const int64_t place = (t * batch + b) * size;
             const int64_t found = ones(source + (t * batch + b) * inputs, inputs, places);
             if (dense)
                 add_rows(places, found, dense, width, a);
-            else {
-                memset(a, 0, size * sizeof *a);
-                if (width == 8)
-                    scatter_eight(places, found, fans, hops, weights, 8, a);
-                else if (width == 16)
-                    scatter_sixteen(places, found, fans, hops, weights, 16, a);
-                else
-                    scatter_sixteen(places, found, fans, hops, weights, width, a);
-            }
+            else if (width == 8)
+                scatter_eight(places, found, fans, hops, weights, 8, a);
+            else if (width == 16)
+                scatter_sixteen(places, found, fans, hops, weights, 16, a);
+            else
+                scatter_sixteen(places, found, fans, hops, weights, width, a);
             if (exponent > 0) EACH(i) a[i] *= 1 << exponent;
             if (exponent < 0) EACH(i) a[i] >>= -exponent;
-            if (cell->simple)
-                step_int(a, count, u, v, bias, *cell, 1, spikes + place, sent, NULL, events);
-            else
-                step_int(a, count, u, v, bias, *cell, 0, spikes + place, sent, NULL, events);
+            step_int_of(a, count, u, v, bias, *cell, cell->simple && !u_out, spikes + place, sent, NULL, events);
+            COUNT(t)
             if (u_out) memcpy(u_out + place, u, size * sizeof *u);
             if (v_out) memcpy(v_out + place, v, size * sizeof *v);
         }

@@ -43,7 +43,7 @@ class Done(NamedTuple):
 class Cell(ctypes.Structure):
     """``struct cell`` of native.c: what the neurons of a population share."""
 
-    _fields_ = (("keep_u", c_int32), ("keep_v", c_int32), ("vth", c_int32), ("simple", c_int32))
+    _fields_ = tuple((name, c_int32) for name in ("keep_u", "keep_v", "vth", "simple", "shift"))
 
 
 @cache
@@ -54,8 +54,12 @@ def library() -> ctypes.CDLL | None:
 
 def cell(population: Population, bound: int) -> Cell:
     """Return what the neurons share, for synaptic input up to ``bound``."""
-    keep_u = 4095 - population.du
-    return Cell(keep_u, 4096 - population.dv, 64 * population.vth, int(keep_u == 0 and 64 * bound < 2**23))
+    keep_u, keep_v = 4095 - population.du, 4096 - population.dv
+    most = 64 * bound + (int(np.abs(population.bias).max()) << population.bias_exponent)
+    # |v| <= keep_v / 4096 |v| + most at every step.
+    simple = keep_u == 0 and 4096 * most < (2**23 - 1) * population.dv
+    shift = 13 - keep_v.bit_length() if keep_v.bit_count() == 1 else -1
+    return Cell(keep_u, keep_v, 64 * population.vth, int(simple), shift)
 
 
 def bias_of(population: Population) -> Tensor:
