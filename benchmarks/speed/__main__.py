@@ -5,36 +5,19 @@ does meets all of them. Writes benchmarks/results/<machine class>.json part by p
 """
 
 import argparse
-import os
 import tempfile
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import environments
 import tables
-from measures import MEASURES, SLOW
-from plan import COMPARISONS
-from sides import Failed, compare
+from measures import SLOW
+from parts import complete, measured, parts
 
-from spikeproof.eval.record import machine, now, packages
+from spikeproof.eval.record import machine, packages
 from spikeproof.toolkit.files import read_json, write_json
 
 ROOT = Path(__file__).resolve().parents[2]
-Part = Callable[[int, bool], dict[str, Any]]
-
-
-def parts(peers: Path | None, lava: bool) -> dict[str, Part]:
-    """Return everything that can be measured, by name."""
-    found: dict[str, Part] = {
-        what.name: partial(_compared, what, peers) for what in COMPARISONS if lava or "lava" not in what.sides
-    }
-    return found | MEASURES
-
-
-def _compared(what: Any, peers: Path | None, threads: int, quick: bool) -> dict[str, Any]:
-    return compare(what, peers, threads, quick)
 
 
 def _peers() -> Path | None:
@@ -43,20 +26,6 @@ def _peers() -> Path | None:
     except SystemExit as error:  # no network, say: the rest goes on
         print(error, flush=True)
         return None
-
-
-def measured(part: Part, threads: int, quick: bool) -> dict[str, Any]:
-    """Return what a part found, or why it failed, with when and how busy the machine was."""
-    about = {"created": now(), "load": os.getloadavg()[0]}
-    try:
-        return about | part(threads, quick)
-    except Failed as error:
-        return about | {"error": str(error)}
-
-
-def complete(found: dict[str, Any] | None) -> bool:
-    """Return whether a part is there and nothing of it failed."""
-    return found is not None and "error" not in found and not found.get("errors")
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """The sides of a comparison: worker processes that take turns."""
 
+import contextlib
 import json
 import os
 import select
@@ -48,9 +49,9 @@ class Side:
         line = self.process.stdout.readline() if ready else ""
         if not line:
             self.process.kill()
-            self.process.wait()
             self.errors.seek(0)
             told = [line for line in self.errors.read().splitlines() if line.strip()]
+            self._end()
             raise Failed((told or ["died without a word"])[-1] if ready else f"no answer within {LIMIT} s")
         found: dict[str, Any] = json.loads(line)
         return found
@@ -58,11 +59,9 @@ class Side:
     def go(self, word: str = "go") -> dict[str, Any]:
         """Ask, and return the answer."""
         assert self.process.stdin is not None
-        try:
+        with contextlib.suppress(BrokenPipeError):  # answer() says why
             self.process.stdin.write(word + "\n")
             self.process.stdin.flush()
-        except BrokenPipeError:
-            pass  # answer() says why
         return self.answer()
 
     def run(self, counts: bool = True) -> None:
@@ -76,8 +75,17 @@ class Side:
     def close(self) -> dict[str, Any]:
         """End the process and return its peak memory."""
         memory = self.go("end")
-        self.process.wait()
+        self._end()
         return memory
+
+    def _end(self) -> None:
+        self.errors.close()
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
+        self.process.stdout.close()
+        self.process.wait()
 
     def told(self) -> dict[str, Any]:
         """Return everything that is kept of it, and end it."""

@@ -54,12 +54,13 @@ def _sweeps(part: dict[str, Any]) -> str:
 
 
 def _rates(part: dict[str, Any]) -> str:
+    billions = {name: f"{part[name] / 1e9:.4g}" for name in part if name.startswith(("machine", "loihi"))}
     return (
-        f"Dense sums, 784-512-10 at 90 % activity, neurons and all: {part['loihi products'] / 1e9:.0f} of "
-        f"{part['machine products'] / 1e9:.0f} billion float32 operations a second, "
-        f"{100 * part['share of products']:.0f} % of the machine's product. At 5 % activity, spike by spike: as if {part['loihi events'] / 1e9:.0f} billion, "
-        f"{part['events against products']:.1f} times that product. Neurons alone: {part['loihi memory'] / 1e9:.1f} of "
-        f"{part['machine memory'] / 1e9:.1f} GB a second, {100 * part['share of memory']:.0f} % of copying a tensor."
+        f"Dense sums, 784-512-10 at 90 % activity, neurons and all: {billions['loihi products']} of "
+        f"{billions['machine products']} billion float32 operations a second, {100 * part['share of products']:.0f} % "
+        f"of the machine's product. At 5 % activity, spike by spike: as if {billions['loihi events']} billion, "
+        f"{part['events against products']:.1f} times that product. Neurons alone: {billions['loihi memory']} of "
+        f"{billions['machine memory']} GB a second, {100 * part['share of memory']:.0f} % of copying a tensor."
     )
 
 

@@ -1,6 +1,7 @@
 """One side of one comparison in a process of its own: python worker.py SIDE SETTINGS; waits for "go" before each run.
 
-"check" asks for what shows the bits that are computed, where the job has that. It answers with one line of JSON a run on the standard output it was started with, and with its peak memory at the end.
+"check" asks for what shows the bits that are computed, where the job has that. It answers with one line of JSON a run
+on the standard output it was started with, and with its peak memory at the end.
 """
 
 import json
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import networks
@@ -146,7 +148,7 @@ def simulate(side: str, settings: dict[str, Any]) -> Job:
     inputs = networks.spikes(program, settings["batch"], settings.get("density", 0.1))[:, : settings.get("first")]
 
     def told(trace: Any) -> Told:
-        few = settings.get("first", settings["compared"])
+        few = settings.get("first") or settings.get("compared", 1)
         counts = {name: int(found[:few].sum()) for name, found in trace.spike_counts.items()}
         each = {name: _hash(found[:few]) for name, found in trace.spike_counts.items()}
         return {"spikes": counts, "counts": {**each, "read-out": _hash(trace.output[:few])}}
@@ -250,6 +252,14 @@ def versions() -> dict[str, str]:
     return found
 
 
+def peak_kib() -> int:
+    """Return the peak memory of this process; ``ru_maxrss`` would be its parent's if that is larger."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
 def main() -> None:
     side, settings = sys.argv[1], json.loads(sys.argv[2])
     answers = os.fdopen(os.dup(1), "w")
@@ -257,7 +267,7 @@ def main() -> None:
     torch.set_num_threads(settings["threads"])
     if side in OURS:
         keep_freed_memory()  # as our command line does
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_kib()
     run, told, *check = JOBS[settings["job"]](side, settings)
 
     def answer(**found: Any) -> None:
@@ -274,8 +284,7 @@ def main() -> None:
         result = run()
         answer(seconds=time.perf_counter() - begun, cpu=time.process_time() - used, **told(result))
     children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    answer(peak_mib=peak / 1024, start_mib=before / 1024, children_mib=children / 1024)
+    answer(peak_mib=peak_kib() / 1024, start_mib=before / 1024, children_mib=children / 1024)
 
 
 if __name__ == "__main__":
