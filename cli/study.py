@@ -194,9 +194,14 @@ def _print(found: "Study") -> None:
     from . import show
 
     head, body = page.table(found)
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, caption="! marks a number with an alarm")
-    for number, cell in enumerate(head):
-        table.add_column(cell, justify="left" if number < 2 else "right", overflow="fold")
-    for row in body:
-        table.add_row(*row)
-    show.out.print(table)
+    for network in dict.fromkeys(row[0] for row in body):
+        # A column a form: a row would not fit a terminal.
+        forms = [row for row in body if row[0] == network]
+        table = Table(box=SIMPLE_HEAD, pad_edge=False, title=network, title_justify="left")
+        table.add_column("accuracy in %, then facts")
+        for row in forms:
+            table.add_column(row[1], justify="right")
+        for place, name in enumerate(head[2:], 2):
+            table.add_row(name, *(row[place] for row in forms))
+        show.out.print(table)
+    show.out.print("! marks a number with an alarm: it is not to be believed")

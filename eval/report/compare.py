@@ -151,8 +151,8 @@ def _lead(found: SideBySide, cost: Cost, record: Record | None) -> str:
         parts.append(f"At the public prices of {name} an image would cost {words.interval(*chip.total['clean'], 'J')}")
         dearest = _dearest(chip)
         ratio = dearest and _first(found, "what the attack costs", dearest, program)
-        if dearest and ratio:
-            parts[-1] += f", and {ratio.low:.2f} to {ratio.high:.2f} times that under {dearest}"
+        if dearest and ratio and ratio.low is not None and ratio.high is not None:
+            parts[-1] += f", and {words.interval(ratio.low, ratio.high, 'times clean')} that under {dearest}"
         parts[-1] += f"; an INT8 ANN of the same layers {words.interval(*cost.ann.joules, 'J')}."
     return " ".join(parts)
 

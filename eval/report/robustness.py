@@ -5,6 +5,7 @@ from typing import Any
 
 from ...toolkit.files import write_text
 from ..record import Share
+from ..robustness.probes import family
 from ..robustness.record import FormResult, Robustness
 from . import environment, words
 
@@ -57,6 +58,7 @@ def _form(form: FormResult, budget: str) -> dict[str, Any]:
         "rounded": _cell(form.worst_on_grid) if form.worst_on_grid != form.worst else None,
         "by": [(access, _cell(form.worst_by.get(access))) for access in accesses],
         "alarms": form.alarms,
+        "longest": family(form.probes).many if form.probes else None,
         "rows": [
             {
                 "label": one.label.replace(budget, ""),

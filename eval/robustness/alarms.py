@@ -11,6 +11,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from .plan import NONE, TRANSFER, WHITE
+from .probes import family
 from .record import BROKEN, Alarm, FormResult, Mask, Outcome, is_letter, share_of
 
 TOLERANCE = 0.02
@@ -124,13 +125,14 @@ def _blind_stronger(result: FormResult) -> Iterator[Alarm]:
 def _gradients(result: FormResult) -> Iterator[Alarm]:
     probes = result.probes
     assert probes is not None
-    unbounded, worst = probes.accuracy["unbounded"], result.worst.value
+    kin, unbounded, worst = family(probes), probes.accuracy["unbounded"], result.worst.value
     if unbounded.value > UNBOUNDED:
         yield _alarm(
             "unbounded",
             result,
-            f"{_percent(unbounded.value)} of {probes.samples} samples survive PGD at epsilon 1.0, where every image is "
-            "allowed: the attack fails, not the adversary; attack through another backward pass, or without gradients",
+            f"{_percent(unbounded.value)} of {probes.samples} samples survive {kin.title} without a bound, where every "
+            "input is allowed: the attack fails, not the adversary; attack through another backward pass, or without "
+            "gradients",
         )
     if probes.zero_share > ZERO_SHARE and worst > ZERO_ACCURACY:
         yield _alarm(
@@ -139,24 +141,26 @@ def _gradients(result: FormResult) -> Iterator[Alarm]:
             f"{_percent(probes.zero_share)} of the input's gradient is exactly 0, with accuracy {_percent(worst)} "
             "under attack; replace the derivative of what rounds or saturates (straight-through, another surrogate)",
         )
-    before, after = probes.loss["clean"], probes.loss["pgd-50"]
+    before, after = probes.loss["clean"], probes.loss[kin.many]
     if not after > before or probes.rose < ROSE:
         yield _alarm(
             "loss",
             result,
-            f"PGD leaves the mean loss at {after:.4g} from {before:.4g} and raises it for {_percent(probes.rose)} of "
-            f"{probes.samples} samples; the gradient does not point uphill, try another surrogate or loss",
+            f"{kin.title} leaves the mean loss at {after:.4g} from {before:.4g} and raises it for "
+            f"{_percent(probes.rose)} of {probes.samples} samples; the gradient does not point uphill, try another "
+            "surrogate or loss",
         )
 
 
 def _weaker(result: FormResult) -> Iterator[Alarm]:
     probes = result.probes
     assert probes is not None
+    kin = family(probes)
     told = {
-        "steps": ("steps", "PGD with 5 steps", "PGD with 50"),
-        "half": ("epsilon", "PGD at half of epsilon", "PGD at epsilon"),
-        "twice": ("epsilon", "PGD at epsilon", "PGD at twice epsilon"),
-        "fgsm": ("fgsm", "FGSM", "PGD with 50 steps"),
+        "steps": ("steps", f"{kin.title} with few steps", f"{kin.title} with {kin.many_steps}"),
+        "half": ("epsilon", f"{kin.title} at half of {kin.radius}", f"{kin.title} at {kin.radius}"),
+        "twice": ("epsilon", f"{kin.title} at {kin.radius}", f"{kin.title} at twice {kin.radius}"),
+        "fgsm": ("fgsm", kin.first, f"{kin.title} with {kin.many_steps} steps"),
     }
     for name, (weak_only, strong_only) in probes.backwards.items():
         code, weak, strong = told[name]
@@ -167,15 +171,15 @@ def _weaker(result: FormResult) -> Iterator[Alarm]:
                 f"{weak} breaks {weak_only} samples that {strong} does not, and misses {strong_only} that it breaks, "
                 f"of {probes.samples}: more of the attack is less; attack with momentum or another surrogate",
             )
-    one_step, many = probes.accuracy["fgsm"].value, probes.accuracy["pgd-50"].value
+    one_step, many = probes.accuracy[kin.one].value, probes.accuracy[kin.many].value
     # Accuracies tie by chance where a network is nearly linear in the ball, losses do not.
-    if many >= one_step > ZERO_ACCURACY and probes.loss["pgd-50"] <= probes.loss["fgsm"]:
+    if many >= one_step > ZERO_ACCURACY and probes.loss[kin.many] <= probes.loss[kin.one]:
         yield _alarm(
             "fgsm",
             result,
-            f"PGD with 50 steps leaves {_percent(many)} at mean loss {probes.loss['pgd-50']:.4g}, FGSM "
-            f"{_percent(one_step)} at {probes.loss['fgsm']:.4g}, of {probes.samples} samples: nothing gained; "
-            "try another surrogate or step size",
+            f"{kin.title} with {kin.many_steps} steps leaves {_percent(many)} at mean loss "
+            f"{probes.loss[kin.many]:.4g}, {kin.first} {_percent(one_step)} at {probes.loss[kin.one]:.4g}, of "
+            f"{probes.samples} samples: nothing gained; try another surrogate or step size",
         )
 
 
@@ -186,7 +190,8 @@ def _sweep(result: FormResult) -> Iterator[Alarm]:
         return
     values = {name: one.value for name, one in probes.sweep.items()}
     low, high = min(values, key=lambda name: values[name]), max(values, key=lambda name: values[name])
-    text = f"PGD leaves {_percent(values[low])} with surrogate {low} and {_percent(values[high])} with {high}"
+    ends = f"{_percent(values[low])} with surrogate {low} and {_percent(values[high])} with {high}"
+    text = f"{family(probes).title} leaves {ends}"
     if probes.sweep_only and share_of(probes.sweep_only, probes.samples).low > TOLERANCE:
         yield _alarm(
             "surrogates",

@@ -63,7 +63,7 @@ class Attackers:
         epsilon: radius of all.
         seed: of the probes.
         batch: of the probes.
-        space: of the probes; None where they have no meaning, as on spikes.
+        space: of the probes; None where spikes are edited.
     """
 
     attacks: list[Attack]

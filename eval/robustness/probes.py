@@ -1,5 +1,6 @@
 """Short attacks and looks at gradients that tell whether the long attacks can be believed."""
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from torch import nn
 
 from ...toolkit.attacks.base import Attack, Space
 from ...toolkit.attacks.gradient import FGSM, PGD
+from ...toolkit.attacks.spikes import SpikeFlip
 from ...toolkit.attacks.victim import batches, device_of
 from ...toolkit.backward import Backward, attack_gradient
 from ...toolkit.data import Images, Labels
@@ -23,8 +25,8 @@ if TYPE_CHECKING:
 
 SAMPLES = 100
 """Right samples that the probes see: enough that a change of 10 points stands out, few enough for every evaluation."""
-FEW, MANY, SWEPT = 5, 50, 20
-"""Steps of PGD: few, many, and in the sweep of backward passes."""
+FEW, SWEPT = 5, 20
+"""Steps: few, and in the sweep of backward passes."""
 SWEEP = {
     "arctan 1": Backward(surrogate=Surrogate("arctan", 1.0)),
     "arctan 2": Backward(surrogate=Surrogate("arctan", 2.0)),
@@ -34,29 +36,86 @@ SWEEP = {
 }
 
 
-def compared(epsilon: float, space: Space = "pixel") -> dict[str, Attack]:
-    """Return the attacks of the probes by name, without their common settings."""
-    made: dict[str, Attack] = {
-        "fgsm": FGSM(epsilon=epsilon),
-        f"pgd-{FEW}": PGD(epsilon=epsilon, steps=FEW),
-        f"pgd-{MANY}": PGD(epsilon=epsilon, steps=MANY),
-        "half epsilon": PGD(epsilon=epsilon / 2, steps=SWEPT),
-        "epsilon": PGD(epsilon=epsilon, steps=SWEPT),
-        "twice epsilon": PGD(epsilon=min(2 * epsilon, 1.0), steps=SWEPT),
-        "unbounded": PGD(epsilon=1.0, steps=SWEPT),
-    }
-    for attack in made.values():
+@dataclass(frozen=True)
+class Family:
+    """Attacks of one kind that grow stronger, under the names that a record gives them.
+
+    Attributes:
+        title: what alarms call the attack.
+        first: with a single gradient, in words.
+        one: with a single gradient.
+        many_steps: of the longest.
+        prefix: of names with a number of steps.
+        radius: what bounds it, in words.
+    """
+
+    title: str
+    first: str
+    one: str
+    many_steps: int
+    prefix: str
+    radius: str
+
+    @property
+    def few(self) -> str:
+        """Name of the attack with few steps."""
+        return f"{self.prefix}-{FEW}"
+
+    @property
+    def many(self) -> str:
+        """Name of the attack with many steps."""
+        return f"{self.prefix}-{self.many_steps}"
+
+    @property
+    def pairs(self) -> dict[str, tuple[str, str]]:
+        """Comparisons of a weaker with a stronger attack."""
+        return {
+            "steps": (self.few, self.many),
+            "fgsm": (self.one, self.many),
+            "half": (f"half {self.radius}", self.radius),
+            "twice": (self.radius, f"twice {self.radius}"),
+        }
+
+    def make(self, radius: float, steps: int, space: Space | None) -> Attack:
+        """Return the attack: PGD, FGSM for 0 steps, in ``space``; with None, as many edits of spikes."""
+        if space is None:
+            return SpikeFlip(budget=int(radius), steps=max(steps, 1))
+        attack = PGD(epsilon=radius, steps=steps) if steps else FGSM(epsilon=radius)
         attack.space = space
-    return made
+        return attack
+
+    def compared(self, radius: float, space: Space | None, entries: int) -> dict[str, Attack]:
+        """Return the attacks by name, without their common settings.
+
+        Args:
+            radius: epsilon, or the number of edits.
+            space: of the ball; None for edits.
+            entries: of a sample: all may be edited at most.
+        """
+        most = 1.0 if space else float(entries)
+        radii = {f"half {self.radius}": max(radius / 2, 0.0 if space else 1.0), self.radius: radius}
+        radii |= {f"twice {self.radius}": min(2 * radius, most), "unbounded": most}
+        steps = {self.one: 0, self.few: FEW, self.many: self.many_steps}
+        return {name: self.make(radius, count, space) for name, count in steps.items()} | {
+            name: self.make(size, SWEPT, space) for name, size in radii.items()
+        }
 
 
-PAIRS = {
-    "steps": (f"pgd-{FEW}", f"pgd-{MANY}"),
-    "fgsm": ("fgsm", f"pgd-{MANY}"),
-    "half": ("half epsilon", "epsilon"),
-    "twice": ("epsilon", "twice epsilon"),
-}
-"""Comparisons of a weaker with a stronger attack."""
+BALL = Family("PGD", "FGSM", "fgsm", 50, "pgd", "epsilon")
+EDITS = Family("the choice of edits by gradients", "a single gradient", "edits-1", 20, "edits", "budget")
+"""Of spikes; one step more than edits brings nothing, so its steps are fewer."""
+
+
+def family(probes: Probes) -> Family:
+    """Return the family whose attacks a record names."""
+    return EDITS if EDITS.one in probes.accuracy else BALL
+
+
+def efforts(space: Space | None) -> float:
+    """Return the rough cost of all probes a sample, in gradients."""
+    found = EDITS if space is None else BALL
+    steps = 2 + FEW + found.many_steps + 4 * SWEPT + len(SWEEP) * SWEPT
+    return float(steps)
 
 
 def probe(
@@ -69,7 +128,7 @@ def probe(
     runner: Runner,
     salt: str = "",
 ) -> Probes | None:
-    """Measure whether gradient attacks work on a module; None if it answers no sample rightly, or has no ball.
+    """Measure whether gradient attacks work on a module; None if it answers no sample rightly.
 
     Args:
         module: the victim.
@@ -82,9 +141,9 @@ def probe(
         salt: as of :class:`.runner.Runner`.
     """
     chosen = np.flatnonzero(right)[:SAMPLES]
-    if not chosen.size or against.space is None:
+    if not chosen.size:
         return None
-    space = against.space
+    kin, space = (EDITS if against.space is None else BALL), against.space
     x, y = np.ascontiguousarray(images[chosen]), labels[chosen]
 
     def run(attack: Attack, backward: Backward | None = None) -> tuple[Images, Mask]:
@@ -92,16 +151,14 @@ def probe(
         done = runner(attack, module, x, y, salt=salt)
         return done.images, done.robust
 
-    made = {name: run(attack) for name, attack in compared(against.epsilon, space).items()}
+    made = {name: run(attack) for name, attack in kin.compared(against.epsilon, space, x[0].size).items()}
     sweep = {}
     if spiking(module):
-        sweep = {
-            name: run(PGD(epsilon=against.epsilon, steps=SWEPT, space=space), way)[1] for name, way in SWEEP.items()
-        }
+        sweep = {name: run(kin.make(against.epsilon, SWEPT, space), way)[1] for name, way in SWEEP.items()}
     with seeded(against.seed):
         first = _logits(module, x)
         again = _logits(module, x)
-    inputs = {"clean": x} | {name: made[name][0] for name in ("fgsm", f"pgd-{MANY}")}
+    inputs = {"clean": x} | {name: made[name][0] for name in (kin.one, kin.many)}
     losses = {name: _losses(module, part, y) for name, part in inputs.items()}
     broken = np.zeros(len(chosen), dtype=np.bool_)
     for robust in sweep.values():
@@ -114,11 +171,11 @@ def probe(
                 int((~made[weak][1] & made[strong][1]).sum()),
                 int((made[weak][1] & ~made[strong][1]).sum()),
             )
-            for name, (weak, strong) in PAIRS.items()
+            for name, (weak, strong) in kin.pairs.items()
         },
         zero_share=_zero_share(module, x, y),
         loss={name: float(loss.mean()) for name, loss in losses.items()},
-        rose=float((losses[f"pgd-{MANY}"] > losses["clean"]).mean()),
+        rose=float((losses[kin.many] > losses["clean"]).mean()),
         differ=float((first != again).any(axis=1).mean()),
         sweep={name: share(robust) for name, robust in sweep.items()},
         sweep_only=int((broken & survivors[chosen]).sum()),

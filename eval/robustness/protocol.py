@@ -23,7 +23,7 @@ from ...toolkit.train import seeded
 from . import plan
 from .alarms import clearly
 from .form import Attackers, Found, Side, assess
-from .probes import FEW, MANY, SAMPLES, SWEEP, SWEPT
+from .probes import SAMPLES, efforts
 from .record import FormResult, Judged, share
 from .runner import Runner
 from .threat import Pixel, Threat
@@ -150,7 +150,7 @@ def run_protocol(
         raise InputError(f"--targets: {threat.unreceivable}")
     results = []
     source: Found | None = None
-    with one_thread(), _counted(every, len(labels), protocol, folder, track) as runner:
+    with one_thread(), _counted(every, len(labels), protocol, efforts(threat.space), folder, track) as runner:
         for side, attacks in every:
             if side.form == "program" and source is not None:
                 side = replace(side, source=source.examples)
@@ -198,16 +198,20 @@ def _judged(other: Compiled, judge: Compiled, threat: Threat, x: Images, labels:
 
 @contextmanager
 def _counted(
-    every: list[tuple[Side, list[Attack]]], samples: int, protocol: str, folder: Path | None, track: Track
+    every: list[tuple[Side, list[Attack]]],
+    samples: int,
+    protocol: str,
+    probing: float,
+    folder: Path | None,
+    track: Track,
 ) -> Iterator[Runner]:
     """Yield a Runner under a bar of all work; it moves by rough cost, so that the time left means something."""
     later = LATER if plan.cascade(protocol) else 0.7
-    probes = 2 + FEW + MANY + 4 * SWEPT + len(SWEEP) * SWEPT
     total = 0.0
     cost = {}
     for side, attacks in every:
         weights = [plan.effort(attack) * samples * (later if place else 1) for place, attack in enumerate(attacks)]
-        cost[side.form] = sum(weights) + probes * min(samples, SAMPLES)
+        cost[side.form] = sum(weights) + probing * min(samples, SAMPLES)
         total += COST[side.form] * cost[side.form]
     units = 1000
     ticks = iter(track(range(units), f"{protocol}: all attacks", units))

@@ -86,8 +86,8 @@ class Probes(_Part):
         backwards: by name of a comparison "weaker < stronger": how many only the weaker probe broke, and only the
             stronger.
         zero_share: exact zeros among the entries of dL/dx.
-        loss: mean cross-entropy: "clean", and under "fgsm" and "pgd-50".
-        rose: share of samples whose loss PGD raised.
+        loss: mean cross-entropy: "clean", and under "fgsm" and "pgd-50"; of edits "edits-1" and "edits-20".
+        rose: share of samples whose loss the last of them raised.
         differ: share of samples whose logits differ between two forward passes.
         sweep: share that survives, a backward pass; empty for networks without spikes.
         sweep_only: samples that some backward pass broke and no white-box attack of the protocol.

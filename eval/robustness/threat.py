@@ -29,7 +29,7 @@ class Threat(ABC):
 
     Attributes:
         name: of the threat model; its results are written to files of that name.
-        space: of attacks and probes; None where the probes, which need a continuous ball, have no meaning.
+        space: of attacks and probes; None where spikes are edited, so that there is no continuous ball.
         radius: of the ball: epsilon, or a number of edits.
 
     Args:

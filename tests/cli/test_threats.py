@@ -56,7 +56,8 @@ def test_edited_spikes_are_judged_on_every_form_and_kept_apart(call, phase):
         assert all(one.threat_model.startswith("encoded space, binary") for one in form.attacks)
         # Spikes stay spikes, so the chip receives what was made.
         assert form.worst_on_grid == form.worst
-        assert form.probes is None
+        assert {"edits-1", "edits-20", "half budget", "twice budget", "unbounded"} <= set(form.probes.accuracy)
+        assert form.probes.accuracy["unbounded"].correct <= form.probes.accuracy["budget"].correct
     assert record.forms[-1].judged["onnx"].same == 2 * SAMPLES
     assert Run.open(phase).is_done("robustness-encoded-binary")
     page = render_robustness(record)

@@ -14,7 +14,7 @@ from spikeproof.toolkit.errors import FileError, InputError
 from spikeproof.toolkit.files import read_arrays, write_arrays
 from spikeproof.toolkit.layers import SpikingNetwork
 from spikeproof.toolkit.models import build_network
-from spikeproof.toolkit.train import Epoch, fit, make_fabric, seeded
+from spikeproof.toolkit.train import Epoch, _flipped, fit, make_fabric, seeded
 
 EPOCHS = 3
 SETTINGS = TrainSettings(seed=11, batch=10)
@@ -236,3 +236,49 @@ def test_seeded_restores_states_after_an_error() -> None:
 def raise_seeded() -> None:
     with seeded(9):
         raise Stopped
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"schedule": "cosine"},
+        {"schedule": "constant"},
+        {"schedule": "constant", "weight_decay": 0.3},
+        {"schedule": "cosine", "weight_decay": 0.05},
+    ],
+)
+def test_training_is_this_loop(data: tuple[np.ndarray, np.ndarray], train: Train, options: dict[str, Any]) -> None:
+    """One batch an epoch leaves nothing to the order of samples, so PyTorch's own pieces must give the same weights."""
+    epochs, rate = 6, 0.02
+    settings = TrainSettings(seed=11, batch=len(data[0]), **options)
+    found, _ = train(settings=settings, epochs=epochs, rate=rate)
+    network = build_network(Recipe(model=MODEL, coding=CodingSettings(steps=3)), (1, 4, 4), 3, seed=1)
+    optimizer = torch.optim.Adam(network.parameters(), lr=rate, weight_decay=settings.weight_decay)
+    falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
+    images, labels = map(torch.from_numpy, data)
+    network.train()
+    for _ in range(epochs):
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(network(images), labels).backward()
+        optimizer.step()
+        if settings.schedule == "cosine":
+            falling.step()
+    for (name, one), other in zip(found.named_parameters(), network.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4, msg=lambda text, name=name: f"{name}: {text}")
+
+
+def test_flip_mirrors_half_of_the_images_and_nothing_else() -> None:
+    images = torch.rand(4000, 1, 2, 3)
+    with seeded(5):
+        shown = _flipped(images)
+    turned = (shown == images.flip(-1)).flatten(1).all(1)
+    kept = (shown == images).flatten(1).all(1)
+    assert bool((turned ^ kept).all())
+    # Four standard deviations of a fair coin.
+    assert abs(int(turned.sum()) - 2000) < 4 * 4000**0.5 / 2
+
+
+def test_flip_reaches_the_network(train: Train) -> None:
+    plain, _ = train()
+    flipped, _ = train(settings=TrainSettings(seed=11, batch=10, flip=True))
+    assert any(not torch.equal(one, other) for one, other in zip(plain.parameters(), flipped.parameters(), strict=True))

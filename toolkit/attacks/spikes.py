@@ -114,10 +114,19 @@ class SpikeAttack(Attack):
         every = torch.arange(len(x), device=x.device)
         step = x[0, 0].numel()
         flat, marks = x.flatten(1), touched.flatten(1)
+        if self.edit != "shift":
+            # No edit stands in the way of another: all at once, ties in the order of places.
+            ranked = torch.where(self.allowed(x, touched), scores, -torch.inf).flatten(1)
+            values, indices = ranked.sort(dim=1, descending=True, stable=True)
+            row, rank = torch.nonzero(values[:, :edits] > 0, as_tuple=True)
+            cells = indices[row, rank]
+            flat[row, cells] = 1 - flat[row, cells]
+            marks[row, cells] = True
+            return
         for _ in range(edits):
             found = torch.where(self.allowed(x, touched), scores, -torch.inf).flatten(1).max(1)
             chosen = found.values > 0
-            for offset in (0, step) if self.edit == "shift" else (0,):
+            for offset in (0, step):
                 rows, cells = every[chosen], found.indices[chosen] + offset
                 flat[rows, cells] = 1 - flat[rows, cells]
                 marks[rows, cells] = True

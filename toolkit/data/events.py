@@ -1,7 +1,11 @@
 """Event-camera recordings as binary frames: N-MNIST in its published format, and a small subset in one file."""
 
+import hashlib
 import itertools
-from collections.abc import Iterable
+import re
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +18,9 @@ from .places import check_size, find_folder, read_bounded, read_published
 
 SIDE = 34
 """N-MNIST's sensor: SIDE x SIDE pixels."""
-HOME = "www.garrickorchard.com/datasets/n-mnist (Train.zip and Test.zip, unpacked)"
+HOME = "www.garrickorchard.com/datasets/n-mnist (Train.zip and Test.zip, as they are or unpacked)"
+ARCHIVES = {"Train": "20959b8e626244a1b502305a9e6e2031", "Test": "69ca8762b2fe404d9b9bad1103e97832"}
+"""MD5 of Train.zip and Test.zip, as tonic, snnTorch and SpikingJelly give them."""
 EVENT_LIMIT = 2**20
 """No recording of N-MNIST holds nearly as many events."""
 OVERFLOW_ROW, OVERFLOW_TIME = 240, 2**13
@@ -80,12 +86,52 @@ def binned(recordings: Iterable[Events], samples: int, steps: int) -> Frames:
     return frames
 
 
-def _listed(folder: Path) -> list[tuple[Path, int]]:
-    """Return (file, class) of the recordings in ``folder``/0...9, in the order of MNIST, which their names number."""
-    found = [(path, label) for label in range(10) for path in (folder / str(label)).glob("*.bin")]
-    if not found:
-        raise FileError(f"{folder}: no recordings 0/*.bin to 9/*.bin; get them from {HOME}")
-    return sorted(found, key=lambda entry: (entry[0].stem, entry[1]))
+Recordings = list[tuple[Path, int, Callable[[], bytes]]]
+"""Name, class and content of each recording."""
+
+
+@contextmanager
+def _recordings(root: Path, part: str) -> Iterator[Recordings]:
+    """List recordings of ``root``/``part``.zip or of the folder ``part``, in the order of MNIST, which names number.
+
+    Raises:
+        FileError: the archive is not the published one, or there is no recording.
+    """
+    path = root / f"{part}.zip"
+    if path.exists():
+        try:
+            with path.open("rb") as file:
+                found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+                if found != ARCHIVES[part]:
+                    raise FileError(f"{path}: is not the published file (MD5 differs); get it from {HOME}")
+                with zipfile.ZipFile(file) as archive:
+                    yield _listed(path, [_packed(path, archive, entry) for entry in archive.infolist()])
+        except (OSError, zipfile.BadZipFile) as error:
+            raise FileError(f"{path}: cannot be read ({error})") from error
+    else:
+        yield _listed(root / part, [_unpacked(file) for file in (root / part).glob("[0-9]/*.bin")])
+
+
+def _unpacked(path: Path) -> tuple[Path, int, Callable[[], bytes]]:
+    return path, int(path.parent.name), lambda: read_bounded(path, 5 * EVENT_LIMIT)
+
+
+def _packed(
+    path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo
+) -> tuple[Path, int, Callable[[], bytes]] | None:
+    match = re.search(r"(?:^|/)([0-9])/[^/]+\.bin$", entry.filename)
+    if match is None:
+        return None
+    if entry.file_size > 5 * EVENT_LIMIT:
+        raise FileError(f"{path}: {entry.filename} has {entry.file_size:,} bytes; not a file of N-MNIST")
+    return path / entry.filename, int(match[1]), lambda: archive.read(entry)
+
+
+def _listed(source: Path, found: Iterable[tuple[Path, int, Callable[[], bytes]] | None]) -> Recordings:
+    recordings = sorted((entry for entry in found if entry), key=lambda entry: (entry[0].stem, entry[1]))
+    if not recordings:
+        raise FileError(f"{source}: no recordings 0/*.bin to 9/*.bin; get them from {HOME}")
+    return recordings
 
 
 def read_nmnist(
@@ -94,7 +140,8 @@ def read_nmnist(
     """Return ``x_train y_train x_test y_test`` of N-MNIST, and how many recordings both folders hold.
 
     Args:
-        given: the folder with ``Train`` and ``Test``; None looks under ``$SPIKEPROOF_DATA``.
+        given: the folder with ``Train`` and ``Test``, or with the archives, whose sums are checked and which are read
+            without unpacking; None looks under ``$SPIKEPROOF_DATA``.
         steps: bins a recording.
         cut: how many training and test recordings are read; None for all.
 
@@ -102,17 +149,16 @@ def read_nmnist(
         FileError: a file is missing or damaged.
         InputError: the frames would take too much memory.
     """
-    root = find_folder("n-mnist", given, ("Train",), ("N-MNIST", "NMNIST"), HOME)
+    root = find_folder("n-mnist", given, ("Train", "Train.zip"), ("N-MNIST", "NMNIST"), HOME)
     arrays: dict[str, NDArray[Any]] = {}
     whole = []
     for part, folder, most in (("train", "Train", cut[0]), ("test", "Test", cut[1])):
-        files = _listed(root / folder)
-        whole.append(len(files))
-        files = files[:most]
-        check_size(f"n-mnist: {folder}", (len(files), steps, 2, SIDE, SIDE))
-        recordings = (parse_aer(read_bounded(path, 5 * EVENT_LIMIT), path) for path, _ in files)
-        arrays[f"x_{part}"] = binned(recordings, len(files), steps)
-        arrays[f"y_{part}"] = np.array([label for _, label in files])
+        with _recordings(root, folder) as files:
+            whole.append(len(files))
+            files = files[:most]
+            check_size(f"n-mnist: {folder}", (len(files), steps, 2, SIDE, SIDE))
+            arrays[f"x_{part}"] = binned((parse_aer(read(), path) for path, _, read in files), len(files), steps)
+            arrays[f"y_{part}"] = np.array([label for _, label, _ in files])
     return arrays, (whole[0], whole[1])
 
 

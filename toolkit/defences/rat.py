@@ -3,6 +3,7 @@
 from typing import Annotated, ClassVar, Literal
 
 import torch
+from brevitas.nn import QuantConv2d, QuantLinear
 from pydantic import Field
 from torch import nn
 
@@ -16,8 +17,9 @@ class RAT(Adversarial):
     After every step of the optimizer, for the weight matrix W (outputs, inputs) of every layer,
     W <- (1 + pull) W - pull W W^T W,  a gradient step on (pull / 4) ||W W^T - 1||^2.
 
-    *Reconstructed:* Ding et al., NeurIPS 2022 (SNN-RAT); the retraction is that of Parseval networks, arXiv 1704.08847,
-    equation 6.
+    A quantized network has its batch norms folded into the weights, whose sizes the pull would undo: fine-tuning keeps
+    the adversarial examples only. *Reconstructed:* Ding et al., NeurIPS 2022 (SNN-RAT); the retraction is that of
+    Parseval networks, arXiv 1704.08847, equation 6.
 
     Attributes:
         pull: its strength.
@@ -30,9 +32,9 @@ class RAT(Adversarial):
 
     @torch.no_grad()
     def after_step(self, network: SpikingNetwork) -> None:
-        """Pull the weights of all convolutions and linear layers."""
+        """Pull the weights of all convolutions and linear layers that are not quantized."""
         for _, layer in network.named_layers():
-            if isinstance(layer, nn.Conv2d | nn.Linear):
+            if isinstance(layer, nn.Conv2d | nn.Linear) and not isinstance(layer, QuantConv2d | QuantLinear):
                 flat = layer.weight.flatten(1)
                 pulled = (1 + self.pull) * flat - self.pull * (flat @ flat.T) @ flat
                 layer.weight.copy_(pulled.view_as(layer.weight))

@@ -9,8 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from spikeproof.eval.robustness.alarms import alarms, clearly
+from spikeproof.eval.robustness.form import Attackers, Side, assess
 from spikeproof.eval.robustness.protocol import measure
 from spikeproof.eval.robustness.record import FormResult, Outcome, Probes, letters, share, share_of
+from spikeproof.eval.robustness.runner import Runner
+from spikeproof.toolkit.attacks.base import Attack
+from spikeproof.toolkit.attacks.spikes import SpikeFlip, SpikeNoise
+from spikeproof.toolkit.attacks.victim import Encoded
 from spikeproof.toolkit.config import CodingSettings, DataSettings, ModelSettings, Recipe, TrainSettings
 from spikeproof.toolkit.data import Dataset, load_data
 from spikeproof.toolkit.layers import SpikingNetwork
@@ -110,6 +115,35 @@ class OneBit(nn.Module):
 def run(module: nn.Module, digits: Dataset, protocol: str = "standard") -> FormResult:
     x, y = digits.test_images[:SAMPLES], digits.test_labels[:SAMPLES]
     return measure(module, x, y, protocol=protocol, epsilon=EPSILON)
+
+
+class Coded(Encoded):
+    """A classifier of images behind spikes (samples, time, ...): it sees their mean over time."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        logits: Tensor = self.model(inputs.mean(1))
+        return logits
+
+
+def edited(module: nn.Module, digits: Dataset) -> FormResult:
+    """Judge a classifier of rate-coded digits under edits of spikes."""
+    x = (digits.test_images[:SAMPLES, None] > np.linspace(0.05, 0.95, 6)[:, None, None, None]).astype(np.float32)
+    attacks: list[Attack] = [SpikeFlip(budget=12), SpikeNoise(budget=12)]
+    against = Attackers(attacks, cascade=False, epsilon=12, space=None)
+    return assess(Side("network", "torch", module), x, digits.test_labels[:SAMPLES], against, Runner(None)).result
+
+
+def test_edits_of_spikes_are_probed_too(plain: nn.Module, digits: Dataset) -> None:
+    honest = edited(Coded(plain), digits)
+    assert not honest.alarms
+    assert honest.probes is not None
+    assert honest.probes.accuracy["unbounded"].correct == 0
+    assert honest.worst.value < honest.clean.value - 0.2
+    broken = edited(Coded(Shattered(plain)).eval(), digits)
+    assert {"unbounded", "zero-gradients", "loss"} <= codes(broken)
+    (unbounded,) = [alarm for alarm in broken.alarms if alarm.code == "unbounded"]
+    assert "the choice of edits by gradients without a bound" in unbounded.message
+    assert "stochastic" in codes(edited(Coded(Noisy(plain)).eval(), digits))
 
 
 def codes(result: FormResult) -> set[str]:

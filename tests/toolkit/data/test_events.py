@@ -1,6 +1,7 @@
 """Event-camera recordings, written here event by event; the rule of the bins is counted in whole numbers."""
 
 import hashlib
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -91,6 +92,33 @@ def test_recordings_come_in_the_order_of_mnist(folder: Path, monkeypatch: pytest
     assert list(data.train_labels) == [1, 2, 0, 1]
     assert [tuple(np.argwhere(sample)[0]) for sample in data.train_images] == [(0, 1, n, n) for n in range(1, 5)]
     assert data.provenance == "N-MNIST, 4 of 5 train, 2 test"
+
+
+def test_the_archives_are_checked_and_read_as_the_folders_are(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = DataSettings(name="n-mnist", path=str(folder))
+    unpacked = load_data(settings, 3)
+    for part in ("Train", "Test"):
+        where = folder / "N-MNIST" / part
+        made = Path(shutil.make_archive(str(where), "zip", where.parent, part))
+        shutil.rmtree(where)
+        with pytest.raises(FileError, match=rf"{part}\.zip: is not the published file \(MD5 differs\); get it from"):
+            load_data(settings, 3)
+        monkeypatch.setitem(events.ARCHIVES, part, hashlib.md5(made.read_bytes()).hexdigest())
+    packed = load_data(settings, 3)
+    assert packed.sha256 == unpacked.sha256
+    assert packed.provenance == unpacked.provenance
+    monkeypatch.setattr(events, "EVENT_LIMIT", 0)
+    with pytest.raises(FileError, match=r"Train\.zip: .*\.bin has 5 bytes; not a file of N-MNIST"):
+        load_data(settings, 3)
+
+
+def test_an_archive_of_something_else_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = folder / "N-MNIST" / "Train.zip"
+    for content, why in ((b"not a zip", "cannot be read"), (b"PK\5\6" + bytes(18), "no recordings")):
+        path.write_bytes(content)
+        monkeypatch.setitem(events.ARCHIVES, "Train", hashlib.md5(content).hexdigest())
+        with pytest.raises(FileError, match=rf"Train\.zip: .*{why}"):
+            load_data(DataSettings(name="n-mnist", path=str(folder)), 3)
 
 
 def test_a_damaged_or_missing_recording_is_named(folder: Path) -> None:

@@ -24,6 +24,7 @@ from spikeproof.toolkit.defences.trades import TRADES, divergence
 from spikeproof.toolkit.defences.trr import HEAD, TRR, reverse
 from spikeproof.toolkit.errors import InputError
 from spikeproof.toolkit.layers import SpikingNetwork
+from spikeproof.toolkit.quantize import quantized_network
 from spikeproof.toolkit.train import fit, seeded
 
 from .conftest import batch_of, small
@@ -102,6 +103,14 @@ def test_rat_pulls_weights_toward_orthogonal_rows_which_it_leaves_alone(seed: in
     before = distance()
     RAT(pull=pull).after_step(network)
     assert distance() < before
+
+
+def test_rat_leaves_quantized_weights_alone_whose_size_means_something() -> None:
+    network = quantized_network(small(conv=True).eval(), 8)
+    before = {name: tensor.clone() for name, tensor in network.named_parameters()}
+    RAT(pull=0.1).after_step(network)
+    assert before
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.named_parameters())
 
 
 # SR
