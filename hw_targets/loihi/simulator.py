@@ -18,7 +18,7 @@ from .profiles import Profile, get_profile
 from .schedule import by_clock, by_layer
 from .sums import LIMIT, Sums, delivered, largest_sum, to_tensor
 
-AT_ONCE = 2**21
+AT_ONCE = 2**22
 """Neurons times steps times samples that run at once on a CPU: what is under way is bounded, and stays in caches."""
 
 
