@@ -43,7 +43,7 @@ INLINE int32_t halved(int32_t x, int32_t shift) { return (x + ((x >> 31) & ((1 <
             int32_t current = (int32_t)in[i] * 64, lost = watch_v & (v[i] != 0) & (dv == 0);                           \
             if (!simple) {                                                                                             \
                 int32_t du = decayed(u[i], c.keep_u), exact = du + current;                                            \
-                current = exact > LIMIT ? exact - 2 * LIMIT : exact <= -LIMIT ? exact + 2 * LIMIT : exact;             \
+                current = exact - 2 * LIMIT * ((exact > LIMIT) - (exact <= -LIMIT));                                   \
                 wraps += current != exact;                                                                             \
                 lost |= watch_u & (u[i] != 0) & (du == 0);                                                             \
                 u[i] = current;                                                                                        \
