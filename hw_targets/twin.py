@@ -4,113 +4,26 @@ It is what a white-box attacker of the chip would use, and what fine-tunes a net
 """
 
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal, cast, final
+from typing import ClassVar, Literal, cast, final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from ..export.program import Convolution, Graded, Population, Program, Synapse
 from ..toolkit import surrogates
 from ..toolkit.coding import Coder, Direct
 from ..toolkit.errors import InputError, UnsupportedError
 from ..toolkit.progress import Track
-from ..toolkit.scan import one_step, to_current
+from ..toolkit.scan import one_step
+from .derivatives import Fire, Scan, Straight, Surrogate
 from .loihi import neurons
-from .loihi.arithmetic import LIMIT, arriving, wrap_current
+from .loihi.arithmetic import LIMIT, arriving
 from .loihi.schedule import by_clock, by_layer
 from .loihi.sums import LIMIT as EXACT
-from .loihi.sums import Sums, to_tensor
+from .loihi.sums import Sums, delivered, to_tensor
 from .target import Compiled, CompiledProgram, Raster, Target, Trace
-
-Surrogate = Callable[[Tensor], Tensor]
-"""The derivative that stands for that of the step function, at the membrane in thresholds above the threshold."""
-
-
-class _Straight(torch.autograd.Function):
-    """A function of integers whose derivative is taken to be ``slope``: the chip's roundings and wraps."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, function: Callable[[Tensor], Tensor], slope: float) -> Tensor:
-        ctx.slope = slope
-        return function(x)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        return grads[0] * ctx.slope, None, None
-
-
-class _Fire(torch.autograd.Function):
-    """One time step of neurons in float64, exact for the integers of Loihi's ranges; see :class:`Twin`."""
-
-    @staticmethod
-    def forward(ctx: Any, u: Tensor, v: Tensor, a: Tensor, bias: Tensor, *settings: Any) -> tuple[Tensor, ...]:
-        population, fits, surrogate = settings
-        keep_u, keep_v = (4095 - population.du) / 4096, (4096 - population.dv) / 4096
-        # Products of 24 and 13 bits are exact in float64, so this is the decay toward zero.
-        current = a * 64 if keep_u == 0 else torch.trunc(u * keep_u) + a * 64
-        if not fits:
-            current = wrap_current(_int32(current))
-        raw = current + bias if keep_v == 0 else torch.trunc(v * keep_v) + current + bias
-        raw.clamp_(-LIMIT + 1, LIMIT - 1)
-        spikes = (raw > 64 * population.vth).to(raw.dtype)
-        ctx.save_for_backward(raw)
-        ctx.population, ctx.surrogate = population, surrogate
-        return current, raw * (1 - spikes), spikes
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        (raw,) = ctx.saved_tensors
-        to_u, to_v, to_spikes = grads
-        # A threshold of 0 has no scale; its neurons are scaled by one unit of synaptic input.
-        threshold = 64 * max(ctx.population.vth, 1)
-        # As in training, the backward pass does not go through the reset.
-        passed = to_v * (raw <= 64 * ctx.population.vth)
-        inner = passed + to_spikes * ctx.surrogate(raw / threshold - 1) / threshold
-        outer = to_u + inner
-        keep_u, keep_v = (4095 - ctx.population.du) / 4096, (4096 - ctx.population.dv) / 4096
-        bias = inner if ctx.needs_input_grad[3] else None
-        return outer * keep_u, inner * keep_v, outer * 64, bias, None, None, None
-
-
-class _Scan(torch.autograd.Function):
-    """All time steps of neurons in the compiled loop: spikes, and the voltage after the last step, in float32."""
-
-    @staticmethod
-    def forward(ctx: Any, a: Tensor, repeats: bool, done: neurons.Done, *settings: Any) -> Any:
-        ctx.save_for_backward(done.raw)
-        ctx.population, ctx.surrogate = settings
-        ctx.summed = a.dtype if repeats else None  # over time, where a (batch, ...) arrives at every step
-        ctx.set_materialize_grads(False)
-        return done.spikes.to(torch.float32), done.v
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, to_spikes: Tensor | None, to_v: Tensor | None) -> tuple[Tensor | None, ...]:
-        (raw,) = ctx.saved_tensors
-        population: Population = ctx.population
-        keep_u, keep_v = (4095 - population.du) / 4096, (4096 - population.dv) / 4096
-        level, unit = 64 * population.vth, 64 * max(population.vth, 1)
-        if to_spikes is None:
-            to_spikes = torch.zeros_like(raw)
-        if to_v is None and keep_u == 0 and level == unit:
-            found = to_current(raw, to_spikes, keep_v, level, ctx.surrogate, unit, 64, ctx.summed)
-            return found, None, None, None, None
-        found, to_u = torch.empty_like(raw), torch.zeros_like(raw[0])
-        to_v = torch.zeros_like(to_u) if to_v is None else to_v
-        for t in range(len(raw) - 1, -1, -1):
-            inner = to_v * (raw[t] <= level) + to_spikes[t] * ctx.surrogate(raw[t] / unit - 1) / unit
-            outer = to_u + inner
-            torch.mul(outer, 64, out=found[t])
-            to_u, to_v = outer * keep_u, inner * keep_v
-        return found if ctx.summed is None else found.to(ctx.summed).sum(0), None, None, None, None
-
-
-def _int32(x: Tensor) -> Tensor:
-    """Return integers in floating point as stored in 32 bits."""
-    return torch.remainder(x + 2**31, 2**32) - 2**31
 
 
 class _Wires:
@@ -138,7 +51,7 @@ class _Wires:
 
 
 def _straight(x: Tensor, function: Callable[[Tensor], Tensor], slope: float) -> Tensor:
-    return cast(Tensor, _Straight.apply(x, function, slope))  # type: ignore[no-untyped-call]
+    return cast(Tensor, Straight.apply(x, function, slope))  # type: ignore[no-untyped-call]
 
 
 class _Units:
@@ -164,6 +77,7 @@ class _Cells:
 
     def __init__(self, twin: "Twin", population: Population, batch: int, record: bool) -> None:
         self.population, self.surrogate, self.fits = population, twin.surrogate, twin.fits[population.name]
+        self.bound = twin.bounds[population.name]
         self.takes_input = population.input_bias
         self.bias = twin.get_buffer(f"bias_{twin.program.populations.index(population)}")
         self.silence = torch.zeros((batch, *population.shape), dtype=torch.float64, device=self.bias.device)
@@ -172,13 +86,14 @@ class _Cells:
         self.states: list[tuple[Tensor, Tensor]] | None = [] if record else None
 
     def run(self, a: Tensor) -> Tensor | None:
-        done = neurons.run(a.detach(), self.population, raw=a.requires_grad, states=self.states is not None)
+        keep = {"raw": a.requires_grad, "states": self.states is not None}
+        done = neurons.run(a.detach(), self.population, self.bound, **keep)
         if done is None:
             return None
         if a.requires_grad:
             step = one_step(a)
             given = (a, False) if step is None else (step, True)
-            sent = _Scan.apply(*given, done, self.population, self.surrogate)  # type: ignore[no-untyped-call]
+            sent = Scan.apply(*given, done, self.population, self.surrogate)  # type: ignore[no-untyped-call]
             spikes, self.v = cast(tuple[Tensor, Tensor], sent)
         else:
             spikes, self.v = done.spikes.to(torch.float32), done.v
@@ -189,7 +104,7 @@ class _Cells:
 
     def advance(self, a: Tensor, drive: Tensor | None) -> Tensor:
         bias = self.bias if drive is None else self.bias + drive.to(torch.float64) * 2**self.population.bias_exponent
-        done = _Fire.apply(self.u, self.v, a.to(torch.float64), bias, self.population, self.fits, self.surrogate)  # type: ignore[no-untyped-call]
+        done = Fire.apply(self.u, self.v, a.to(torch.float64), bias, self.population, self.fits, self.surrogate)  # type: ignore[no-untyped-call]
         self.u, self.v, spikes = cast(tuple[Tensor, Tensor, Tensor], done)
         self.sent.append(spikes)
         if self.states is not None:
@@ -251,6 +166,10 @@ class Twin(nn.Module):
                 bias = population.bias.astype(np.float64) * 2.0**population.bias_exponent
                 self.register_buffer(f"bias_{index}", torch.from_numpy(bias))
         self.fits = {population.name: _fits(program, population) for population in program.spiking}
+        self.bounds = {
+            population.name: sum(delivered(program.bound(s), s.exponent) for s in program.incoming(population.name))
+            for population in program.spiking
+        }
         self._wires: dict[torch.device, dict[str, list[_Wires]]] = {}
 
     @property
@@ -356,7 +275,9 @@ class _Ready(CompiledProgram):
 
     @torch.no_grad()
     def _run(self, inputs: NDArray[np.int32], rasters: bool, track: Track) -> Trace:
-        parts = self.twin.run(to_tensor(inputs, self.twin.device).to(torch.float32), record=rasters)
+        parts = self.twin.run(
+            to_tensor(inputs, self.twin.device, self.program.input.peak).to(torch.float32), record=rasters
+        )
 
         def integers(steps: list[Tensor]) -> NDArray[np.int64]:
             return torch.stack(steps).to(torch.int64).cpu().numpy()

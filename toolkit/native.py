@@ -1,4 +1,4 @@
-"""The loops of native.c and training.c, compiled for this machine when first needed; without a compiler not needed.
+"""Loops in C, compiled for this machine when they are first needed; without a compiler nobody needs them.
 
 Whoever calls them has the same loop in PyTorch, which gives the same bits. ``SPIKEPROOF_NATIVE=0`` uses that one only.
 """
@@ -22,11 +22,11 @@ from torch import Tensor
 
 from .files import digest
 
+SOURCE = Path(__file__).resolve().with_name("training.c")
 VARIABLE = "SPIKEPROOF_NATIVE"
 CACHE_VARIABLE = "SPIKEPROOF_CACHE"
 # No contraction and no fast-math: every operation rounds by itself, as in PyTorch.
 FLAGS = ("-O3", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
-SOURCES = ("native.c", "training.c")
 SHARE = 2**16
 """Neurons times steps that are worth a thread of their own."""
 
@@ -47,20 +47,19 @@ def _cpu() -> str:
     return " ".join([platform.machine(), platform.processor(), *features])
 
 
-def build(folder: Path) -> Path | None:
-    """Return the compiled library in ``folder``, compiled now if it is not there; None if that cannot be done."""
-    command, sources = compiler(), [Path(__file__).resolve().with_name(name) for name in SOURCES]
+def build(folder: Path, source: Path = SOURCE) -> Path | None:
+    """Return the library of ``source`` in ``folder``, compiled now if not there; None if that cannot be done."""
+    command = compiler()
     if command is None:
         return None
-    facts = b"".join(source.read_bytes() for source in sources) + f"{command} {FLAGS} {_cpu()}".encode()
-    made = folder / f"native-{digest(facts)[:16]}.so"
+    made = folder / f"native-{digest(source.read_bytes() + f'{command} {FLAGS} {_cpu()}'.encode())[:16]}.so"
     if made.exists():
         return made
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as work:
             fresh = Path(work) / "native.so"
-            step = [command, *FLAGS, "-o", str(fresh), *map(str, sources), "-lm"]
+            step = [command, *FLAGS, "-o", str(fresh), str(source), "-lm"]
             if subprocess.run(step, capture_output=True, timeout=120, check=False).returncode != 0:
                 return None
             fresh.replace(made)
@@ -70,18 +69,25 @@ def build(folder: Path) -> Path | None:
 
 
 @cache
-def library() -> ctypes.CDLL | None:
-    """Return the compiled loops, or None: switched off, no compiler, or not the right bits."""
+def loops(source: Path) -> ctypes.CDLL | None:
+    """Return the compiled loops of a C file, or None: switched off, or no compiler."""
     if os.environ.get(VARIABLE) == "0":
         return None
     given = os.environ.get(CACHE_VARIABLE)
-    made = build(Path(given) if given else user_cache_path("spikeproof", appauthor=False))
-    if made is None:
-        return None
+    made = build(Path(given) if given else user_cache_path("spikeproof", appauthor=False), source)
     try:
-        loaded = ctypes.CDLL(str(made))
-        return loaded if _rounds_as_pytorch(loaded) else None
-    except (OSError, AttributeError):
+        return None if made is None else ctypes.CDLL(str(made))
+    except OSError:
+        return None
+
+
+@cache
+def library() -> ctypes.CDLL | None:
+    """Return the loops of training.c, or None: see :func:`loops`, or not the right bits."""
+    loaded = loops(SOURCE)
+    try:
+        return loaded if loaded is not None and _rounds_as_pytorch(loaded) else None
+    except AttributeError:
         return None
 
 

@@ -1,6 +1,7 @@
 """One side of one comparison in a process of its own: python worker.py SIDE SETTINGS; waits for "go" before each run.
 
-It answers with one line of JSON a run on the standard output it was started with, and with its peak memory at the end.
+"check" asks for what shows the bits that are computed, where the job has that. It answers with one line of JSON a run
+on the standard output it was started with, and with its peak memory at the end.
 """
 
 import json
@@ -9,7 +10,9 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import networks
@@ -19,8 +22,12 @@ from torch import nn
 
 from spikeproof.toolkit.memory import keep_freed_memory
 
-Job = tuple[Callable[[], Any], Callable[[Any], dict[str, Any]]]
-"""What is timed, and what is told of its last result."""
+Told = dict[str, Any]
+Job = (
+    tuple[Callable[[], Any], Callable[[Any], Told]]
+    | tuple[Callable[[], Any], Callable[[Any], Told], Callable[[], Told]]
+)
+"""What is timed, what is told of its last result, and what is checked apart from it."""
 NAMES = {"snntorch": networks.Snntorch, "spikingjelly": networks.Spikingjelly, "norse": networks.Norse}
 
 
@@ -140,12 +147,21 @@ def simulate(side: str, settings: dict[str, Any]) -> Job:
     compiled = get_target(side.partition("-")[0]).compile(program)
     inputs = networks.spikes(program, settings["batch"], settings.get("density", 0.1))[:, : settings.get("first")]
 
-    def told(trace: Any) -> dict[str, Any]:
-        counts = {name: float(counts.mean()) / program.steps for name, counts in trace.spike_counts.items()}
-        first = settings.get("compared", 1)
-        return {"rates": counts, "output": trace.output[:first].tolist()}
+    def told(trace: Any) -> Told:
+        few = settings.get("first") or settings.get("compared", 1)
+        counts = {name: int(found[:few].sum()) for name, found in trace.spike_counts.items()}
+        each = {name: _hash(found[:few]) for name, found in trace.spike_counts.items()}
+        return {"spikes": counts, "counts": {**each, "read-out": _hash(trace.output[:few])}}
 
-    return lambda: compiled.run(inputs), told
+    def check() -> Told:
+        rasters = compiled.run(inputs[:, :1], rasters=True).rasters
+        return {name: _hash(raster.spikes) for name, raster in rasters.items()}
+
+    return lambda: compiled.run(inputs), told, check
+
+
+def _hash(array: np.ndarray) -> str:
+    return sha256(np.ascontiguousarray(array, dtype=np.int64)).hexdigest()[:16]
 
 
 def evaluation(side: str, settings: dict[str, Any]) -> Job:
@@ -165,36 +181,64 @@ def evaluation(side: str, settings: dict[str, Any]) -> Job:
     return run, lambda right: {"right": right}
 
 
+def seconds(run: Callable[[], Any]) -> float:
+    """Return how long it takes."""
+    begun = time.perf_counter()
+    run()
+    return time.perf_counter() - begun
+
+
 def scaling(side: str, settings: dict[str, Any]) -> Job:
-    """Prepare seconds of ``loihi`` as one thing at a time changes, and the rate of a square float32 product."""
+    """Prepare seconds of ``loihi`` as one thing at a time changes."""
     from spikeproof.hw_targets.loihi.simulator import LoihiTarget
 
-    ready: dict[str, list[tuple[Any, np.ndarray]]] = {}
-    for name, (key, values) in settings["sweeps"].items():
-        ready[name] = []
-        for value in values:
-            one = {**settings["base"], key: value}
-            program = networks.random_program(one["kind"], one["steps"])
-            inputs = networks.spikes(program, one["batch"], one["density"])
-            ready[name].append((LoihiTarget().compile(program), inputs))
-    left, right = torch.rand(2, settings["size"], settings["size"])
+    def timed(one: dict[str, Any]) -> float:
+        program = networks.random_program(one["kind"], one["steps"])
+        compiled, inputs = LoihiTarget().compile(program), networks.spikes(program, one["batch"], one["density"])
+        return seconds(lambda: compiled.run(inputs))
 
-    def seconds(run: Callable[[], Any]) -> float:
-        begun = time.perf_counter()
-        run()
-        return time.perf_counter() - begun
-
-    def run() -> dict[str, Any]:
-        found: dict[str, Any] = {
-            name: [seconds(lambda: compiled.run(inputs)) for compiled, inputs in pairs]  # noqa: B023
-            for name, pairs in ready.items()
+    def run() -> Told:
+        return {
+            sweep["name"]: [timed({**sweep["base"], sweep["key"]: value}) for value in sweep["values"]]
+            for sweep in settings["sweeps"]
         }
-        return found | {"product": seconds(lambda: left @ right)}
 
     return run, lambda found: found
 
 
-JOBS = {job.__name__: job for job in (train, infer, gradient, attack, simulate, evaluation, scaling)}
+def rates(side: str, settings: dict[str, Any]) -> Job:
+    """Prepare rates: float32 products a second and bytes a second, the machine's own and what ``loihi`` reaches.
+
+    Products: a square matrix product; a Program 784-512-10 whose input is too dense for single spikes. Events: the
+    products that the same Program's sums would need on 5 % activity. Memory: a copy of a tensor; the neurons alone,
+    which read a float and write a byte a step.
+    """
+    from spikeproof.hw_targets.loihi import neurons
+    from spikeproof.hw_targets.loihi.simulator import LoihiTarget
+
+    size, steps, batch, width = settings["size"], settings["steps"], settings["batch"], 512
+    program = networks.random_program(f"mlp-{width}", steps)
+    compiled = LoihiTarget().compile(program)
+    dense, sparse = (networks.spikes(program, batch, density) for density in (0.9, 0.05))
+    left, right = torch.rand(2, size, size)
+    a = torch.randint(-9000, 9000, (steps, batch, width)).float()
+    copy = torch.empty_like(a)
+    hidden = program.populations[0]
+    products = 2 * steps * batch * width * 784
+
+    def run() -> Told:
+        return {
+            "machine products": 2 * size**3 / seconds(lambda: left @ right),
+            "loihi products": products / seconds(lambda: compiled.run(dense)),
+            "loihi events": products / seconds(lambda: compiled.run(sparse)),
+            "machine memory": 2 * a.nbytes / seconds(lambda: copy.copy_(a)),
+            "loihi memory": 5 * a.numel() / seconds(lambda: neurons.run(a, hidden, 9000)),
+        }
+
+    return run, lambda found: found
+
+
+JOBS = {job.__name__: job for job in (train, infer, gradient, attack, simulate, evaluation, scaling, rates)}
 
 
 def versions() -> dict[str, str]:
@@ -208,6 +252,14 @@ def versions() -> dict[str, str]:
     return found
 
 
+def peak_kib() -> int:
+    """Return the peak memory of this process; ``ru_maxrss`` would be its parent's if that is larger."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
 def main() -> None:
     side, settings = sys.argv[1], json.loads(sys.argv[2])
     answers = os.fdopen(os.dup(1), "w")
@@ -215,22 +267,24 @@ def main() -> None:
     torch.set_num_threads(settings["threads"])
     if side in OURS:
         keep_freed_memory()  # as our command line does
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    run, told = JOBS[settings["job"]](side, settings)
+    before = peak_kib()
+    run, told, *check = JOBS[settings["job"]](side, settings)
 
     def answer(**found: Any) -> None:
         print(json.dumps(found), file=answers, flush=True)
 
     answer(versions=versions())
     for line in sys.stdin:
+        if line.strip() == "check":
+            answer(**check[0]())
+            continue
         if line.strip() != "go":
             break
         begun, used = time.perf_counter(), time.process_time()
         result = run()
         answer(seconds=time.perf_counter() - begun, cpu=time.process_time() - used, **told(result))
     children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    answer(peak_mib=peak / 1024, start_mib=before / 1024, children_mib=children / 1024)
+    answer(peak_mib=peak_kib() / 1024, start_mib=before / 1024, children_mib=children / 1024)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,10 @@
-"""A population of the ``lava`` profile over all its steps at once, by the compiled loop of toolkit/native.c."""
+"""A population of the ``lava`` profile over all its steps at once, by the compiled loops of native.c."""
 
-from ctypes import c_double, c_int64
+import ctypes
+import sys
+from ctypes import c_int32, c_int64
+from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -11,12 +15,16 @@ from ...export.program import Population
 from ...toolkit import native
 from ..target import Overflow
 
+SOURCE = Path(__file__).resolve().with_name("native.c")
+NARROW = 2**18
+"""Input up to here keeps u and v, wrapped or clipped, in 32 bits: 64 times it is no more than one wrap takes away."""
+
 
 class Done(NamedTuple):
     """What a population did.
 
     Attributes:
-        spikes: (time, batch, ...), bytes of 0 and 1.
+        spikes: (time, batch, ...), bytes of 0 and 1, in whatever order in memory.
         counts: spikes over all steps, (batch, ...) int32.
         v: voltage after the last step, (batch, ...) float32; all voltages fit.
         events: what was counted.
@@ -32,40 +40,85 @@ class Done(NamedTuple):
     states: tuple[Tensor, Tensor] | None
 
 
-def run(a: Tensor, population: Population, *, raw: bool = False, states: bool = False) -> Done | None:
+class Cell(ctypes.Structure):
+    """``struct cell`` of native.c: what the neurons of a population share."""
+
+    _fields_ = tuple((name, c_int32) for name in ("keep_u", "keep_v", "vth", "simple", "shift"))
+
+
+@cache
+def library() -> ctypes.CDLL | None:
+    """Return the compiled loops, or None if there are none here; see :mod:`spikeproof.toolkit.native`."""
+    return native.loops(SOURCE) if sys.byteorder == "little" else None
+
+
+def cell(population: Population, bound: int) -> Cell:
+    """Return what the neurons share, for synaptic input up to ``bound``."""
+    keep_u, keep_v = 4095 - population.du, 4096 - population.dv
+    most = 64 * bound + (int(np.abs(population.bias).max()) << population.bias_exponent)
+    # |v| <= keep_v / 4096 |v| + most at every step.
+    simple = keep_u == 0 and 4096 * most < (2**23 - 1) * population.dv
+    shift = 13 - keep_v.bit_length() if keep_v.bit_count() == 1 else -1
+    return Cell(keep_u, keep_v, 64 * population.vth, int(simple), shift)
+
+
+def bias_of(population: Population) -> Tensor:
+    """Return mantissa 2^exponent, int32 of the population's shape."""
+    return torch.from_numpy(population.bias.astype(np.int32) << population.bias_exponent)
+
+
+class Events:
+    """Overflow counted by several threads, each for itself."""
+
+    def __init__(self) -> None:
+        self.seen: list[Tensor] = []
+
+    def own(self) -> Tensor:
+        """Return where one thread counts."""
+        self.seen.append(torch.zeros(3, dtype=torch.int64))
+        return self.seen[-1]
+
+    def total(self) -> Overflow:
+        """Return what all of them counted."""
+        return Overflow(*(int(count) for count in torch.stack(self.seen).sum(0)))
+
+
+def run(a: Tensor, population: Population, bound: int, *, raw: bool = False, states: bool = False) -> Done | None:
     """Return what neurons do, from state 0; None if there is no compiled loop for them.
 
-    The equations are those of :func:`.arithmetic.step`. Doubles hold all of their integers: the sums of some synapses
-    of 32 bits each, times 64, and products of a state with 13 bits.
+    The equations are those of :func:`.arithmetic.step`, in 32-bit integers where ``bound`` allows it, else in doubles,
+    which hold all of their integers: the sums of some synapses of 32 bits each, times 64, and products of a state with
+    13 bits.
 
     Args:
-        a: synaptic input (time, batch, ...), exact integers in float32 or float64; on the CPU.
+        a: synaptic input (time, batch, ...), integers of whatever type; on the CPU.
         population: without bias-coded input.
+        bound: no input is larger in magnitude.
         raw: whether to keep the voltage before the reset.
         states: whether to keep u and v.
     """
-    library = native.library() if a.device.type == "cpu" and a.numel() else None
-    if library is None or population.input_bias:
+    loaded = library() if a.device.type == "cpu" and a.numel() else None
+    if loaded is None or population.input_bias:
         return None
+    function, dtype = (
+        (loaded.neurons_float, torch.float32) if bound <= NARROW else (loaded.neurons_double, torch.float64)
+    )
     steps, shape = len(a), a.shape
     size = a[0].numel()
-    source, stride = (a[0].contiguous(), 0) if a.stride(0) == 0 else (a.contiguous(), size)
-    bias = torch.from_numpy(population.bias.astype(np.float64).ravel() * 2.0**population.bias_exponent)
+    same = a.stride(0) == 0
+    source = (a[0] if same else a).to(dtype).contiguous()
+    bias = bias_of(population)
     spikes, counts = torch.empty(shape, dtype=torch.uint8), torch.empty(shape[1:], dtype=torch.int32)
     voltages, last = torch.empty(shape) if raw else None, torch.empty(shape[1:])
     u, v = (torch.empty(shape, dtype=torch.int32) if states else None for _ in range(2))
-    begin = native.at(source), c_int64(stride), native.at(bias), c_int64(bias.numel()), c_int64(steps), c_int64(size)
-    keeps = (c_double((4096 - decay) / 4096) for decay in (population.du + 1, population.dv))
-    end = *keeps, c_double(64 * population.vth), *map(native.at, (spikes, voltages, u, v, last, counts))
-    function = library.loihi_float if a.dtype == torch.float32 else library.loihi_double
-    seen: list[Tensor] = []
+    given = native.at(source), c_int64(0 if same else size), native.at(bias), c_int64(bias.numel())
+    shared = cell(population, bound)
+    made = ctypes.byref(shared), *map(native.at, (spikes, voltages, u, v, last, counts))
+    events = Events()
 
     def part(first: c_int64, past: c_int64) -> None:
-        # Each thread counts for itself.
-        events = torch.zeros(3, dtype=torch.int64)
-        seen.append(events)
-        function(*begin, first, past, *end, native.at(events))
+        own = events.own()
+        function(*given, c_int64(steps), c_int64(size), first, past, *made, native.at(own))
 
     native.spread(part, size, steps)
-    total = Overflow(*(int(count) for count in torch.stack(seen).sum(0)))
-    return Done(spikes, counts, last, total, voltages, None if u is None or v is None else (u, v))
+    return Done(spikes, counts, last, events.total(), voltages, None if u is None or v is None else (u, v))

@@ -3,7 +3,7 @@
 Both give the same values in each population's window (docs/program.md, "Time").
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import torch
@@ -43,7 +43,11 @@ class Neurons(Protocol):
 
 
 def by_layer(
-    program: Program, signal: Tensor, wires: Mapping[str, Sequence[Wires]], neurons: Mapping[str, Neurons]
+    program: Program,
+    signal: Tensor,
+    wires: Mapping[str, Sequence[Wires]],
+    neurons: Mapping[str, Neurons],
+    fed: Callable[[str, Mapping[str, Tensor]], Tensor | None] = lambda name, sent: None,
 ) -> None:
     """Run population after population, all steps of a synapse at once; a lag moves what arrives to later steps.
 
@@ -52,9 +56,14 @@ def by_layer(
         signal: input messages (time, batch, ...).
         wires: incoming synapses by population.
         neurons: by population, at the start of a sample.
+        fed: runs a population on what all before it sent, (time, batch, ...), its synapses too, and returns what it
+            sends; or returns None.
     """
     sent = {program.input.name: signal}
     for name, state in neurons.items():
+        if (whole := fed(name, sent)) is not None:
+            sent[name] = whole
+            continue
         total: Tensor | None = None
         for wire in wires[name]:
             x = sent[wire.synapse.source]

@@ -1,5 +1,6 @@
 """Target ``loihi``: integer arithmetic by profile, batched, on CPU or GPU."""
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal, final
 
 import numpy as np
@@ -11,12 +12,13 @@ from ...export.program import Convolution, Graded, Population, Program, Readout,
 from ...toolkit.progress import Track
 from ..target import Compiled, CompiledProgram, Counts, Overflow, Raster, Target, Trace, join
 from . import neurons
+from .events import Feed
 from .neurons import Done
 from .profiles import Profile, get_profile
 from .schedule import by_clock, by_layer
-from .sums import LIMIT, Sums, largest_sum, to_tensor
+from .sums import LIMIT, Sums, delivered, largest_sum, to_tensor
 
-AT_ONCE = 2**21
+AT_ONCE = 2**22
 """Neurons times steps times samples that run at once on a CPU: what is under way is bounded, and stays in caches."""
 
 
@@ -29,13 +31,17 @@ class _Wires:
         self.profile = profile
         self.sums = Sums(program, synapse, device, effective(synapse, profile))
         # Where sums are proven to fit and no exponent rounds them, they arrive as they are.
-        self.plain = synapse.exponent == 0 and self.sums.bound < 2**23
+        self.bound = delivered(self.sums.bound, synapse.exponent)
+        self.fits = max(self.bound, self.sums.bound) < 2**23
+        self.plain = synapse.exponent == 0 and self.fits
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return what arrives at the target, (batch, ...), for messages x (batch, ...): integers, of whatever type."""
         total = self.sums(x)
         if self.plain:
             return total
+        if self.fits and self.profile.name == "lava":
+            return torch.floor(total * 2.0**self.synapse.exponent)
         return self.profile.arriving(
             total.to(torch.int64), self.synapse.exponent, isinstance(self.synapse, Convolution)
         )
@@ -64,7 +70,7 @@ class _Silent:
     def counts(self) -> Counts:
         """Return how many messages each neuron sent, (batch, ...)."""
         if self.done is not None:
-            return self.done.counts.numpy().astype(np.int64)
+            return self.done.counts.numpy().astype(np.int64, order="C")
         return np.asarray(sum((step != 0).to(torch.int64) for step in self.sent).cpu().numpy())  # type: ignore[union-attr]
 
     def raster(self) -> Raster:
@@ -90,11 +96,19 @@ class _State(_Silent):
     """u and v of one population, and what is counted and recorded of it."""
 
     def __init__(
-        self, population: Population, profile: Profile, batch: int, device: torch.device, rasters: bool
+        self,
+        population: Population,
+        profile: Profile,
+        batch: int,
+        device: torch.device,
+        rasters: bool,
+        bound: int,
+        feed: Feed | None,
     ) -> None:
         super().__init__((batch, *population.shape), device)
         self.population = population
         self.profile = profile
+        self.bound, self.feed = bound, feed
         self.takes_input = population.input_bias
         self.u = self.v = self.silence
         self.bias = torch.from_numpy(population.bias.astype(np.int64)).to(device) << population.bias_exponent
@@ -107,8 +121,13 @@ class _State(_Silent):
         """Advance all steps at once, if there is a compiled loop; return the spikes (time, batch, ...) as bytes."""
         if self.profile.name != "lava":
             return None
-        floating = a if a.is_floating_point() else a.to(torch.float64)
-        self.done = neurons.run(floating, self.population, states=self.probes is not None)
+        self.done = neurons.run(a, self.population, self.bound, states=self.probes is not None)
+        return None if self.done is None else self.done.spikes
+
+    def fed(self, sent: Mapping[str, Tensor]) -> Tensor | None:
+        """Advance all steps spike by spike, if that is possible here and cheap; return the spikes as bytes."""
+        if self.feed is not None:
+            self.done = self.feed.run(sent[self.feed.synapse.source], self.probes is not None)
         return None if self.done is None else self.done.spikes
 
     def advance(self, a: Tensor, drive: Tensor | None) -> Tensor:
@@ -129,8 +148,8 @@ class _State(_Silent):
         """Return all that was recorded."""
         assert self.probes is not None
         if self.done is not None and self.done.states is not None:
-            u, v = (state.numpy().astype(np.int64) for state in self.done.states)
-            return Raster(self.done.spikes.view(torch.bool).numpy(), u, v)
+            u, v = (state.numpy().astype(np.int64, order="C") for state in self.done.states)
+            return Raster(np.ascontiguousarray(self.done.spikes.view(torch.bool).numpy()), u, v)
         u, v = (torch.stack([probe[part] for probe in self.probes]).cpu().numpy() for part in (0, 1))
         return Raster(torch.stack(self.sent).cpu().numpy(), u, v)
 
@@ -160,6 +179,15 @@ class _Simulation(CompiledProgram):
             ]
             for population in program.populations
         }
+        self.bounds = {name: sum(wire.bound for wire in wires) for name, wires in self.wires.items()}
+        self.feeds = {part.name: self._feed(part) for part in program.spiking}
+
+    def _feed(self, population: Population) -> Feed | None:
+        incoming = list(self.program.incoming(population.name))
+        if len(incoming) != 1 or self.profile.name != "lava" or self.device.type != "cpu":
+            return None
+        made = Feed(self.program, incoming[0], population)
+        return made if made.usable else None
 
     @torch.no_grad()
     def _run(self, inputs: NDArray[np.int32], rasters: bool, track: Track) -> Trace:
@@ -171,17 +199,30 @@ class _Simulation(CompiledProgram):
 
     def _part(self, inputs: NDArray[np.int32], rasters: bool) -> Trace:
         batch = inputs.shape[1]
-        signal = to_tensor(inputs, self.device)
+        signal = to_tensor(inputs, self.device, self.program.input.peak)
         names = [population.name for population in self.program.populations]
-        spiking = {part.name: _State(part, self.profile, batch, self.device, rasters) for part in self.program.spiking}
+        spiking = {
+            part.name: _State(
+                part, self.profile, batch, self.device, rasters, self.bounds[part.name], self.feeds[part.name]
+            )
+            for part in self.program.spiking
+        }
         graded = {
             part.name: _Graded(part, batch, self.device)
             for part in self.program.populations
             if isinstance(part, Graded)
         }
         states = {name: spiking.get(name) or graded[name] for name in names}
-        schedule = by_clock if self.latency else by_layer
-        schedule(self.program, signal, self.wires, states)
+        if self.latency:
+            by_clock(self.program, signal, self.wires, states)
+        else:
+            by_layer(
+                self.program,
+                signal,
+                self.wires,
+                states,
+                lambda name, sent: spiking[name].fed(sent) if name in spiking else None,
+            )
         return Trace(
             spiking[self.program.readout.population].output(self.program.readout),
             {name: state.counts() for name, state in states.items()},

@@ -45,7 +45,7 @@ class Sums:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return W x (batch, ...) in floating point, exact, for messages x (batch, ...)."""
-        x = x.to(self.dtype)
+        x = x.to(self.dtype, memory_format=torch.contiguous_format)
         if not isinstance(self.synapse, Convolution):
             product: Tensor = x.flatten(1) @ self.weight.T
             return cast(Tensor, product.unflatten(1, self.shape))
@@ -89,12 +89,24 @@ def direct_is_exact() -> bool:
     return bool(torch.equal(found.double(), expected))
 
 
-def to_tensor(messages: NDArray[np.int32], device: torch.device) -> Tensor:
-    """Return messages (time, batch, ...) on a device; the same messages at every step stay one piece of memory."""
+def to_tensor(messages: NDArray[np.int32], device: torch.device, peak: int) -> Tensor:
+    """Return messages (time, batch, ...) on a device; the same messages at every step stay one piece of memory.
+
+    Args:
+        messages: integers of 0 to ``peak``.
+        device: where to.
+        peak: the largest message that there can be; up to 255 they are kept as bytes.
+    """
+    dtype = np.uint8 if peak < 256 else np.int32
     if messages.strides[0] == 0:
-        first = torch.from_numpy(np.array(messages[0])).to(device)
+        first = torch.from_numpy(np.array(messages[0], dtype)).to(device)
         return first.expand(len(messages), *first.shape)
-    return torch.from_numpy(np.array(messages)).to(device)
+    return torch.from_numpy(np.array(messages, dtype)).to(device)
+
+
+def delivered(bound: int, exponent: int) -> int:
+    """Return the largest magnitude that arrives of sums up to ``bound`` that no width cuts: |floor(x 2^exponent)|."""
+    return bound << exponent if exponent >= 0 else -(-bound >> -exponent)
 
 
 def largest_sum(weight: Tensor, peak: int) -> int:

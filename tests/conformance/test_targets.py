@@ -16,6 +16,7 @@ from spikeproof.export.program import Convolution, Dense, Graded, Input, Populat
 from spikeproof.export.roundtrip import check_round_trip
 from spikeproof.hw_targets.lava.client import LavaTarget
 from spikeproof.hw_targets.lava.netx import NetxTarget
+from spikeproof.hw_targets.loihi import neurons
 from spikeproof.hw_targets.loihi.simulator import LoihiTarget
 from spikeproof.hw_targets.onnx import OnnxTarget
 from spikeproof.hw_targets.twin import TwinTarget
@@ -27,8 +28,28 @@ from spikeproof.toolkit.models import conv_network, delayed_network, recurrent_n
 from spikeproof.toolkit.quantize import quantized_network
 from spikeproof.toolkit.train import fit, seeded
 
+
+class WithoutLoops:
+    """``loihi`` as it runs with SPIKEPROOF_NATIVE=0, or where there is no C compiler."""
+
+    name = "loihi"
+
+    def unsupported(self, program):
+        return LoihiTarget().unsupported(program)
+
+    def compile(self, program):
+        self.compiled = LoihiTarget().compile(program)
+        return self
+
+    def run(self, inputs, *, rasters=False):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(neurons, "library", lambda: None)
+            return self.compiled.run(inputs, rasters=rasters)
+
+
 TARGETS = {
     "loihi-delayed": lambda: LoihiTarget(latency=1),
+    "loihi-without-loops": WithoutLoops,
     "twin": TwinTarget,
     "onnx": OnnxTarget,
     "lava": LavaTarget,
@@ -46,7 +67,14 @@ def target(request):
 
 
 def reference(program, inputs):
-    return LoihiTarget().compile(program).run(inputs, rasters=True)
+    compiled = LoihiTarget().compile(program)
+    bare, expected = compiled.run(inputs), compiled.run(inputs, rasters=True)
+    # Without rasters populations may run in other loops.
+    assert bare.overflow == expected.overflow
+    np.testing.assert_array_equal(bare.output, expected.output)
+    for name, counts in expected.spike_counts.items():
+        np.testing.assert_array_equal(bare.spike_counts[name], counts)
+    return expected
 
 
 def assert_equal(target, program, inputs):

@@ -126,7 +126,10 @@ def test_a_program_runs_as_the_step_by_step_reference_does(
     program = data.draw(programs())
     sent = messages(program, batch=3, seed=data.draw(st.integers(0, 999)))
     trace, (expected, counts) = run(program, sent), simulate(program, sent)
+    bare = LoihiTarget().compile(program).run(sent)
     assert {name: asdict(events) for name, events in trace.overflow.items()} == counts
+    assert bare.overflow == trace.overflow
+    np.testing.assert_array_equal(bare.output, trace.output)
     for name, parts in expected.items():
         raster = trace.rasters[name]
         np.testing.assert_array_equal(raster.spikes, parts["spikes"], err_msg=name)
@@ -135,6 +138,7 @@ def test_a_program_runs_as_the_step_by_step_reference_does(
             if values is not None:
                 np.testing.assert_array_equal(values, parts[what], err_msg=name)
         np.testing.assert_array_equal(trace.spike_counts[name], (parts["spikes"] != 0).sum(0))
+        np.testing.assert_array_equal(bare.spike_counts[name], trace.spike_counts[name])
     last = expected[program.readout.population]
     if program.readout.kind == "membrane":
         read = last["v"][-1]
