@@ -48,3 +48,24 @@ def test_the_study_page_holds_the_record() -> None:
     assert records
     for path in records:
         assert page.markdown(read(path)) in text, path.name
+
+
+def test_the_leaderboard_page_holds_the_records() -> None:
+    from spikeproof.eval.leaderboard import page
+    from spikeproof.eval.leaderboard.record import read_all
+
+    text = (ROOT / "docs" / "leaderboard.md").read_text(encoding="utf-8")
+    folders = sorted((ROOT / "records" / "leaderboard").iterdir())
+    assert folders
+    for folder in folders:
+        assert page.markdown(read_all(folder)) in text, folder.name
+
+
+def test_the_page_of_defences_holds_what_their_records_say() -> None:
+    import subprocess
+    import sys
+
+    command = [sys.executable, str(ROOT / "benchmarks" / "defences"), "--table"]
+    table = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert table.count("\n") > 10
+    assert table in (ROOT / "docs" / "defences.md").read_text(encoding="utf-8")
