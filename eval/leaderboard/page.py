@@ -76,7 +76,7 @@ def rows(entries: Sequence[Entry], columns: Sequence[Column]) -> list[tuple[Entr
 def markdown(entries: Sequence[Entry]) -> str:
     """Return the leaderboard as Markdown: accuracies by form and condition, then sparsity and cost, then papers."""
     parts = [_about(entries), _table(entries, accuracies(entries)), MARKS, _table(entries, OTHERS), _deploys(entries)]
-    reported = [claim for entry in entries for claim in entry.claims if claim.kind == "reported"]
+    reported = _claimed(entries)
     if reported:
         parts.append(_reported(reported))
     return "\n\n".join(parts) + "\n"
@@ -110,6 +110,12 @@ def _deploys(entries: Sequence[Entry]) -> str:
     return "\n".join(["| method | on the chip |", "| --- | --- |", *(f"| {e.method} | {e.deploys} |" for e in entries)])
 
 
+def _claimed(entries: Sequence[Entry]) -> list[Claim]:
+    """Return what papers report, once, though "at+sr" has the claims of both."""
+    found = [claim for entry in entries for claim in entry.claims if claim.kind == "reported"]
+    return [claim for place, claim in enumerate(found) if claim not in found[:place]]
+
+
 def _reported(claims: Sequence[Claim]) -> str:
     lines = ["| method | condition | what | reported | source |", "| --- | --- | --- | ---: | --- |"]
     lines += [f"| {c.method} | {c.condition} | {c.quantity} | {c.value:g} {c.unit} | {c.source} |" for c in claims]
@@ -118,7 +124,7 @@ def _reported(claims: Sequence[Claim]) -> str:
 
 def render(entries: Sequence[Entry]) -> str:
     """Return the page: one table, sorted by a click on a heading."""
-    reported = [claim for entry in entries for claim in entry.claims if claim.kind == "reported"]
+    reported = _claimed(entries)
     columns = [*accuracies(entries), *OTHERS]
     groups = [(NAMES[form], len(conditions(entries))) for form in FORMS]
     page = (
