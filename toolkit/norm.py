@@ -1,4 +1,4 @@
-"""Batch norm whose statistics in training come from the compiled loop of training.c; the rest is PyTorch's."""
+"""Batch norm whose statistics and backward pass come from the compiled loops of training.c; the rest is PyTorch's."""
 
 from ctypes import c_double, c_float, c_int64
 from functools import cache
@@ -27,22 +27,36 @@ def _transformed(x: Tensor, mean: Tensor, inverse: Tensor, weight: Tensor, bias:
     return nn.functional.batch_norm(x, mean, one, inverse * weight, bias, False, 0.0, 0.0)
 
 
+def _backward(library: Any, to: Tensor, x: Tensor, weight: Tensor, mean: Tensor, inverse: Tensor) -> list[Tensor]:
+    """Return the gradients of x, weight and bias for that of the output."""
+    samples, channels, height, width = x.shape
+    found = [torch.empty_like(x), torch.empty_like(weight), torch.empty_like(weight)]
+    sums = torch.empty(channels, 2, dtype=torch.float64)
+    tensors = x, to, found[0], mean, inverse, weight, *found[1:], sums
+    begin = *map(native.at, tensors), *map(c_int64, (samples, channels, height * width))
+    native.spread(lambda *part: library.norm_backward(*begin, *part), channels, samples * height * width)
+    return found
+
+
 class _Norm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, layer: nn.BatchNorm2d, library: Any) -> Tensor:
         running = cast(tuple[Tensor, Tensor], (layer.running_mean, layer.running_var))
         mean, inverse = _statistics(library, x, running, cast(float, layer.momentum), layer.eps)
         ctx.save_for_backward(x, weight, mean, inverse)
-        ctx.eps = layer.eps
+        ctx.library, ctx.eps = library, layer.eps
         return _transformed(x, mean, inverse, weight, bias)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, mean, inverse = ctx.saved_tensors
-        wanted = list(ctx.needs_input_grad[:3])
-        found = torch.ops.aten.native_batch_norm_backward(
-            grads[0], x, weight, None, None, mean, inverse, True, ctx.eps, wanted
+        found = (
+            _backward(ctx.library, grads[0], x, weight, mean, inverse)
+            if grads[0].is_contiguous()  # PyTorch has another order for other strides
+            else torch.ops.aten.native_batch_norm_backward(
+                grads[0], x, weight, None, None, mean, inverse, True, ctx.eps, [True, True, True]
+            )
         )
         return *found, None, None
 
@@ -69,14 +83,17 @@ class Norm(nn.BatchNorm2d):
 
 @cache
 def _library() -> Any:
-    """Return the compiled loops if their statistics are those of the PyTorch that runs here, else None."""
+    """Return the compiled loops if they give the bits of the PyTorch that runs here, else None."""
     library = native.library()
     if library is None:
         return None
-    x = torch.linspace(-300, 500, 2 * 131 * 5 * 7).sin().view(2, 131, 5, 7)
-    weight, bias = torch.linspace(0.5, 2, 131), torch.linspace(-1, 1, 131)
-    own, theirs = ((torch.linspace(-1, 1, 131), torch.linspace(0.5, 3, 131)) for _ in range(2))
-    mean, inverse = _statistics(library, x, own, 0.1, 1e-5)
-    found = _transformed(x, mean, inverse, weight, bias)
-    expected = nn.functional.batch_norm(x, *theirs, weight, bias, True, 0.1, 1e-5)
-    return library if all(torch.equal(a, b) for a, b in zip((found, *own), (expected, *theirs), strict=True)) else None
+    with torch.inference_mode(False), torch.enable_grad():
+        x = torch.linspace(-300, 500, 2 * 131 * 5 * 7).sin().view(2, 131, 5, 7).requires_grad_()
+        weight, bias = torch.linspace(0.5, 2, 131, requires_grad=True), torch.linspace(-1, 1, 131, requires_grad=True)
+        own, theirs = ((torch.linspace(-1, 1, 131), torch.linspace(0.5, 3, 131)) for _ in range(2))
+        to = x.detach().flip(0).square()
+        y = nn.functional.batch_norm(x, *theirs, weight, bias, True, 0.1, 1e-5)
+        expected = [y, *theirs, *torch.autograd.grad(y, (x, weight, bias), to)]
+        mean, inverse = _statistics(library, x, own, 0.1, 1e-5)
+        found = [_transformed(x, mean, inverse, weight, bias), *own, *_backward(library, to, x, weight, mean, inverse)]
+    return library if all(map(torch.equal, found, expected)) else None

@@ -288,3 +288,54 @@ void norm_statistics(const float *x, float *mean, float *inverse, float *running
         running_var[c] = (float)(momentum * unbiased + (1 - momentum) * running_var[c]);
     }
 }
+
+#define LANES 8 /* numbers that PyTorch's batch norm adds up side by side */
+
+/* Add the sums over a plane of dy and of (x - mean) dy to sums: LANES at once, then halves onto halves. PyTorch's compiler
+ * fused the product with its sum where lines end, and only there. */
+static inline void add_plane(const float *x, const float *dy, int64_t size, float mean, double *sums) {
+    float of[LANES], with[LANES];
+    if (size < LANES) {
+        of[0] = dy[0], with[0] = (x[0] - mean) * dy[0];
+        for (int64_t i = 1; i < size; i++) of[0] += dy[i], with[0] += (x[i] - mean) * dy[i];
+    } else {
+        int64_t at = LANES;
+        for (int i = 0; i < LANES; i++) of[i] = dy[i], with[i] = (x[i] - mean) * dy[i];
+        for (; at + LANES <= size; at += LANES)
+            for (int i = 0; i < LANES; i++) of[i] += dy[at + i], with[i] += (x[at + i] - mean) * dy[at + i];
+        for (int i = 0; at + i < size; i++)
+            of[i] += dy[at + i], with[i] = fmaf(x[at + i] - mean, dy[at + i], with[i]);
+        for (int half = LANES / 2; half; half /= 2)
+            for (int i = 0; i < half; i++) of[i] += of[i + half], with[i] += with[i + half];
+    }
+    sums[0] += of[0], sums[1] += with[0];
+}
+
+/* What is behind norm_statistics, backwards, for the channels first <= c < last: from dy to dx, dweight and dbias, as
+ * PyTorch's batch norm has them. All channels of a sample follow each other in memory; PyTorch goes through the samples of
+ * one channel after the other. sums (channels, 2) are for use in between. */
+void norm_backward(const float *x, const float *dy, float *dx, const float *mean, const float *inverse,
+                   const float *weight, float *to_weight, float *to_bias, double *sums, int64_t samples,
+                   int64_t channels, int64_t size, int64_t first, int64_t last) {
+    const float count = (float)(samples * size);
+    memset(sums + 2 * first, 0, 2 * (last - first) * sizeof(double));
+    for (int64_t n = 0; n < samples; n++)
+        for (int64_t c = first; c < last; c++) {
+            const int64_t at = (n * channels + c) * size;
+            add_plane(x + at, dy + at, size, mean[c], sums + 2 * c);
+        }
+    for (int64_t c = first; c < last; c++) {
+        to_bias[c] = (float)sums[2 * c];
+        to_weight[c] = (float)(sums[2 * c + 1] * inverse[c]);
+    }
+    /* Backwards: what was read last is still in the cache. */
+    for (int64_t n = samples - 1; n >= 0; n--)
+        for (int64_t c = first; c < last; c++) {
+            const int64_t at = (n * channels + c) * size;
+            const float away = (float)sums[2 * c + 1] * inverse[c] * inverse[c] / count;
+            const float middle = (float)(sums[2 * c] / (double)(samples * size));
+            const float *in = x + at, *given = dy + at, centre = mean[c], scale = inverse[c], by = weight[c];
+            float *out = dx + at;
+            for (int64_t i = 0; i < size; i++) out[i] = fmaf(centre - in[i], away, given[i] - middle) * scale * by;
+        }
+}

@@ -99,14 +99,22 @@ def test_other_precisions_and_copies() -> None:
     assert copied.num_batches_tracked == 1
 
 
-def test_a_pytorch_with_other_statistics_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    own = norm._statistics
+def test_the_first_use_may_be_without_gradients() -> None:
+    norm._library.cache_clear()
+    with torch.inference_mode():
+        assert Norm(3)(torch.rand(2, 3, 4, 4)).shape == (2, 3, 4, 4)
+    assert norm._library.cache_info().currsize == 1 or native.library() is None
+
+
+@pytest.mark.parametrize("loop", ["_statistics", "_backward"])
+def test_a_pytorch_with_other_bits_is_noticed(loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = getattr(norm, loop)
 
     def other(*arguments: object) -> list[Tensor]:
-        mean, inverse = own(*arguments)  # type: ignore[arg-type]
-        return [mean.nextafter(mean + 1), inverse]
+        first, *rest = own(*arguments)
+        return [first.nextafter(first + 1), *rest]
 
-    monkeypatch.setattr(norm, "_statistics", other)
+    monkeypatch.setattr(norm, loop, other)
     norm._library.cache_clear()
     try:
         assert norm._library() is None
