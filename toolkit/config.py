@@ -171,6 +171,8 @@ class TrainSettings(Section):
     ``trail`` = n measures zero-gradient share, clean accuracy and accuracy under the recipe's last attack after every
     n epochs and the last; 0 never. It does not change the training. ``once`` computes what is the same at every step on
     one of them: faster with the direct coder, but gradients add up in another order, and weights come out different.
+    ``checkpointing`` keeps the spikes between populations only and computes the rest again: less memory for many time
+    steps, more time, the same weights.
     """
 
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 3407
@@ -185,6 +187,7 @@ class TrainSettings(Section):
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
     trail: Annotated[int, Field(ge=0)] = 0
     once: bool = False
+    checkpointing: bool = False
 
 
 class AttackSettings(Section):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from .checkpointing import Layers, recomputed, segments
 from .coding import Coder, Direct, spike_count_logits
 from .errors import InputError
 from .joins import Join, Mix
@@ -34,6 +35,8 @@ class SpikingNetwork(nn.Module):
         once: whether layers that get the same at every step, as the first ones do from the direct coder, run on one
             step also in training; in evaluation they always do. The spikes are the same, gradients add up in another
             order, and batch norm's running variance is that of one step.
+        checkpointing: whether the backward pass computes the layers between two populations again instead of keeping
+            what they sent, see :mod:`.checkpointing`; not of a network with loops.
 
     Raises:
         InputError: ``wiring`` names layers that do not exist, or a layer without a forward path from the input.
@@ -47,7 +50,7 @@ class SpikingNetwork(nn.Module):
         wiring: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         super().__init__()
-        self.once = False
+        self.once = self.checkpointing = False
         self.coder = Direct(coder) if isinstance(coder, int) else coder
         self.gain = gain
         self.rebuild(layers, wiring)
@@ -134,7 +137,21 @@ class SpikingNetwork(nn.Module):
 
     def _by_layer(self, signal: Tensor, watch: Callable[[str, Tensor], None] | None) -> Tensor:
         sent = {INPUT: signal}
-        layers = list(self.named_layers())
+        if not self.checkpointing or watch is not None or not torch.is_grad_enabled():
+            return self._through(list(self.named_layers()), sent, watch)
+        for segment in segments(self):
+            names = dict.fromkeys(source for name, _ in segment for source in self.sources(name) if source in sent)
+
+            def run(*parts: Tensor, segment: Layers = segment, names: Sequence[str] = tuple(names)) -> Tensor:
+                return self._through(segment, dict(zip(names, parts, strict=True)), None)
+
+            again = all(_untouched(part) for _, layer in segment for part in layer.modules())
+            given = [sent[name] for name in names]
+            signal = sent[segment[-1][0]] = recomputed(segment, run, given) if again else run(*given)
+        return signal
+
+    def _through(self, layers: Layers, sent: dict[str, Tensor], watch: Callable[[str, Tensor], None] | None) -> Tensor:
+        """Return what the last of ``layers`` sends, and put what each sends into ``sent``."""
         pooled: Tensor | None = None
         for (name, layer), after in zip(layers, [*layers[1:], layers[0]], strict=True):
             if pooled is not None:  # by the neurons before

@@ -136,7 +136,7 @@ def fit(
     """
     fabric = make_fabric(settings)
     fabric.launch()
-    network.once = settings.once
+    network.once, network.checkpointing = settings.once, settings.checkpointing
     optimizer = torch.optim.Adam(network.parameters(), lr=rate, weight_decay=settings.weight_decay)
     history: list[Epoch] = []
     if state is not None and state.exists():

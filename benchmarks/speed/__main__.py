@@ -61,7 +61,7 @@ def main() -> None:
         write_json(out, _result(name, given.threads, kept, list(chosen)))
     print(f"wrote {out}")
     if published:
-        tables.publish(_result(name, given.threads, kept, list(chosen)), ROOT / "docs")
+        tables.publish([read_json(one) for one in sorted(folder.glob("*.json"))], ROOT / "docs")
 
 
 def _result(name: str, threads: int, kept: dict[str, Any], order: list[str]) -> dict[str, Any]:

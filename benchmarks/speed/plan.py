@@ -46,6 +46,14 @@ COMPARISONS = (
         goals={"snntorch": 3.0, "spikingjelly": 1.3},
     ),
     Comparison(
+        "training step, the same net, T = 32: time for memory",
+        "train",
+        ("ours-checkpointing", "ours", "snntorch", "spikingjelly"),
+        {**CONV, "steps": 32},
+        SMALL,
+        repeats=3,
+    ),
+    Comparison(
         "exact inference on loihi, the same net",
         "infer",
         ("loihi", "ours-float", "snntorch"),

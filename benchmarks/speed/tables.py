@@ -78,20 +78,24 @@ def _commands(part: dict[str, Any]) -> str:
 
 
 def page(result: dict[str, Any]) -> str:
-    """Return everything between the marks of docs/speed.md."""
+    """Return what docs/speed.md says of one class of machines."""
     where, found = result["machine"], result["parts"]
     loads = [part["load"] for part in found.values()]
     days = sorted({part["created"][:10] for part in found.values()})
+    days = days if len(days) < 2 else [days[0], days[-1]]
     parts = [
-        f"{where['processor']}, {where['cores']} cores, {result['threads']} threads, {' to '.join(days)}, load "
-        f"{min(loads):.1f} to {max(loads):.1f} when parts began; "
+        f"### {where['processor']}, {where['cores']} cores, {result['threads']} "
+        f"thread{'' if result['threads'] == 1 else 's'} (`{result['machine_class']}`)",
+        f"{' to '.join(days)}, load {min(loads):.1f} to {max(loads):.1f} when parts began; "
         + ", ".join(f"{name} {number}" for name, number in _versions(result).items() if number != "absent")
-        + ". Ratio: theirs / ours, median (least to most) over rounds."
+        + ". Ratio: theirs / ours, median (least to most) over rounds.",
     ]
     for name, part in found.items():
         parts += [f"**{name}**", lines(part)]
         if part.get("sweeps"):
-            parts.append("![Cost of loihi against activity, time steps, batch and width](speed.svg)")
+            parts.append(
+                f"![Cost of loihi against activity, time steps, batch and width](speed-{result['machine_class']}.svg)"
+            )
     return "\n\n".join(parts)
 
 
@@ -103,14 +107,15 @@ def _versions(result: dict[str, Any]) -> dict[str, str]:
     return found
 
 
-def publish(result: dict[str, Any], docs: Path) -> None:
-    """Write the tables into docs/speed.md, between its marks, and the chart beside it."""
+def publish(results: list[dict[str, Any]], docs: Path) -> None:
+    """Write the tables of all classes of machines into docs/speed.md, between its marks, and the charts beside it."""
     text = (docs / "speed.md").read_text()
     before, _, rest = text.partition(MARK)
-    after = rest.partition(MARK)[2]
-    (docs / "speed.md").write_text(f"{before}{MARK}\n\n{page(result)}\n\n{MARK}{after}")
-    if result["parts"].get("scaling", {}).get("sweeps"):
-        chart(result["parts"]["scaling"]["sweeps"], docs / "speed.svg")
+    pages = "\n\n".join(page(result) for result in results)
+    (docs / "speed.md").write_text(f"{before}{MARK}\n\n{pages}\n\n{MARK}{rest.partition(MARK)[2]}")
+    for result in results:
+        if result["parts"].get("scaling", {}).get("sweeps"):
+            chart(result["parts"]["scaling"]["sweeps"], docs / f"speed-{result['machine_class']}.svg")
 
 
 def chart(sweeps: list[dict[str, Any]], path: Path) -> None:

@@ -31,14 +31,15 @@ Job = (
 NAMES = {"snntorch": networks.Snntorch, "spikingjelly": networks.Spikingjelly, "norse": networks.Norse}
 
 
-OURS = ("ours", "ours-every-step", "ours-float", "loihi", "twin", "float", "pgd-any", "pgd")
+OURS = ("ours", "ours-every-step", "ours-checkpointing", "ours-float", "loihi", "twin", "float", "pgd-any", "pgd")
 
 
 def network(side: str, steps: int) -> nn.Module:
     """Return a side's network with equal initial weights; ours are those that all are given."""
     first = networks.ours(steps)
     if side.startswith("ours"):
-        first.once = side == "ours"
+        first.once = side != "ours-every-step"
+        first.checkpointing = side == "ours-checkpointing"
         return first
     made = NAMES[side](steps)
     networks.copy_weights(first, made)

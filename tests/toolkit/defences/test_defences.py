@@ -29,9 +29,9 @@ def data() -> tuple[np.ndarray, np.ndarray]:
     return rng.random((32, 1, 4, 4), dtype=np.float32), rng.integers(0, 3, 32)
 
 
-def trained(given: Recipe, **options: Any) -> SpikingNetwork:
+def trained(given: Recipe, checkpointing: bool = False, **options: Any) -> SpikingNetwork:
     network = build_network(given, (1, 4, 4), 3, seed=1)
-    settings = TrainSettings(seed=11, batch=10)
+    settings = TrainSettings(seed=11, batch=10, checkpointing=checkpointing)
     fit(network, *data(), settings, **{"epochs": 3, "rate": 0.01, "defences": given.defences} | options)
     return network
 
@@ -56,6 +56,11 @@ def test_a_training_repeats_itself_also_after_an_interruption(name: str, tmp_pat
         trained(given, state=state, after_epoch=stop)
     torch.manual_seed(99)
     assert bits(trained(given, state=state)) == whole
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_computing_tensors_again_changes_no_bit(name: str) -> None:
+    assert bits(trained(recipe(name), checkpointing=True)) == bits(trained(recipe(name)))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,0 +1,79 @@
+"""Activation checkpointing: what lies between two populations is computed again in the backward pass.
+
+Kept are the spikes that a segment receives, not the currents of its neurons, normalised or not: a training step takes
+less memory, and one more forward pass. Spikes and gradients are the same bits. Batch norm needs all time steps of a
+layer before the next layer can begin, so segments are cut between layers, not between steps.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.utils.checkpoint import checkpoint
+
+from .neurons import Scanned
+
+Layers = Sequence[tuple[str, nn.Module]]
+
+
+class Wired(Protocol):
+    """What of a :class:`.layers.SpikingNetwork` is needed here."""
+
+    def named_layers(self) -> Iterator[tuple[str, nn.Module]]:
+        """Yield (name, layer)."""
+        ...
+
+    def sources(self, name: str) -> tuple[str, ...]:
+        """Return whose outputs a layer receives."""
+        ...
+
+
+def segments(network: Wired) -> list[list[tuple[str, nn.Module]]]:
+    """Return the layers in pieces of which others read the last layer only: a population, or its pool."""
+    found: list[list[tuple[str, nn.Module]]] = []
+    sources = {name: network.sources(name) for name, _ in network.named_layers()}
+    for name, layer in network.named_layers():
+        last, before = found[-1][-1] if found else ("", None)
+        follows = sources[name] == (last,) and [other for other, read in sources.items() if last in read] == [name]
+        whole = bool(found) and any(isinstance(part, Scanned) for _, part in found[-1])
+        pools = isinstance(before, Scanned) and isinstance(layer, nn.MaxPool2d | nn.AvgPool2d)
+        if follows and (pools or not whole):
+            found[-1].append((name, layer))
+        else:
+            found.append([(name, layer)])
+    return found
+
+
+def recomputed(segment: Layers, run: Callable[..., Tensor], given: Sequence[Tensor]) -> Tensor:
+    """Return ``run(*given)``; the backward pass computes its tensors again, with the random numbers of the first time.
+
+    Batch norm without a momentum, whose statistics are means over all batches, keeps its tensors.
+    """
+    norms = [layer for _, top in segment for layer in top.modules() if isinstance(layer, _NormBase)]
+    if any(norm.momentum is None for norm in norms):
+        return run(*given)
+
+    def contexts() -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
+        return nullcontext(), _Unmoved(norms)
+
+    # To the end, though the last tensors may not be needed: layers that were left half way would keep their state.
+    found: Tensor = checkpoint(run, *given, use_reentrant=False, early_stop=False, context_fn=contexts)
+    return found
+
+
+class _Unmoved:
+    """Leaves running statistics as they are: they have seen this batch. Entered anew for another backward pass."""
+
+    def __init__(self, norms: Sequence[_NormBase]) -> None:
+        self.norms = norms
+
+    def __enter__(self) -> None:
+        self.before = [(norm.momentum, norm.num_batches_tracked) for norm in self.norms]
+        for norm, (_, count) in zip(self.norms, self.before, strict=True):
+            norm.momentum, norm.num_batches_tracked = 0.0, None if count is None else count.clone()
+
+    def __exit__(self, *_: object) -> None:
+        for norm, (momentum, count) in zip(self.norms, self.before, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, count
