@@ -38,6 +38,12 @@ def _backward(library: Any, to: Tensor, x: Tensor, weight: Tensor, mean: Tensor,
     return found
 
 
+def _pytorchs(to: Tensor, x: Tensor, weight: Tensor, mean: Tensor, inverse: Tensor, eps: float) -> list[Tensor]:
+    """Return what :func:`_backward` does, by PyTorch's operator."""
+    wanted = [True, True, True]
+    return list(torch.ops.aten.native_batch_norm_backward(to, x, weight, None, None, mean, inverse, True, eps, wanted))
+
+
 class _Norm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, layer: nn.BatchNorm2d, library: Any) -> Tensor:
@@ -54,9 +60,7 @@ class _Norm(torch.autograd.Function):
         found = (
             _backward(ctx.library, grads[0], x, weight, mean, inverse)
             if grads[0].is_contiguous()  # PyTorch has another order for other strides
-            else torch.ops.aten.native_batch_norm_backward(
-                grads[0], x, weight, None, None, mean, inverse, True, ctx.eps, [True, True, True]
-            )
+            else _pytorchs(grads[0], x, weight, mean, inverse, ctx.eps)
         )
         return *found, None, None
 
@@ -87,13 +91,13 @@ def _library() -> Any:
     library = native.library()
     if library is None:
         return None
-    with torch.inference_mode(False), torch.enable_grad():
-        x = torch.linspace(-300, 500, 2 * 131 * 5 * 7).sin().view(2, 131, 5, 7).requires_grad_()
-        weight, bias = torch.linspace(0.5, 2, 131, requires_grad=True), torch.linspace(-1, 1, 131, requires_grad=True)
+    # Without autograd: whoever runs a network for the first time may be listening to what its graph keeps.
+    with torch.no_grad():
+        x = torch.linspace(-300, 500, 2 * 131 * 5 * 7).sin().view(2, 131, 5, 7)
+        weight, bias, to = torch.linspace(0.5, 2, 131), torch.linspace(-1, 1, 131), x.flip(0).square()
         own, theirs = ((torch.linspace(-1, 1, 131), torch.linspace(0.5, 3, 131)) for _ in range(2))
-        to = x.detach().flip(0).square()
-        y = nn.functional.batch_norm(x, *theirs, weight, bias, True, 0.1, 1e-5)
-        expected = [y, *theirs, *torch.autograd.grad(y, (x, weight, bias), to)]
+        y, mean, inverse = torch.ops.aten.native_batch_norm(x, weight, bias, *theirs, True, 0.1, 1e-5)
+        expected = [y, *theirs, *_pytorchs(to, x, weight, mean, inverse, 1e-5)]
         mean, inverse = _statistics(library, x, own, 0.1, 1e-5)
         found = [_transformed(x, mean, inverse, weight, bias), *own, *_backward(library, to, x, weight, mean, inverse)]
     return library if all(map(torch.equal, found, expected)) else None

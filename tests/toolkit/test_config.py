@@ -27,7 +27,8 @@ UNKNOWN = [
     (
         {"train": {"epoch": 3}},
         "train.epoch",
-        "seed, epochs, batch, rate, schedule, weight_decay, flip, accelerator, devices, precision, trail, once, checkpointing",
+        "seed, epochs, batch, rate, schedule, weight_decay, flip, accelerator, devices, precision, trail, once, "
+        "checkpointing",
     ),
     ({"attacks": [{"name": "fgsm"}, {"name": "pgd", "eps": 1}]}, "attacks.1.eps", "name, epsilon, steps, seed"),
     ({"quantize": {"bit": 8}}, "quantize.bit", "bits, epochs, rate"),

@@ -99,6 +99,20 @@ def test_other_precisions_and_copies() -> None:
     assert copied.num_batches_tracked == 1
 
 
+def kept() -> int:
+    """Return how many tensors the graph of a call keeps."""
+    found: list[Tensor] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: found.append(x) or x, lambda x: x):  # type: ignore[func-returns-value]
+        Norm(3)(torch.rand(2, 3, 4, 4))
+    return len(found)
+
+
+def test_the_first_use_adds_nothing_to_what_a_graph_keeps() -> None:
+    norm._library.cache_clear()
+    first = kept()
+    assert first == kept() > 0
+
+
 def test_the_first_use_may_be_without_gradients() -> None:
     norm._library.cache_clear()
     with torch.inference_mode():
