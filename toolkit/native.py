@@ -122,6 +122,21 @@ def enough(done: int) -> None:
         raise MemoryError("the compiled loops found no memory for a block of neurons; use fewer time steps at once")
 
 
+_Task = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+
+
+@cache
+def _team() -> Any:
+    """Return what runs a task on the threads of PyTorch's OpenMP (libgomp), or None: another one, or none, is loaded.
+
+    Those threads wait for work in a loop. Others beside them would have to share the cores with that waiting.
+    """
+    try:
+        return ctypes.CDLL(None).GOMP_parallel
+    except (AttributeError, OSError, TypeError):
+        return None
+
+
 def spread(run: Callable[[ctypes.c_int64, ctypes.c_int64], object], size: int, steps: int) -> None:
     """Call ``run(first, last)`` for all of ``size`` neurons, in as many threads as torch may use and are worth it."""
     parts = max(1, min(torch.get_num_threads(), size * steps // SHARE))
@@ -130,5 +145,22 @@ def spread(run: Callable[[ctypes.c_int64, ctypes.c_int64], object], size: int, s
     if parts == 1:
         run(*ends[0])
         return
-    with ThreadPoolExecutor(parts) as threads:
-        list(threads.map(lambda part: run(*part), ends))  # raises what a thread raised
+    pending, raised = iter(ends), list[BaseException]()
+
+    def work(_: object = None) -> None:
+        try:
+            for part in pending:
+                run(*part)
+        except BaseException as error:  # of any kind: C cannot pass it on
+            raised.append(error)
+
+    team = _team()
+    if team is not None:
+        team(_Task(work), None, ctypes.c_uint(parts), ctypes.c_uint(0))
+    else:
+        with ThreadPoolExecutor(parts - 1) as threads:
+            for _ in ends[1:]:
+                threads.submit(work)
+            work()
+    if raised:
+        raise raised[0]

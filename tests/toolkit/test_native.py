@@ -2,6 +2,7 @@ import ctypes
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -72,27 +73,48 @@ def test_threads_change_nothing(threads: int) -> None:
     assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
 
 
+@pytest.fixture(params=["threads of PyTorch", "own threads"])
+def team(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "own threads":
+        monkeypatch.setattr(native, "_team", lambda: None)
+    elif native._team() is None:
+        pytest.skip("this PyTorch has no libgomp")
+
+
+@pytest.mark.usefixtures("team")
 def test_every_neuron_is_run_once() -> None:
     seen = torch.zeros(200_003, dtype=torch.int64)
+    both, threads = threading.Barrier(2), set()
 
     def run(first: ctypes.c_int64, last: ctypes.c_int64) -> None:
         seen[first.value : last.value] += 1
+        both.wait(60)  # for another thread: one alone would never come back
+        threads.add(threading.get_ident())
 
     before = torch.get_num_threads()
     try:
-        torch.set_num_threads(4)
-        native.spread(run, len(seen), 8)
+        torch.set_num_threads(2)
+        for _ in range(3):
+            native.spread(run, len(seen), 8)
     finally:
         torch.set_num_threads(before)
-    assert bool((seen == 1).all())
+    assert bool((seen == 3).all())
+    assert threading.get_ident() in threads
+    assert len(threads) >= 2
 
 
+@pytest.mark.usefixtures("team")
 def test_a_thread_that_fails_is_heard() -> None:
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(3)
-        with pytest.raises(MemoryError, match="no memory for a block"):
-            native.spread(lambda first, last: native.enough(first.value), 3 * native.SHARE, 1)
+        for failing in range(3):
+
+            def run(first: ctypes.c_int64, _: ctypes.c_int64, failing: int = failing) -> None:
+                native.enough(first.value != failing * native.SHARE)
+
+            with pytest.raises(MemoryError, match="no memory for a block"):
+                native.spread(run, 3 * native.SHARE, 1)
         with pytest.raises(MemoryError):
             native.spread(lambda first, last: native.enough(0), 1, 1)
     finally:
