@@ -69,6 +69,12 @@ def test_the_jobs_that_only_we_run(speed: dict[str, ModuleType]) -> None:
     assert min(tell(run()).values()) > 0
     run, tell = jobs["evaluation"]("loihi", {"samples": 6, "batch": 4, "steps": 2, "training": 1})
     assert 0 <= tell(run())["right"] <= 1
+    part = speed["measures"].checkpointing(1, True)
+    assert len({one["loss"] for one in part["lengths"] if one["steps"] == 4}) == 1
+    rows = speed["tables"].lines(part).splitlines()[4:]
+    assert len(rows) == len(part["lengths"]) == 4
+    more = part["lengths"][3]["peak_mib"] - part["lengths"][1]["peak_mib"]
+    assert rows[3].endswith(f"| {more / 2:.1f} |")
 
 
 def result_of(*words: str, out: Path) -> dict[str, Any]:

@@ -1,15 +1,17 @@
 """Activation checkpointing: what lies between two populations is computed again in the backward pass.
 
-Kept are the spikes that a segment receives, not the currents of its neurons, normalised or not: a training step takes
-less memory, and one more forward pass. Spikes and gradients are the same bits. Batch norm needs all time steps of a
-layer before the next layer can begin, so segments are cut between layers, not between steps.
+Kept are the spikes that a segment receives, as bytes, not the currents of its neurons, normalised or not: a training
+step takes less memory, and one more forward pass. Spikes and gradients are the same bits. Batch norm needs all time
+steps of a layer before the next layer can begin, so segments are cut between layers, not between steps.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.modules.batchnorm import _NormBase
 from torch.utils.checkpoint import checkpoint
 
@@ -58,9 +60,25 @@ def recomputed(segment: Layers, run: Callable[..., Tensor], given: Sequence[Tens
     def contexts() -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
         return nullcontext(), _Unmoved(norms)
 
-    # To the end, though the last tensors may not be needed: layers that were left half way would keep their state.
-    found: Tensor = checkpoint(run, *given, use_reentrant=False, early_stop=False, context_fn=contexts)
+    with saved_tensors_hooks(_packed, _unpacked):  # of what the segment is given; what it computes is not kept
+        # To the end, though the last tensors may not be needed: layers that were left half way would keep their state.
+        found: Tensor = checkpoint(run, *given, use_reentrant=False, early_stop=False, context_fn=contexts)
     return found
+
+
+Packed = tuple[Tensor, torch.dtype, bool] | Tensor
+
+
+def _packed(given: Tensor) -> Packed:
+    """Return whole numbers below 256, as spikes and their sums are, as bytes; anything else as it is."""
+    if not given.is_floating_point() or given.stride(0) == 0:  # one step for all
+        return given
+    small = given.detach().to(torch.uint8)
+    return (small, given.dtype, given.requires_grad) if torch.equal(small.to(given.dtype), given) else given
+
+
+def _unpacked(kept: Packed) -> Tensor:
+    return kept if isinstance(kept, Tensor) else kept[0].to(kept[1]).requires_grad_(kept[2])
 
 
 class _Unmoved:

@@ -148,20 +148,31 @@ class SpikingNetwork(nn.Module):
             again = all(_untouched(part) for _, layer in segment for part in layer.modules())
             given = [sent[name] for name in names]
             signal = sent[segment[-1][0]] = recomputed(segment, run, given) if again else run(*given)
+            for name, _ in segment:
+                self._forget(sent, name)
         return signal
 
+    def _forget(self, sent: dict[str, Tensor], name: str) -> None:
+        """Drop what layer ``name`` was the last to read."""
+        last = {source: other for other, _ in self.named_layers() for source in self.sources(other)}
+        for source in self.sources(name):
+            if last[source] == name:
+                sent.pop(source, None)
+
     def _through(self, layers: Layers, sent: dict[str, Tensor], watch: Callable[[str, Tensor], None] | None) -> Tensor:
-        """Return what the last of ``layers`` sends, and put what each sends into ``sent``."""
+        """Return what the last of ``layers`` sends; ``sent`` is what they receive, and is used up."""
         pooled: Tensor | None = None
         for (name, layer), after in zip(layers, [*layers[1:], layers[0]], strict=True):
             if pooled is not None:  # by the neurons before
                 signal, sent[name], pooled = pooled, pooled, None
+                self._forget(sent, name)
                 continue
             parts = received(layer, [sent[source] for source in self.sources(name)])
             steps, batch = parts[0].shape[:2]
             if watch is None and isinstance(layer, LIF) and (pool := self._pool_of(name, layer, *after)) is not None:
                 pooled = layer.pooled(parts[0], pool)
                 if pooled is not None:
+                    self._forget(sent, name)
                     continue
             if isinstance(layer, Scanned):
                 signal = layer(*parts)
@@ -172,6 +183,7 @@ class SpikingNetwork(nn.Module):
             sent[name] = signal
             if watch is not None:
                 watch(name, signal)
+            self._forget(sent, name)
         return signal
 
     def _may_run_once(self, layer: nn.Module) -> bool:

@@ -7,7 +7,7 @@ import time
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from plan import EVALUATION, QUICK, SAMPLES, SWEEPS
+from plan import DEEP, EVALUATION, LENGTHS, QUICK, SAMPLES, SWEEPS
 from sides import Failed, Side
 
 
@@ -62,6 +62,19 @@ def memory(threads: int, quick: bool) -> dict[str, Any]:
     return {"evaluations": found}
 
 
+def checkpointing(threads: int, quick: bool) -> dict[str, Any]:
+    """Return time and peak memory of training steps of few and of many time steps, with and without checkpointing."""
+    found = []
+    for steps in (2, 4) if quick else LENGTHS:
+        for name in ("ours", "ours-checkpointing"):
+            side = Side(sys.executable, name, {**DEEP, "threads": threads, "steps": steps})
+            for _ in range(2 if quick else 5):
+                side.run()
+            facts = {"steps": steps, "side": name, "seconds": statistics.median(side.seconds[1:]), **side.last}
+            found.append({**facts, **side.close()})
+    return {"lengths": found}
+
+
 def jobs(threads: int, quick: bool) -> dict[str, Any]:
     """Return wall times of whole commands, as a user types them."""
 
@@ -82,6 +95,6 @@ def jobs(threads: int, quick: bool) -> dict[str, Any]:
     return {"commands": found}
 
 
-MEASURES = {measure.__name__: measure for measure in (scaling, rates, memory, jobs)}
+MEASURES = {measure.__name__: measure for measure in (scaling, rates, memory, checkpointing, jobs)}
 SLOW = ("jobs",)
 """Measured only when asked for: they take minutes."""

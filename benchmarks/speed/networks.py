@@ -35,6 +35,17 @@ def ours(steps: int) -> Any:
     return conv_network(ModelSettings(channels=list(CHANNELS)), steps, (1, SIDE, SIDE), CLASSES)
 
 
+def residual(steps: int) -> Any:
+    """Return a SEW-ResNet of 17 convolutions of 16 channels."""
+    from spikeproof.toolkit.config import parse_recipe
+    from spikeproof.toolkit.models import build_network
+
+    model = {"kind": "sew", "channels": [16], "blocks": [8]}
+    return build_network(
+        parse_recipe({"model": model, "coding": {"steps": steps}}, "speed"), (1, 28, 28), CLASSES, seed=0
+    )
+
+
 class Snntorch(nn.Module):
     """The step loop of snnTorch's tutorials."""
 

@@ -46,14 +46,6 @@ COMPARISONS = (
         goals={"snntorch": 3.0, "spikingjelly": 1.3},
     ),
     Comparison(
-        "training step, the same net, T = 32: time for memory",
-        "train",
-        ("ours-checkpointing", "ours", "snntorch", "spikingjelly"),
-        {**CONV, "steps": 32},
-        SMALL,
-        repeats=3,
-    ),
-    Comparison(
         "exact inference on loihi, the same net",
         "infer",
         ("loihi", "ours-float", "snntorch"),
@@ -136,3 +128,7 @@ QUICK = {"steps": 2, "batch": 2}
 EVALUATION = {"steps": 8, "batch": 250, "training": 1}
 SAMPLES = (1_000, 10_000)
 """Of the evaluations whose peak memory is compared."""
+
+DEEP = {"job": "train", "network": "residual", "batch": 32}
+LENGTHS = (16, 48)
+"""Time steps of the training steps whose peak memory is compared, with and without checkpointing."""

@@ -19,7 +19,13 @@ def lines(part: dict[str, Any]) -> str:
     if "error" in part:
         return f"Failed: {part['error']}"
     failed = "".join(f"\n\n`{name}` is missing: {reason}" for name, reason in part.get("errors", {}).items())
-    for key, show in (("sides", _sides), ("sweeps", _sweeps), ("evaluations", _memory), ("commands", _commands)):
+    for key, show in (
+        ("sides", _sides),
+        ("sweeps", _sweeps),
+        ("evaluations", _memory),
+        ("lengths", _lengths),
+        ("commands", _commands),
+    ):
         if key in part:
             return show(part) + failed
     return _rates(part)
@@ -70,6 +76,19 @@ def _memory(part: dict[str, Any]) -> str:
         f"{one['peak_mib']:.0f} MiB, of which {one['start_mib']:.0f} MiB are the imports."
         for one in part["evaluations"]
     )
+
+
+def _lengths(part: dict[str, Any]) -> str:
+    rows = ["SEW-ResNet of 17 convolutions, batch 32.", "", "| T | side | ms | peak MiB | MiB a time step |"]
+    rows.append("| --: | --- | --: | --: | --: |")
+    for one in part["lengths"]:
+        first = next(other for other in part["lengths"] if other["side"] == one["side"])
+        more = one["steps"] - first["steps"]
+        each = f"{(one['peak_mib'] - first['peak_mib']) / more:.1f}" if more else ""
+        rows.append(
+            f"| {one['steps']} | {one['side']} | {1000 * one['seconds']:.4g} | {one['peak_mib']:.0f} | {each} |"
+        )
+    return "\n".join(rows)
 
 
 def _commands(part: dict[str, Any]) -> str:

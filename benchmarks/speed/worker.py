@@ -34,9 +34,10 @@ NAMES = {"snntorch": networks.Snntorch, "spikingjelly": networks.Spikingjelly, "
 OURS = ("ours", "ours-every-step", "ours-checkpointing", "ours-float", "loihi", "twin", "float", "pgd-any", "pgd")
 
 
-def network(side: str, steps: int) -> nn.Module:
+def network(side: str, settings: dict[str, Any]) -> nn.Module:
     """Return a side's network with equal initial weights; ours are those that all are given."""
-    first = networks.ours(steps)
+    steps = settings["steps"]
+    first = (networks.residual if settings.get("network") == "residual" else networks.ours)(steps)
     if side.startswith("ours"):
         first.once = side != "ours-every-step"
         first.checkpointing = side == "ours-checkpointing"
@@ -48,7 +49,7 @@ def network(side: str, steps: int) -> nn.Module:
 
 def train(side: str, settings: dict[str, Any]) -> Job:
     """Prepare a training step: forward, backward, Adam."""
-    model = network(side, settings["steps"]).train()
+    model = network(side, settings).train()
     images, labels = (torch.from_numpy(array) for array in networks.digits(settings["batch"]))
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
 
