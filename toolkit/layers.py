@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -9,8 +10,10 @@ from torch import Tensor, nn
 from .checkpointing import Layers, recomputed, segments
 from .coding import Coder, Direct, spike_count_logits
 from .errors import InputError
+from .fused import normed_and_pooled
 from .joins import Join, Mix
 from .neurons import LIF, Integrator, Neuron, Scanned, Step
+from .norm import Norm
 from .scan import one_step
 
 INPUT = "input"
@@ -161,20 +164,19 @@ class SpikingNetwork(nn.Module):
 
     def _through(self, layers: Layers, sent: dict[str, Tensor], watch: Callable[[str, Tensor], None] | None) -> Tensor:
         """Return what the last of ``layers`` sends; ``sent`` is what they receive, and is used up."""
-        pooled: Tensor | None = None
-        for (name, layer), after in zip(layers, [*layers[1:], layers[0]], strict=True):
-            if pooled is not None:  # by the neurons before
-                signal, sent[name], pooled = pooled, pooled, None
-                self._forget(sent, name)
-                continue
+        rest = list(layers)
+        while rest:
+            (name, layer), *rest = rest
             parts = received(layer, [sent[source] for source in self.sources(name)])
             steps, batch = parts[0].shape[:2]
-            if watch is None and isinstance(layer, LIF) and (pool := self._pool_of(name, layer, *after)) is not None:
-                pooled = layer.pooled(parts[0], pool)
-                if pooled is not None:
+            fused = None if watch is not None else self._fused(parts, (name, layer), rest)
+            if fused is not None:
+                signal, inner = fused
+                for after, _ in inner:
                     self._forget(sent, name)
-                    continue
-            if isinstance(layer, Scanned):
+                    name = after
+                rest = rest[len(inner) :]
+            elif isinstance(layer, Scanned):
                 signal = layer(*parts)
             elif watch is None and self._may_run_once(layer) and (now := _once(layer, parts)) is not None:
                 signal = now.unsqueeze(0).expand(steps, *now.shape)
@@ -186,17 +188,34 @@ class SpikingNetwork(nn.Module):
             self._forget(sent, name)
         return signal
 
+    def _fused(self, parts: list[Tensor], first: tuple[str, nn.Module], rest: Layers) -> tuple[Tensor, Layers] | None:
+        """Return what neurons send after their pool, perhaps with batch norm before them, and those after ``first``.
+
+        None where that is not computed in one pass, or somebody wants to see what is inside.
+        """
+        norm = first[1] if isinstance(first[1], Norm) else None
+        chain = [first, *rest[: 1 if norm is None else 2]]
+        neurons, pool = (layer for _, layer in chain[-2:]) if len(chain) > 1 else (None, None)
+        if not isinstance(neurons, LIF) or not isinstance(pool, nn.MaxPool2d):
+            return None
+        if not all(_untouched(layer) for _, layer in chain):
+            return None
+        for (before, _), (name, _) in pairwise(chain):
+            readers = [other for other, _ in self.named_layers() if before in self.sources(other)]
+            if readers != [name] or self.sources(name) != (before,):
+                return None
+        if norm is None:
+            signal = neurons.pooled(parts[0], pool)
+        elif self._may_run_once(norm) and one_step(parts[0]) is not None:
+            return None  # one step is all that batch norm has to do
+        else:
+            signal = normed_and_pooled(parts[0], norm, neurons, pool)
+        return None if signal is None else (signal, chain[1:])
+
     def _may_run_once(self, layer: nn.Module) -> bool:
         """Return whether a layer that gets the same at every step runs on one of them only."""
         # Whoever hooks a layer wants to see every step.
         return (self.once or not self.training) and not (layer._forward_hooks or layer._backward_hooks)
-
-    def _pool_of(self, name: str, neurons: LIF, after: str, pool: nn.Module) -> nn.MaxPool2d | None:
-        """Return ``pool`` if it is one and nobody else wants to see the spikes of ``neurons``."""
-        if not isinstance(pool, nn.MaxPool2d) or not _untouched(neurons) or not _untouched(pool):
-            return None
-        readers = [other for other, _ in self.named_layers() if name in self.sources(other)]
-        return pool if readers == [after] and self.sources(after) == (name,) else None
 
     def _by_step(self, signal: Tensor, watch: Callable[[str, Tensor], None] | None) -> Tensor:
         """Run all layers step by step; a loop delivers what was sent one step earlier."""

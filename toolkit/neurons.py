@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 import snntorch
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from .errors import InputError
 from .pool import halves
-from .scan import scan, scan_pooled
+from .scan import Derivative, compiled, scan, scan_pooled
 from .surrogates import Kind, Spike, Surrogate, derivative_of
 
 Step = Callable[[Tensor], Tensor]
@@ -90,17 +90,26 @@ class LIF(Neuron):
         if self.neuron.reset_mechanism != "zero" or self.neuron.beta.numel() > 1:
             # Somebody changed the neuron: snnTorch knows how it runs.
             return super().forward(x)
-        return scan(x, self.beta, self.threshold, derivative_of(self.neuron.spike_grad))
+        return scan(x, *self.settings)
 
     def pooled(self, x: Tensor, pool: nn.MaxPool2d) -> Tensor | None:
         """Return ``pool`` of the spikes for input current (time, batch, channels, height, width), computed in one pass.
 
         None where there is no such pass: for other pools, changed neurons, without a compiled loop.
         """
+        return None if self.loops(x, pool) is None else scan_pooled(x, *self.settings)
+
+    @property
+    def settings(self) -> tuple[float, float, Derivative]:
+        """Membrane factor, threshold, and what stands for ds/dv."""
+        return self.beta, self.threshold, derivative_of(self.neuron.spike_grad)
+
+    def loops(self, x: Tensor, pool: nn.MaxPool2d) -> Any:
+        """Return the compiled loops if they have these neurons and ``pool`` in one pass, else None."""
         own = type(self).forward in (LIF.forward, PLIF.forward) and self.neuron.reset_mechanism == "zero"
         if not own or self.neuron.beta.numel() > 1 or self._learns() or x.dim() != 5 or not halves(pool, x):
             return None
-        return scan_pooled(x, self.beta, self.threshold, derivative_of(self.neuron.spike_grad))
+        return compiled(x, derivative_of(self.neuron.spike_grad))
 
     def _learns(self) -> bool:
         """Return whether the leak wants a gradient."""

@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 from . import native
 
 
-def _statistics(library: Any, x: Tensor, running: tuple[Tensor, Tensor], momentum: float, eps: float) -> list[Tensor]:
+def statistics(library: Any, x: Tensor, running: tuple[Tensor, Tensor], momentum: float, eps: float) -> list[Tensor]:
     """Return mean and 1 / sqrt(variance + eps) of every channel, and bring the running statistics up to date."""
     samples, channels, height, width = x.shape
     found, total = [torch.empty(channels), torch.empty(channels)], torch.empty(channels, dtype=torch.float64)
@@ -21,16 +21,30 @@ def _statistics(library: Any, x: Tensor, running: tuple[Tensor, Tensor], momentu
     return found
 
 
-def _transformed(x: Tensor, mean: Tensor, inverse: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Return (x - mean) inverse weight + bias as PyTorch rounds it in training: its evaluation has the same loop."""
-    one = torch.ones_like(mean)
-    return nn.functional.batch_norm(x, mean, one, inverse * weight, bias, False, 0.0, 0.0)
+def affine(mean: Tensor, inverse: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """Return scale and shift of each channel (channels,): y = x scale + shift, rounded once.
+
+    The shift is what PyTorch makes of 0 in evaluation, which has the same loop as training.
+    """
+    scale, nothing = inverse * weight, mean.new_zeros(1, len(mean), 1, 2)
+    shift = nn.functional.batch_norm(nothing, mean, torch.ones_like(mean), scale, bias, False, 0.0, 0.0)
+    return scale, shift[0, :, 0, 0].contiguous()
 
 
-def _backward(library: Any, to: Tensor, x: Tensor, weight: Tensor, mean: Tensor, inverse: Tensor) -> list[Tensor]:
-    """Return the gradients of x, weight and bias for that of the output."""
+def _applied(library: Any, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """Return x scale + shift of each channel."""
+    (samples, channels, height, width), y = x.shape, torch.empty_like(x)
+    begin = *map(native.at, (x, y, scale, shift)), *map(c_int64, (samples, channels, height * width))
+    native.spread(lambda *part: library.norm_apply(*begin, *part), channels, samples * height * width)
+    return y
+
+
+def backward(
+    library: Any, to: Tensor, x: Tensor, weight: Tensor, mean: Tensor, inverse: Tensor, into: Tensor | None = None
+) -> list[Tensor]:
+    """Return the gradients of x, weight and bias for that of the output, ``to``; ``into`` may be ``to``."""
     samples, channels, height, width = x.shape
-    found = [torch.empty_like(x), torch.empty_like(weight), torch.empty_like(weight)]
+    found = [torch.empty_like(x) if into is None else into, torch.empty_like(weight), torch.empty_like(weight)]
     sums = torch.empty(channels, 2, dtype=torch.float64)
     tensors = x, to, found[0], mean, inverse, weight, *found[1:], sums
     begin = *map(native.at, tensors), *map(c_int64, (samples, channels, height * width))
@@ -39,26 +53,25 @@ def _backward(library: Any, to: Tensor, x: Tensor, weight: Tensor, mean: Tensor,
 
 
 def _pytorchs(to: Tensor, x: Tensor, weight: Tensor, mean: Tensor, inverse: Tensor, eps: float) -> list[Tensor]:
-    """Return what :func:`_backward` does, by PyTorch's operator."""
+    """Return what :func:`backward` does, by PyTorch's operator."""
     wanted = [True, True, True]
     return list(torch.ops.aten.native_batch_norm_backward(to, x, weight, None, None, mean, inverse, True, eps, wanted))
 
 
 class _Norm(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, layer: nn.BatchNorm2d, library: Any) -> Tensor:
-        running = cast(tuple[Tensor, Tensor], (layer.running_mean, layer.running_var))
-        mean, inverse = _statistics(library, x, running, cast(float, layer.momentum), layer.eps)
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, layer: "Norm", library: Any) -> Tensor:
+        mean, inverse = layer.seen(x, library)
         ctx.save_for_backward(x, weight, mean, inverse)
         ctx.library, ctx.eps = library, layer.eps
-        return _transformed(x, mean, inverse, weight, bias)
+        return _applied(library, x, *affine(mean, inverse, weight, bias))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, mean, inverse = ctx.saved_tensors
         found = (
-            _backward(ctx.library, grads[0], x, weight, mean, inverse)
+            backward(ctx.library, grads[0], x, weight, mean, inverse)
             if grads[0].is_contiguous()  # PyTorch has another order for other strides
             else _pytorchs(grads[0], x, weight, mean, inverse, ctx.eps)
         )
@@ -70,19 +83,29 @@ class Norm(nn.BatchNorm2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (batch, channels, height, width) for x of that shape."""
-        parts = self.weight, self.bias, self.running_mean, self.running_var
+        library = self.loops(x)
+        if library is None:
+            found: Tensor = super().forward(x)
+            return found
+        normed: Tensor = _Norm.apply(x, self.weight, self.bias, self, library)  # type: ignore[no-untyped-call]
+        return normed
+
+    def loops(self, x: Tensor) -> Any:
+        """Return the compiled loops if they have what this layer does with x, in training; else None."""
         library = _library() if self.training and native.library_for(x) is not None else None
+        parts = self.weight, self.bias, self.running_mean, self.running_var
         usual = all(part is not None and part.dtype == torch.float32 and part.is_contiguous() for part in parts)
         # PyTorch runs 1 x 1 images, and a single channel, in another order.
         rows = x.dim() == 4 and x.is_contiguous() and not x.is_contiguous(memory_format=torch.channels_last)
         fits = rows and x.shape[1] == self.num_features and x[:, 0].numel() > 1
-        if library is None or not (usual and fits) or self.momentum is None or not self.eps > 0:
-            found: Tensor = super().forward(x)
-            return found
+        return library if usual and fits and self.momentum is not None and self.eps > 0 else None
+
+    def seen(self, x: Tensor, library: Any) -> list[Tensor]:
+        """Return mean and 1 / sqrt(variance + eps) of every channel of a batch, which counts in the running ones."""
         if self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
-        normed: Tensor = _Norm.apply(x, self.weight, self.bias, self, library)  # type: ignore[no-untyped-call]
-        return normed
+        running = cast(tuple[Tensor, Tensor], (self.running_mean, self.running_var))
+        return statistics(library, x, running, cast(float, self.momentum), self.eps)
 
 
 @cache
@@ -98,6 +121,7 @@ def _library() -> Any:
         own, theirs = ((torch.linspace(-1, 1, 131), torch.linspace(0.5, 3, 131)) for _ in range(2))
         y, mean, inverse = torch.ops.aten.native_batch_norm(x, weight, bias, *theirs, True, 0.1, 1e-5)
         expected = [y, *theirs, *_pytorchs(to, x, weight, mean, inverse, 1e-5)]
-        mean, inverse = _statistics(library, x, own, 0.1, 1e-5)
-        found = [_transformed(x, mean, inverse, weight, bias), *own, *_backward(library, to, x, weight, mean, inverse)]
+        mean, inverse = statistics(library, x, own, 0.1, 1e-5)
+        normed = _applied(library, x, *affine(mean, inverse, weight, bias))
+        found = [normed, *own, *backward(library, to, x, weight, mean, inverse)]
     return library if all(map(torch.equal, found, expected)) else None

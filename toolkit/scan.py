@@ -77,7 +77,7 @@ def to_current(
     dL/dI(t) = gain d(t) surrogate((v(t) - threshold) / unit) / unit + beta (1 - s(t)) dL/dI(t+1); or its sum over time
     (batch, ...), added up in ``summed``.
     """
-    library = _compiled(membranes, surrogate)
+    library = compiled(membranes, surrogate)
     if library is not None:
         # The mean over time sends the same gradient to every step.
         (source, row), (sent, sent_row) = _rows(membranes), _rows(to_spikes)
@@ -131,7 +131,7 @@ def _collect(like: Tensor, function: Callable[..., int], unit: int, summed: torc
     return sums.view(like.shape[1:])
 
 
-def _compiled(tensor: Tensor, surrogate: Derivative) -> Any:
+def compiled(tensor: Tensor, surrogate: Derivative) -> Any:
     """Return the compiled loops if they have the backward pass of a surrogate, else None."""
     known = isinstance(surrogate, Surrogate) and surrogate.kind == "arctan"
     return native.library_for(tensor) if known else None
@@ -161,7 +161,7 @@ class _Scan(torch.autograd.Function):
     ) -> Tensor:
         current = given if steps is None else given.expand(steps, *given.shape)
         if pool:
-            membranes, sent = None, _pooled(current, beta, threshold, library)
+            membranes, sent = None, pooled(current, beta, threshold, library)
         else:
             membranes, sent = integrate(current, beta, threshold, keep=library is None)
         ctx.save_for_backward(given if membranes is None else membranes)
@@ -176,25 +176,56 @@ class _Scan(torch.autograd.Function):
             found = to_current(given, grads[0], *ctx.settings)
         else:
             current = given if ctx.steps is None else given.expand(ctx.steps, *given.shape)
-            found = _again(current, grads[0], ctx.library, ctx.pool, _numbers(*ctx.settings), ctx.steps is not None)
+            found = again(current, grads[0], ctx.library, ctx.pool, ctx.settings, ctx.steps is not None)
         return found, None, None, None, None, None, None
 
 
-def _pooled(current: Tensor, beta: float, threshold: float, library: Any) -> Tensor:
-    """Return the spikes of :func:`integrate` after max pooling by 2 x 2."""
+Affine = tuple[Tensor, Tensor]
+"""Scale and shift of each channel, (channels,): what batch norm does to its input."""
+
+
+def _affine(current: Tensor, affine: Affine | None) -> list[Any]:
+    """Return what the loops with a pool take of ``affine``, for current (time, batch, channels, height, width)."""
+    scale, shift = affine or (None, None)
+    return [native.at(scale), native.at(shift), c_int64(current.shape[2]), c_int64(current.shape[-2] // 2)]
+
+
+def pooled(current: Tensor, beta: float, threshold: float, library: Any, affine: Affine | None = None) -> Tensor:
+    """Return the spikes of :func:`integrate` after max pooling by 2 x 2, for ``affine`` of the current."""
     (steps, *planes, height, width), (source, stride) = current.shape, _rows(current)
-    pooled = current.new_empty((steps, *planes, height // 2, width // 2))
+    found = current.new_empty((steps, *planes, height // 2, width // 2))
     pairs, unit = current[0].numel() // (2 * width), 2 * width
-    begin = native.at(source), c_int64(stride), native.at(pooled), *map(c_int64, (steps, pairs, width))
+    begin = [native.at(source), c_int64(stride), *_affine(current, affine), native.at(found)]
+    begin += map(c_int64, (steps, pairs, width))
     end = c_float(beta), c_float(threshold)
     native.spread(lambda *part: native.enough(library.lif_pool_forward(*begin, *part, *end)), pairs, unit * steps)
-    return pooled
+    return found
 
 
-def _again(current: Tensor, to_sent: Tensor, library: Any, pool: bool, numbers: list[c_float], total: bool) -> Tensor:
-    """Return dL/dI (time, batch, ...) from dL/ds, or from dL/d of pooled spikes; or its sum over time (batch, ...)."""
+def again(
+    current: Tensor,
+    to_sent: Tensor,
+    library: Any,
+    pool: bool,
+    settings: tuple[float, float, Derivative],
+    total: bool = False,
+    affine: Affine | None = None,
+) -> Tensor:
+    """Return dL/dI (time, batch, ...) from dL/ds, or from dL/d of pooled spikes; or its sum over time (batch, ...).
+
+    Args:
+        current: of which, with a pool, I is perhaps ``affine``.
+        to_sent: the gradient that came.
+        library: the compiled loops.
+        pool: whether the spikes were pooled.
+        settings: beta, threshold, surrogate.
+        total: whether to add up over time.
+        affine: scale and shift.
+    """
     (source, row), (sent, sent_row), width = _rows(current), _rows(to_sent), current.shape[-1]
-    begin = [native.at(source), c_int64(row), native.at(sent), c_int64(sent_row), c_int64(len(current))]
+    begin, numbers = [native.at(source), c_int64(row)], _numbers(*settings)
+    begin += _affine(current, affine) if pool else []
+    begin += [native.at(sent), c_int64(sent_row), c_int64(len(current))]
     begin += [c_int64(width)] if pool else []
     unit, loop = (2 * width, library.lif_pool_backward) if pool else (1, library.lif_again)
     return _collect(current, lambda *rest: loop(*begin, *rest, *numbers), unit, current.dtype if total else None)
@@ -215,7 +246,7 @@ def scan(current: Tensor, beta: float, threshold: float, surrogate: Derivative) 
         surrogate: called in the backward pass once a time step, the last one first; must not change its argument.
     """
     if torch.is_grad_enabled() and current.requires_grad:
-        return _apply(current, beta, threshold, surrogate, _compiled(current, surrogate), False)
+        return _apply(current, beta, threshold, surrogate, compiled(current, surrogate), False)
     return integrate(current, beta, threshold, keep=False)[1]
 
 
@@ -231,7 +262,7 @@ def scan_pooled(current: Tensor, beta: float, threshold: float, surrogate: Deriv
         threshold: as of :func:`scan`.
         surrogate: as of :func:`scan`.
     """
-    library = _compiled(current, surrogate)
+    library = compiled(current, surrogate)
     return None if library is None else _apply(current, beta, threshold, surrogate, library, True)
 
 

@@ -196,15 +196,40 @@ void window_backward(const float *to_out, float *back, float weight, int64_t wid
     for (int64_t fit = steps * 2 * width < ROOM ? ROOM / (steps * 2 * width) : 1, pair = from, rows;                   \
          rows = least(fit, to - pair), pair < to; pair += rows)
 
-int lif_pool_forward(const float *current, int64_t stride, float *pooled, int64_t steps, int64_t pairs, int64_t width,
-                     int64_t from, int64_t to, float beta, float threshold) {
+/* Where scale is given, write in scale + shift of its channel for some pairs of rows into out, steps one after the other, and
+ * return out and how far apart steps lie there; a plane has each pairs. PyTorch's batch norm rounds this once, too. */
+static const float *bring(const float *in, int64_t *stride, const float *scale, const float *shift, int64_t channels,
+                          int64_t each, int64_t pair, int64_t rows, int64_t width, int64_t steps, float *out) {
+    if (!scale) return in;
+    const int64_t size = rows * 2 * width;
+    for (int64_t t = 0; t < steps; t++)
+        for (int64_t row = 0, more; row < rows; row += more) {
+            const int64_t channel = (pair + row) / each % channels;
+            more = least(each - (pair + row) % each, rows - row);
+            const float *from = in + t * *stride + row * 2 * width;
+            const float by = scale[channel], plus = shift[channel];
+            float *to = out + t * size + row * 2 * width;
+            const int64_t count = more * 2 * width;
+            EACH(i) to[i] = fmaf(from[i], by, plus);
+        }
+    *stride = size;
+    return out;
+}
+
+int lif_pool_forward(const float *current, int64_t stride, const float *scale, const float *shift, int64_t channels,
+                     int64_t each, float *pooled, int64_t steps, int64_t pairs, int64_t width, int64_t from, int64_t to,
+                     float beta, float threshold) {
     const int64_t half = width / 2, room = ROOM + steps * 2 * width;
-    float *spikes = malloc(room * (sizeof(float) + 1));
+    float *spikes = malloc(room * (2 * sizeof(float) + 1));
     if (!spikes) return 0;
-    uint8_t *winner = (uint8_t *)(spikes + room);
+    float *normed = spikes + room;
+    uint8_t *winner = (uint8_t *)(normed + room);
     PAIRS {
         const int64_t first = 0, last = rows * 2 * width;
-        BLOCKS fire(current + pair * 2 * width + at, stride, 0, 0, spikes + at, last, steps, count, beta, threshold);
+        int64_t apart = stride;
+        const float *in = bring(current + pair * 2 * width, &apart, scale, shift, channels, each, pair, rows, width,
+                                steps, normed);
+        BLOCKS fire(in + at, apart, 0, 0, spikes + at, last, steps, count, beta, threshold);
         for (int64_t t = 0; t < steps; t++)
             pool_forward(spikes + t * last, pooled + (t * pairs + pair) * half, winner, width, 0, rows);
     }
@@ -213,18 +238,21 @@ int lif_pool_forward(const float *current, int64_t stride, float *pooled, int64_
 }
 
 /* found: dL/dI as of lif_again, from dL/d pooled, whose steps lie pooled_row apart. */
-int lif_pool_backward(const float *current, int64_t stride, const float *to_pooled, int64_t pooled_row, int64_t steps,
-                      int64_t width, float *found, int64_t row, int64_t from, int64_t to, float beta, float threshold,
+int lif_pool_backward(const float *current, int64_t stride, const float *scale, const float *shift, int64_t channels,
+                      int64_t each, const float *to_pooled, int64_t pooled_row, int64_t steps, int64_t width,
+                      float *found, int64_t row, int64_t from, int64_t to, float beta, float threshold,
                       float half_height, float slope) {
     const int64_t half = width / 2, room = ROOM + steps * 2 * width;
-    float *spikes = malloc(room * (3 * sizeof(float) + 1));
+    float *spikes = malloc(room * (4 * sizeof(float) + 1));
     if (!spikes) return 0;
-    float *kept = spikes + room, *unused = kept + room;
-    uint8_t *winner = (uint8_t *)(unused + room);
+    float *kept = spikes + room, *unused = kept + room, *normed = unused + room;
+    uint8_t *winner = (uint8_t *)(normed + room);
     PAIRS {
         const int64_t first = 0, last = rows * 2 * width;
-        const float *in = current + pair * 2 * width;
-        BLOCKS fire(in + at, stride, kept + at, last, spikes + at, last, steps, count, beta, threshold);
+        int64_t apart = stride;
+        const float *in = bring(current + pair * 2 * width, &apart, scale, shift, channels, each, pair, rows, width,
+                                steps, normed);
+        BLOCKS fire(in + at, apart, kept + at, last, spikes + at, last, steps, count, beta, threshold);
         for (int64_t t = 0; t < steps; t++) {
             float *now = spikes + t * last;
             pool_forward(now, unused, winner, width, 0, rows);
@@ -289,6 +317,17 @@ void norm_statistics(const float *x, float *mean, float *inverse, float *running
     }
 }
 
+/* y = x scale + shift of each channel, rounded once, for the channels first <= c < last. */
+void norm_apply(const float *x, float *y, const float *scale, const float *shift, int64_t samples, int64_t channels,
+                int64_t size, int64_t first, int64_t last) {
+    for (int64_t n = 0; n < samples; n++)
+        for (int64_t c = first; c < last; c++) {
+            const float *in = x + (n * channels + c) * size, by = scale[c], plus = shift[c];
+            float *out = y + (n * channels + c) * size;
+            for (int64_t i = 0; i < size; i++) out[i] = fmaf(in[i], by, plus);
+        }
+}
+
 #define LANES 8 /* numbers that PyTorch's batch norm adds up side by side */
 
 /* Add the sums over a plane of dy and of (x - mean) dy to sums: LANES at once, then halves onto halves. PyTorch's compiler
@@ -313,7 +352,7 @@ static inline void add_plane(const float *x, const float *dy, int64_t size, floa
 
 /* What is behind norm_statistics, backwards, for the channels first <= c < last: from dy to dx, dweight and dbias, as
  * PyTorch's batch norm has them. All channels of a sample follow each other in memory; PyTorch goes through the samples of
- * one channel after the other. sums (channels, 2) are for use in between. */
+ * one channel after the other. sums (channels, 2) are for use in between; dx may be dy. */
 void norm_backward(const float *x, const float *dy, float *dx, const float *mean, const float *inverse,
                    const float *weight, float *to_weight, float *to_bias, double *sums, int64_t samples,
                    int64_t channels, int64_t size, int64_t first, int64_t last) {
@@ -336,6 +375,7 @@ void norm_backward(const float *x, const float *dy, float *dx, const float *mean
             const float middle = (float)(sums[2 * c] / (double)(samples * size));
             const float *in = x + at, *given = dy + at, centre = mean[c], scale = inverse[c], by = weight[c];
             float *out = dx + at;
+#pragma GCC ivdep /* dx may be dy */
             for (int64_t i = 0; i < size; i++) out[i] = fmaf(centre - in[i], away, given[i] - middle) * scale * by;
         }
 }
