@@ -16,12 +16,13 @@ class _Fused(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, layer: norm.Norm, steps: int, settings: Any, library: Any
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, layer: norm.Norm, steps: int, settings: Any, libraries: Any
     ) -> Tensor:
-        mean, inverse = layer.seen(x, library)
+        library, of_norm = ctx.libraries = libraries
+        mean, inverse = layer.seen(x, of_norm)
         affine = norm.affine(mean, inverse, weight, bias)
         ctx.save_for_backward(x, weight, mean, inverse, *affine)
-        ctx.steps, ctx.settings, ctx.library = steps, settings, library
+        ctx.steps, ctx.settings = steps, settings
         beta, threshold, _ = settings
         return pooled(x.unflatten(0, (steps, -1)), beta, threshold, library, affine)
 
@@ -29,9 +30,10 @@ class _Fused(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, mean, inverse, *affine = ctx.saved_tensors
+        library, of_norm = ctx.libraries
         current = x.unflatten(0, (ctx.steps, -1))
-        to = again(current, grads[0], ctx.library, True, ctx.settings, affine=tuple(affine)).flatten(0, 1)
-        found = norm.backward(ctx.library, to, x, weight, mean, inverse, into=to)
+        to = again(current, grads[0], library, True, ctx.settings, affine=tuple(affine)).flatten(0, 1)
+        found = norm.backward(of_norm, to, x, weight, mean, inverse, into=to)
         return *found, None, None, None, None
 
 
@@ -44,10 +46,10 @@ def normed_and_pooled(x: Tensor, layer: norm.Norm, neurons: LIF, pool: nn.MaxPoo
         neurons: that read nothing else.
         pool: of their spikes.
     """
-    library = neurons.loops(x, pool)
     flat = x.flatten(0, 1)
-    if library is None or layer.loops(flat) is None:
+    libraries = neurons.loops(x, pool), layer.loops(flat)
+    if None in libraries:
         return None
-    arguments = layer.weight, layer.bias, layer, len(x), neurons.settings, library
+    arguments = layer.weight, layer.bias, layer, len(x), neurons.settings, libraries
     sent: Tensor = _Fused.apply(flat, *arguments)  # type: ignore[no-untyped-call]
     return sent

@@ -1,7 +1,8 @@
-"""Batch norm whose statistics and backward pass come from the compiled loops of training.c; the rest is PyTorch's."""
+"""Batch norm whose statistics and backward pass come from the compiled loops of norm.c."""
 
 from ctypes import c_double, c_float, c_int64
 from functools import cache
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -9,6 +10,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from . import native
+
+SOURCE = Path(__file__).resolve().with_name("norm.c")
 
 
 def statistics(library: Any, x: Tensor, running: tuple[Tensor, Tensor], momentum: float, eps: float) -> list[Tensor]:
@@ -111,7 +114,7 @@ class Norm(nn.BatchNorm2d):
 @cache
 def _library() -> Any:
     """Return the compiled loops if they give the bits of the PyTorch that runs here, else None."""
-    library = native.library()
+    library = native.loops(SOURCE) if native.library() is not None else None
     if library is None:
         return None
     # Without autograd: whoever runs a network for the first time may be listening to what its graph keeps.

@@ -14,7 +14,7 @@ from .surrogates import Surrogate
 
 Derivative = Callable[[Tensor], Tensor]
 """What stands for ds/dv, from v - threshold (batch, ...) of one time step."""
-CACHE = 2**18
+CACHE = 2**19
 """Numbers that stay in the cache between two loops over them."""
 
 

@@ -1,4 +1,4 @@
-/* The loops of scan.py, pool.py and norm.py.
+/* The loops of scan.py, pool.py and fused.py.
  *
  * Arrays are (steps, size), C-contiguous, unless said otherwise. Every operation rounds as its PyTorch counterpart does,
  * in the same order, so this file must be compiled without contraction (fused multiply-add) and without fast-math.
@@ -15,50 +15,59 @@
     for (int64_t at = first, count; count = last - at < BLOCK ? last - at : BLOCK, at < last; at += BLOCK)
 
 /* v(t) = beta ((v(t-1) <= threshold) v(t-1)) + in(t);  spikes(t) = v(t) > threshold, for count <= BLOCK neurons; the
- * steps of each array lie its row apart. kept (v before the reset) and spikes may be NULL. */
-static void fire(const float *in, int64_t in_row, float *kept, int64_t kept_row, float *spikes, int64_t row,
-                 int64_t steps, int64_t count, float beta, float threshold) {
-    float v[BLOCK];
+ * steps of each array lie its row apart. kept (v before the reset), spikes and marks (spikes as bytes) may be NULL. */
+static void fire(const float *in, int64_t in_row, float *kept, int64_t kept_row, float *spikes, uint8_t *marks,
+                 int64_t row, int64_t steps, int64_t count, float beta, float threshold) {
+    float state[BLOCK];
+    const float *before = state;
     for (int64_t t = 0; t < steps; t++) {
         const float *now = in + t * in_row;
+        float *v = kept ? kept + t * kept_row : state;
         if (t == 0)
             EACH(i) v[i] = now[i];
         else
-            EACH(i) v[i] = beta * ((v[i] <= threshold ? 1.0f : 0.0f) * v[i]) + now[i];
+#pragma GCC ivdep /* v may be before, never a part of it */
+            EACH(i) v[i] = beta * ((before[i] <= threshold ? 1.0f : 0.0f) * before[i]) + now[i];
+        before = v;
         if (spikes) {
             float *out = spikes + t * row;
             EACH(i) out[i] = v[i] > threshold ? 1.0f : 0.0f;
         }
-        if (kept) memcpy(kept + t * kept_row, v, count * sizeof(float));
+        if (marks) {
+            uint8_t *out = marks + t * row;
+            EACH(i) out[i] = v[i] > threshold;
+        }
     }
 }
 
 /* What lif_backward says, for count <= BLOCK neurons. */
 static void blame(const float *kept, int64_t kept_row, const float *to_spikes, int64_t to_row, float *found, int64_t row,
                   int64_t steps, int64_t count, float beta, float threshold, float half, float slope) {
-    float later[BLOCK];
+    const float *later = 0;
     for (int64_t t = steps - 1; t >= 0; t--) {
         const float *v = kept + t * kept_row, *d = to_spikes + t * to_row;
         float *out = found + t * row;
-        if (t == steps - 1)
+        if (!later)
+#pragma GCC ivdep
             EACH(i) {
                 float z = (v[i] - threshold) * slope;
-                later[i] = 1.0f / (z * z + 1.0f) * half * d[i];
+                out[i] = 1.0f / (z * z + 1.0f) * half * d[i];
             }
         else
+#pragma GCC ivdep
             EACH(i) {
                 float z = (v[i] - threshold) * slope;
                 float own = 1.0f / (z * z + 1.0f) * half * d[i];
-                later[i] = own + later[i] * beta * (v[i] <= threshold ? 1.0f : 0.0f);
+                out[i] = own + later[i] * beta * (v[i] <= threshold ? 1.0f : 0.0f);
             }
-        memcpy(out, later, count * sizeof(float));
+        later = out;
     }
 }
 
 /* The neurons first <= i < last. Steps of current lie stride apart, 0 for the same at every step. */
 void lif_forward(const float *current, int64_t stride, float *membranes, float *spikes, int64_t steps, int64_t size,
                  int64_t first, int64_t last, float beta, float threshold) {
-    BLOCKS fire(current + at, stride, membranes ? membranes + at : 0, size, spikes + at, size, steps, count, beta,
+    BLOCKS fire(current + at, stride, membranes ? membranes + at : 0, size, spikes + at, 0, size, steps, count, beta,
                 threshold);
 }
 
@@ -81,7 +90,7 @@ int lif_again(const float *current, int64_t current_stride, const float *to_spik
     float *kept = malloc(steps * BLOCK * sizeof(float));
     if (!kept) return 0;
     BLOCKS {
-        fire(current + at, current_stride, kept, BLOCK, 0, 0, steps, count, beta, threshold);
+        fire(current + at, current_stride, kept, BLOCK, 0, 0, 0, steps, count, beta, threshold);
         blame(kept, BLOCK, to_spikes + at, stride, found + at, row, steps, count, beta, threshold, half, slope);
     }
     free(kept);
@@ -190,11 +199,54 @@ void window_backward(const float *to_out, float *back, float weight, int64_t wid
 
 /* Neurons and the pool of pool_forward that follows: current (steps, pairs, 2, width), its steps stride apart; pooled
  * (steps, pairs, width / 2). Some pairs of rows first <= i < last at a time, so that spikes stay in the cache. Both return
- * 0 where memory is short. */
+ * 0 where memory is short. Spikes are bytes here, two neighbours a word: */
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "the left one of two spikes must be the low byte; PyTorch does the same without these loops"
+#endif
+typedef uint16_t __attribute__((may_alias)) word;
 #define ROOM 8192 /* neurons times steps at once */
 #define PAIRS                                                                                                          \
     for (int64_t fit = steps * 2 * width < ROOM ? ROOM / (steps * 2 * width) : 1, pair = from, rows;                   \
          rows = least(fit, to - pair), pair < to; pair += rows)
+
+/* Copy a row of up to many numbers; where there is room for more, as many as can be moved at once. */
+static inline void move(float *to, const float *from, int64_t many, int64_t room) {
+    if (many <= 16 && room >= 16)
+        memcpy(to, from, 16 * sizeof(float));
+    else
+        memcpy(to, from, many * sizeof(float));
+}
+
+/* out: whether any of a window's four spikes is there. Every row is put beside the one below it, and every other result is
+ * of no use; some is for twice as many numbers, and 16. */
+static void any_of(const uint8_t *marks, float *out, float *some, int64_t width, int64_t rows) {
+    const int64_t half = width / 2, count = rows * width - half;
+    const word *both = (const word *)marks;
+    EACH(i) some[i] = (both[i] | both[i + half]) ? 1.0f : 0.0f;
+    for (int64_t row = 0; row < rows; row++) move(out + row * half, some + row * width, half, (rows - row) * half);
+}
+
+/* found: to_out where the first spike of its window is, or the window begins if it has none; 0 elsewhere. lower is 255 in
+ * every other row. above, below and twice are for use in between, as large as marks. */
+static void first_of(const uint8_t *marks, const float *to_out, float *found, const uint8_t *lower, uint8_t *above,
+                     uint8_t *below, float *twice, int64_t width, int64_t rows) {
+    const int64_t half = width / 2, size = rows * 2 * width;
+    const word *both = (const word *)marks;
+    word *up = (word *)above, *down = (word *)below + half;
+    for (int64_t i = 0; i < rows * width - half; i++) {
+        const word a = both[i] & 1, b = both[i] >> 8, c = both[i + half] & 1, d = both[i + half] >> 8;
+        const word upper = a | b, three = upper | c;
+        up[i] = a | ((three | d) ^ 1) | (word)((b & (a ^ 1)) << 8);
+        down[i] = (c & (upper ^ 1)) | (word)((d & (three ^ 1)) << 8);
+    }
+    for (int64_t i = 0; i < rows * half; i++) /* as PyTorch, which adds to 0: -0 becomes 0 */
+        twice[2 * i] = twice[2 * i + 1] = to_out[i] + 0.0f;
+    for (int64_t row = 0; row < rows; row++) {
+        move(found + 2 * row * width, twice + row * width, width, size - 2 * row * width);
+        move(found + (2 * row + 1) * width, twice + row * width, width, size - (2 * row + 1) * width);
+    }
+    for (int64_t i = 0; i < size; i++) found[i] = pick(lower[i] ? below[i] : above[i], found[i], 0);
+}
 
 /* Where scale is given, write in scale + shift of its channel for some pairs of rows into out, steps one after the other, and
  * return out and how far apart steps lie there; a plane has each pairs. PyTorch's batch norm rounds this once, too. */
@@ -220,20 +272,20 @@ int lif_pool_forward(const float *current, int64_t stride, const float *scale, c
                      int64_t each, float *pooled, int64_t steps, int64_t pairs, int64_t width, int64_t from, int64_t to,
                      float beta, float threshold) {
     const int64_t half = width / 2, room = ROOM + steps * 2 * width;
-    float *spikes = malloc(room * (2 * sizeof(float) + 1));
-    if (!spikes) return 0;
-    float *normed = spikes + room;
-    uint8_t *winner = (uint8_t *)(normed + room);
+    float *some = malloc((room + 16) * (2 * sizeof(float) + 1));
+    if (!some) return 0;
+    float *normed = some + room + 16;
+    uint8_t *marks = (uint8_t *)(normed + room);
     PAIRS {
         const int64_t first = 0, last = rows * 2 * width;
         int64_t apart = stride;
         const float *in = bring(current + pair * 2 * width, &apart, scale, shift, channels, each, pair, rows, width,
                                 steps, normed);
-        BLOCKS fire(in + at, apart, 0, 0, spikes + at, last, steps, count, beta, threshold);
+        BLOCKS fire(in + at, apart, 0, 0, 0, marks + at, last, steps, count, beta, threshold);
         for (int64_t t = 0; t < steps; t++)
-            pool_forward(spikes + t * last, pooled + (t * pairs + pair) * half, winner, width, 0, rows);
+            any_of(marks + t * last, pooled + (t * pairs + pair) * half, some, width, rows);
     }
-    free(spikes);
+    free(some);
     return 1;
 }
 
@@ -243,139 +295,24 @@ int lif_pool_backward(const float *current, int64_t stride, const float *scale, 
                       float *found, int64_t row, int64_t from, int64_t to, float beta, float threshold,
                       float half_height, float slope) {
     const int64_t half = width / 2, room = ROOM + steps * 2 * width;
-    float *spikes = malloc(room * (4 * sizeof(float) + 1));
-    if (!spikes) return 0;
-    float *kept = spikes + room, *unused = kept + room, *normed = unused + room;
-    uint8_t *winner = (uint8_t *)(normed + room);
+    float *given = malloc((room + 16) * (4 * sizeof(float) + 4));
+    if (!given) return 0;
+    float *kept = given + room, *normed = kept + room, *twice = normed + room;
+    uint8_t *marks = (uint8_t *)(twice + room + 16), *above = marks + room, *below = above + room, *lower = below + room;
+    for (int64_t i = 0; i < room; i++) lower[i] = i / width % 2 ? 255 : 0;
     PAIRS {
         const int64_t first = 0, last = rows * 2 * width;
         int64_t apart = stride;
         const float *in = bring(current + pair * 2 * width, &apart, scale, shift, channels, each, pair, rows, width,
                                 steps, normed);
-        BLOCKS fire(in + at, apart, kept + at, last, spikes + at, last, steps, count, beta, threshold);
-        for (int64_t t = 0; t < steps; t++) {
-            float *now = spikes + t * last;
-            pool_forward(now, unused, winner, width, 0, rows);
-            /* Where the spikes were, their gradients come. */
-            pool_backward(to_pooled + t * pooled_row + pair * half, winner, now, width, 0, rows);
-        }
+        BLOCKS fire(in + at, apart, kept + at, last, 0, marks + at, last, steps, count, beta, threshold);
+        for (int64_t t = 0; t < steps; t++)
+            first_of(marks + t * last, to_pooled + t * pooled_row + pair * half, given + t * last, lower, above, below,
+                     twice, width, rows);
         float *out = found + pair * 2 * width;
-        BLOCKS blame(kept + at, last, spikes + at, last, out + at, row, steps, count, beta, threshold, half_height,
+        BLOCKS blame(kept + at, last, given + at, last, out + at, row, steps, count, beta, threshold, half_height,
                      slope);
     }
-    free(spikes);
+    free(given);
     return 1;
-}
-
-/* Mean and 1 / sqrt(variance + eps) of the channels first <= c < last of x (samples, channels, size), and the running
- * statistics, as PyTorch's batch norm has them in training: every channel is added up in double, in one long chain. Several
- * chains at once, because each waits for its last sum. total (channels,) is for use in between. */
-#define CHAINS 8
-static void add_up(const float *x, double *total, const float *centre, int64_t samples, int64_t channels, int64_t size,
-                   int64_t first, int64_t last) {
-    for (int64_t channel = first; channel < last; channel++) total[channel] = 0;
-    for (int64_t n = 0; n < samples; n++)
-        for (int64_t from = first; from < last; from += CHAINS) {
-            const float *line[CHAINS];
-            double sum[CHAINS];
-            float middle[CHAINS];
-            for (int c = 0; c < CHAINS; c++) { /* where channels run out, the last one again */
-                int64_t channel = least(from + c, last - 1);
-                line[c] = x + (n * channels + channel) * size;
-                sum[c] = total[channel];
-                middle[c] = centre ? centre[channel] : 0;
-            }
-            /* Short lines are over before the machine guesses what comes next. */
-            for (int64_t ahead = 0; ahead < CHAINS * size; ahead += 16)
-                __builtin_prefetch(line[0] + CHAINS * size + ahead);
-            if (centre)
-                for (int64_t i = 0; i < size; i++)
-                    for (int c = 0; c < CHAINS; c++) {
-                        float away = line[c][i] - middle[c];
-                        sum[c] += away * away;
-                    }
-            else
-                for (int64_t i = 0; i < size; i++)
-                    for (int c = 0; c < CHAINS; c++) sum[c] += line[c][i];
-            for (int c = 0; c < least(CHAINS, last - from); c++) total[from + c] = sum[c];
-        }
-}
-
-void norm_statistics(const float *x, float *mean, float *inverse, float *running_mean, float *running_var,
-                     double *total, int64_t samples, int64_t channels, int64_t size, int64_t first, int64_t last,
-                     float momentum, double eps) {
-    const int64_t count = samples * size;
-    add_up(x, total, 0, samples, channels, size, first, last);
-    for (int64_t c = first; c < last; c++) mean[c] = (float)(total[c] / (double)count);
-    add_up(x, total, mean, samples, channels, size, first, last);
-    for (int64_t c = first; c < last; c++) {
-        const float squares = (float)total[c], variance = squares / (float)count;
-        const double unbiased = squares / (float)(count - 1);
-        inverse[c] = (float)(1 / sqrt(variance + eps));
-        running_mean[c] = momentum * mean[c] + (1 - momentum) * running_mean[c];
-        running_var[c] = (float)(momentum * unbiased + (1 - momentum) * running_var[c]);
-    }
-}
-
-/* y = x scale + shift of each channel, rounded once, for the channels first <= c < last. */
-void norm_apply(const float *x, float *y, const float *scale, const float *shift, int64_t samples, int64_t channels,
-                int64_t size, int64_t first, int64_t last) {
-    for (int64_t n = 0; n < samples; n++)
-        for (int64_t c = first; c < last; c++) {
-            const float *in = x + (n * channels + c) * size, by = scale[c], plus = shift[c];
-            float *out = y + (n * channels + c) * size;
-            for (int64_t i = 0; i < size; i++) out[i] = fmaf(in[i], by, plus);
-        }
-}
-
-#define LANES 8 /* numbers that PyTorch's batch norm adds up side by side */
-
-/* Add the sums over a plane of dy and of (x - mean) dy to sums: LANES at once, then halves onto halves. PyTorch's compiler
- * fused the product with its sum where lines end, and only there. */
-static inline void add_plane(const float *x, const float *dy, int64_t size, float mean, double *sums) {
-    float of[LANES], with[LANES];
-    if (size < LANES) {
-        of[0] = dy[0], with[0] = (x[0] - mean) * dy[0];
-        for (int64_t i = 1; i < size; i++) of[0] += dy[i], with[0] += (x[i] - mean) * dy[i];
-    } else {
-        int64_t at = LANES;
-        for (int i = 0; i < LANES; i++) of[i] = dy[i], with[i] = (x[i] - mean) * dy[i];
-        for (; at + LANES <= size; at += LANES)
-            for (int i = 0; i < LANES; i++) of[i] += dy[at + i], with[i] += (x[at + i] - mean) * dy[at + i];
-        for (int i = 0; at + i < size; i++)
-            of[i] += dy[at + i], with[i] = fmaf(x[at + i] - mean, dy[at + i], with[i]);
-        for (int half = LANES / 2; half; half /= 2)
-            for (int i = 0; i < half; i++) of[i] += of[i + half], with[i] += with[i + half];
-    }
-    sums[0] += of[0], sums[1] += with[0];
-}
-
-/* What is behind norm_statistics, backwards, for the channels first <= c < last: from dy to dx, dweight and dbias, as
- * PyTorch's batch norm has them. All channels of a sample follow each other in memory; PyTorch goes through the samples of
- * one channel after the other. sums (channels, 2) are for use in between; dx may be dy. */
-void norm_backward(const float *x, const float *dy, float *dx, const float *mean, const float *inverse,
-                   const float *weight, float *to_weight, float *to_bias, double *sums, int64_t samples,
-                   int64_t channels, int64_t size, int64_t first, int64_t last) {
-    const float count = (float)(samples * size);
-    memset(sums + 2 * first, 0, 2 * (last - first) * sizeof(double));
-    for (int64_t n = 0; n < samples; n++)
-        for (int64_t c = first; c < last; c++) {
-            const int64_t at = (n * channels + c) * size;
-            add_plane(x + at, dy + at, size, mean[c], sums + 2 * c);
-        }
-    for (int64_t c = first; c < last; c++) {
-        to_bias[c] = (float)sums[2 * c];
-        to_weight[c] = (float)(sums[2 * c + 1] * inverse[c]);
-    }
-    /* Backwards: what was read last is still in the cache. */
-    for (int64_t n = samples - 1; n >= 0; n--)
-        for (int64_t c = first; c < last; c++) {
-            const int64_t at = (n * channels + c) * size;
-            const float away = (float)sums[2 * c + 1] * inverse[c] * inverse[c] / count;
-            const float middle = (float)(sums[2 * c] / (double)(samples * size));
-            const float *in = x + at, *given = dy + at, centre = mean[c], scale = inverse[c], by = weight[c];
-            float *out = dx + at;
-#pragma GCC ivdep /* dx may be dy */
-            for (int64_t i = 0; i < size; i++) out[i] = fmaf(centre - in[i], away, given[i] - middle) * scale * by;
-        }
 }
