@@ -44,6 +44,7 @@ COMPARISONS = (
         CONV,
         SMALL,
         goals={"snntorch": 3.0, "spikingjelly": 1.3},
+        repeats=15,
     ),
     Comparison(
         "exact inference on loihi, the same net",
