@@ -5,9 +5,9 @@ step takes less memory, and one more forward pass. Spikes and gradients are the 
 steps of a layer before the next layer can begin, so segments are cut between layers, not between steps.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,28 +20,39 @@ from .neurons import Scanned
 Layers = Sequence[tuple[str, nn.Module]]
 
 
-class Wired(Protocol):
-    """What of a :class:`.layers.SpikingNetwork` is needed here."""
+class Wires:
+    """Who receives from whom.
 
-    def named_layers(self) -> Iterator[tuple[str, nn.Module]]:
-        """Yield (name, layer)."""
-        ...
+    Args:
+        sources: the names of what each layer receives.
+    """
 
-    def sources(self, name: str) -> tuple[str, ...]:
-        """Return whose outputs a layer receives."""
-        ...
+    def __init__(self, sources: dict[str, tuple[str, ...]]) -> None:
+        self.sources = sources
+        self.readers: dict[str, list[str]] = {}
+        for name, read in sources.items():
+            for source in read:
+                self.readers.setdefault(source, []).append(name)
+
+    def follows(self, name: str, before: str) -> bool:
+        """Return whether layer ``name`` reads ``before`` only, and nobody else does."""
+        return self.sources[name] == (before,) and self.readers[before] == [name]
+
+    def forget(self, sent: dict[str, Tensor], name: str) -> None:
+        """Drop what layer ``name`` was the last to read."""
+        for source in self.sources[name]:
+            if self.readers[source][-1] == name:
+                sent.pop(source, None)
 
 
-def segments(network: Wired) -> list[list[tuple[str, nn.Module]]]:
+def segments(layers: Iterable[tuple[str, nn.Module]], wires: Wires) -> list[list[tuple[str, nn.Module]]]:
     """Return the layers in pieces of which others read the last layer only: a population, or its pool."""
     found: list[list[tuple[str, nn.Module]]] = []
-    sources = {name: network.sources(name) for name, _ in network.named_layers()}
-    for name, layer in network.named_layers():
+    for name, layer in layers:
         last, before = found[-1][-1] if found else ("", None)
-        follows = sources[name] == (last,) and [other for other, read in sources.items() if last in read] == [name]
         whole = bool(found) and any(isinstance(part, Scanned) for _, part in found[-1])
         pools = isinstance(before, Scanned) and isinstance(layer, nn.MaxPool2d | nn.AvgPool2d)
-        if follows and (pools or not whole):
+        if wires.follows(name, last) and (pools or not whole):
             found[-1].append((name, layer))
         else:
             found.append([(name, layer)])

@@ -1,13 +1,13 @@
 """The network: named layers, wired; time is folded into the batch for every layer that keeps no state."""
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import torch
 from torch import Tensor, nn
 
-from .checkpointing import Layers, recomputed, segments
+from .checkpointing import Layers, Wires, recomputed, segments
 from .coding import Coder, Direct, spike_count_logits
 from .errors import InputError
 from .fused import normed_and_pooled
@@ -85,10 +85,16 @@ class SpikingNetwork(nn.Module):
 
     def sources(self, name: str) -> tuple[str, ...]:
         """Return the names of the layers whose outputs add up to the input of layer ``name``."""
-        if name in self.wiring:
-            return self.wiring[name]
-        names = [INPUT, *(other for other, _ in self.named_layers() if other != INPUT)]
-        return (names[max(names.index(name) - 1, 0)],)
+        return self.wires()[name]
+
+    def wires(self) -> dict[str, tuple[str, ...]]:
+        """Return the sources of every layer, see :meth:`sources`."""
+        found: dict[str, tuple[str, ...]] = {}
+        before = INPUT
+        for name, _ in self.named_layers():
+            found[name] = self.wiring.get(name, (before,))
+            before = name
+        return found
 
     def populations(self) -> list[str]:
         """Return the names of the layers that emit binary spikes: neurons, and max pooling (OR), AND, IAND of them."""
@@ -139,43 +145,41 @@ class SpikingNetwork(nn.Module):
         return self.logits(self.respond(signal))
 
     def _by_layer(self, signal: Tensor, watch: Callable[[str, Tensor], None] | None) -> Tensor:
-        sent = {INPUT: signal}
+        sent, wires = {INPUT: signal}, Wires(self.wires())
         if not self.checkpointing or watch is not None or not torch.is_grad_enabled():
-            return self._through(list(self.named_layers()), sent, watch)
-        for segment in segments(self):
-            names = dict.fromkeys(source for name, _ in segment for source in self.sources(name) if source in sent)
+            return self._through(list(self.named_layers()), sent, wires, watch)
+        for segment in segments(self.named_layers(), wires):
+            names = dict.fromkeys(source for name, _ in segment for source in wires.sources[name] if source in sent)
 
             def run(*parts: Tensor, segment: Layers = segment, names: Sequence[str] = tuple(names)) -> Tensor:
-                return self._through(segment, dict(zip(names, parts, strict=True)), None)
+                return self._through(segment, dict(zip(names, parts, strict=True)), wires, None)
 
             again = all(_untouched(part) for _, layer in segment for part in layer.modules())
             given = [sent[name] for name in names]
             signal = sent[segment[-1][0]] = recomputed(segment, run, given) if again else run(*given)
             for name, _ in segment:
-                self._forget(sent, name)
+                wires.forget(sent, name)
         return signal
 
-    def _forget(self, sent: dict[str, Tensor], name: str) -> None:
-        """Drop what layer ``name`` was the last to read."""
-        last = {source: other for other, _ in self.named_layers() for source in self.sources(other)}
-        for source in self.sources(name):
-            if last[source] == name:
-                sent.pop(source, None)
-
-    def _through(self, layers: Layers, sent: dict[str, Tensor], watch: Callable[[str, Tensor], None] | None) -> Tensor:
+    def _through(
+        self,
+        layers: Layers,
+        sent: dict[str, Tensor],
+        wires: Wires,
+        watch: Callable[[str, Tensor], None] | None,
+    ) -> Tensor:
         """Return what the last of ``layers`` sends; ``sent`` is what they receive, and is used up."""
-        rest = list(layers)
+        rest = deque(layers)
         while rest:
-            (name, layer), *rest = rest
-            parts = received(layer, [sent[source] for source in self.sources(name)])
+            name, layer = rest.popleft()
+            parts = received(layer, [sent[source] for source in wires.sources[name]])
             steps, batch = parts[0].shape[:2]
-            fused = None if watch is not None else self._fused(parts, (name, layer), rest)
+            fused = None if watch is not None else self._fused(parts, [(name, layer), *islice(rest, 2)], wires)
             if fused is not None:
-                signal, inner = fused
-                for after, _ in inner:
-                    self._forget(sent, name)
-                    name = after
-                rest = rest[len(inner) :]
+                signal, more = fused
+                for _ in range(more):
+                    wires.forget(sent, name)
+                    name, _ = rest.popleft()
             elif isinstance(layer, Scanned):
                 signal = layer(*parts)
             elif watch is None and self._may_run_once(layer) and (now := _once(layer, parts)) is not None:
@@ -185,32 +189,29 @@ class SpikingNetwork(nn.Module):
             sent[name] = signal
             if watch is not None:
                 watch(name, signal)
-            self._forget(sent, name)
+            wires.forget(sent, name)
         return signal
 
-    def _fused(self, parts: list[Tensor], first: tuple[str, nn.Module], rest: Layers) -> tuple[Tensor, Layers] | None:
-        """Return what neurons send after their pool, perhaps with batch norm before them, and those after ``first``.
+    def _fused(self, parts: list[Tensor], layers: Layers, wires: Wires) -> tuple[Tensor, int] | None:
+        """Return what neurons send after their pool, perhaps with batch norm before them, and how many layers more.
 
         None where that is not computed in one pass, or somebody wants to see what is inside.
         """
-        norm = first[1] if isinstance(first[1], Norm) else None
-        chain = [first, *rest[: 1 if norm is None else 2]]
+        norm = layers[0][1] if isinstance(layers[0][1], Norm) else None
+        chain = layers[: 2 if norm is None else 3]
         neurons, pool = (layer for _, layer in chain[-2:]) if len(chain) > 1 else (None, None)
         if not isinstance(neurons, LIF) or not isinstance(pool, nn.MaxPool2d):
             return None
-        if not all(_untouched(layer) for _, layer in chain):
+        alone = all(wires.follows(name, before) for (before, _), (name, _) in pairwise(chain))
+        if not alone or not all(_untouched(layer) for _, layer in chain):
             return None
-        for (before, _), (name, _) in pairwise(chain):
-            readers = [other for other, _ in self.named_layers() if before in self.sources(other)]
-            if readers != [name] or self.sources(name) != (before,):
-                return None
         if norm is None:
             signal = neurons.pooled(parts[0], pool)
         elif self._may_run_once(norm) and one_step(parts[0]) is not None:
             return None  # one step is all that batch norm has to do
         else:
             signal = normed_and_pooled(parts[0], norm, neurons, pool)
-        return None if signal is None else (signal, chain[1:])
+        return None if signal is None else (signal, len(chain) - 1)
 
     def _may_run_once(self, layer: nn.Module) -> bool:
         """Return whether a layer that gets the same at every step runs on one of them only."""

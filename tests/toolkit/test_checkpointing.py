@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from spikeproof.toolkit.checkpointing import segments
+from spikeproof.toolkit.checkpointing import Wires, segments
 from spikeproof.toolkit.config import parse_recipe
 from spikeproof.toolkit.layers import SpikingNetwork
 from spikeproof.toolkit.models import build_network
@@ -121,7 +121,7 @@ def test_batch_norm_without_momentum_counts_a_batch_once() -> None:
 @pytest.mark.parametrize("name", ["plain", "sew"])
 def test_segments_are_all_layers_in_order_and_only_their_last_is_read(name: str) -> None:
     network = network_of(name)
-    found = segments(network)
+    found = segments(network.named_layers(), Wires(network.wires()))
     assert [layer for segment in found for layer in segment] == list(network.named_layers())
     for segment in found:
         inner = {layer for layer, _ in segment[:-1]}
