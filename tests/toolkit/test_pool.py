@@ -113,7 +113,7 @@ def test_threads_change_nothing(threads: int) -> None:
         torch.set_num_threads(threads)
         found = LIF(0.5, 1.0, 2.0).pooled(x, MaxPool(2))
         if found is None:
-            pytest.skip("no C compiler here")
+            pytest.skip("no compiled loops here")
         gradients = [torch.autograd.grad(out.square().sum(), x)[0] for out in (found, expected)]
     finally:
         torch.set_num_threads(before)
