@@ -26,15 +26,15 @@ from spikeproof.toolkit.attacks.gradient import FGSM, PGD, classifier
 from spikeproof.toolkit.attacks.iterative import AnyPGD
 from spikeproof.toolkit.attacks.strong import APGD, SAPGD
 from spikeproof.toolkit.attacks.victim import predict
-from spikeproof.toolkit.backward import Backward
 from spikeproof.toolkit.config import TrainSettings, load_recipe
 from spikeproof.toolkit.data import Dataset, load_data
 from spikeproof.toolkit.files import write_json
-from spikeproof.toolkit.layers import SpikingNetwork
 from spikeproof.toolkit.models import build_network
-from spikeproof.toolkit.neurons import LIF
-from spikeproof.toolkit.surrogates import KINDS, AdaptiveSharpness
-from spikeproof.toolkit.train import fit, seeded
+from spikeproof.toolkit.network.backward import Backward
+from spikeproof.toolkit.network.network import SpikingNetwork
+from spikeproof.toolkit.network.neurons import LIF
+from spikeproof.toolkit.network.surrogates import KINDS, AdaptiveSharpness
+from spikeproof.toolkit.train import seeded, train_network
 
 OUT = Path(__file__).resolve().parents[1] / "records" / "attacks"
 SCHEMA = "spikeproof attack calibration, version 1"
@@ -71,7 +71,9 @@ def trained(family: str, pool: str, seed: int, data: Dataset, track: Any) -> Spi
         network = build_network(recipe, data.shape, data.classes, seed)
         settings = recipe.train.model_copy(update={"seed": seed})
     arguments = data.train_images, data.train_labels, settings
-    fit(network, *arguments, epochs=settings.epochs, rate=settings.rate, what=f"train {family} {pool}", track=track)
+    train_network(
+        network, *arguments, epochs=settings.epochs, rate=settings.rate, what=f"train {family} {pool}", track=track
+    )
     return network
 
 

@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from spikeproof.cli import protocol, show, steps
-from spikeproof.cli.run import Run
+from spikeproof.cli import protocol, show
+from spikeproof.eval.run import steps
+from spikeproof.eval.run.folder import Run
 from spikeproof.toolkit.config import Recipe, load_recipe
 
 HERE = Path(__file__).resolve().parent

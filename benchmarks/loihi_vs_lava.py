@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from spikeproof.cli import steps
-from spikeproof.cli.run import Run
-from spikeproof.eval.record import machine, now, packages
+from spikeproof.eval.records.evaluation import machine, now, packages
+from spikeproof.eval.run import steps
+from spikeproof.eval.run.folder import Run
 from spikeproof.export.program import read_program
 from spikeproof.hw_targets.lava import client
 from spikeproof.hw_targets.lava.client import LavaTarget

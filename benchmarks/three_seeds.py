@@ -10,8 +10,9 @@ from tempfile import TemporaryDirectory
 from rich.console import Console
 from rich.table import Table
 
-from spikeproof.cli import show, steps
-from spikeproof.cli.run import Run
+from spikeproof.cli import show
+from spikeproof.eval.run import steps
+from spikeproof.eval.run.folder import Run
 from spikeproof.toolkit.config import load_recipe
 
 SEEDS = (3407, 3408, 3409)

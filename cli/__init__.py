@@ -65,7 +65,8 @@ def _load(as_json: bool) -> Any:
     from . import show
 
     with show.loading(as_json):
-        from . import look, steps
+        from ..eval.run import simulate as look
+        from ..eval.run import steps
 
         steps.quiet_libraries()
     return steps, look
@@ -73,8 +74,8 @@ def _load(as_json: bool) -> Any:
 
 def _step(name: str, folder: Path, as_json: bool, **options: Any) -> None:
     """Run one step of an existing run with progress bars and show its result."""
+    from ..eval.run.folder import Run
     from . import show
-    from .run import Run
 
     run = Run.open(folder)
     step = next(getattr(module, name) for module in _load(as_json) if hasattr(module, name))
@@ -86,8 +87,8 @@ def _step(name: str, folder: Path, as_json: bool, **options: Any) -> None:
 @app.command()
 def train(recipe: RecipeName, out: Out, as_json: Json = False) -> None:
     """Train the recipe's network; an interrupted training goes on where it stopped."""
+    from ..eval.run.folder import Run
     from ..toolkit.config import load_recipe
-    from .run import Run
 
     Run.create(out, load_recipe(recipe))
     _step("train", out, as_json)
@@ -172,7 +173,7 @@ def support(
     from . import show
 
     with show.loading(as_json):
-        from ..eval import support as tables
+        from ..eval.support import constructs as tables
 
         found = {"programs": tables.programs(), "layers": tables.layers()}
     if markdown:
@@ -229,10 +230,10 @@ def evaluate(
 
 
 def _run_all(recipe: str, out: Path, as_json: bool, samples: int) -> None:
+    from ..eval.run.folder import Run
     from ..hw_targets.lava.environment import environment_python, status
     from ..toolkit.config import load_recipe
     from . import show
-    from .run import Run
 
     made = Run.create(out, load_recipe(recipe))
     targets: list[str] = list(made.recipe().evaluate.targets)
@@ -296,7 +297,7 @@ def doctor(as_json: Json = False) -> None:
     """Check what this installation can do; exit code 3 if a target is missing."""
     from dataclasses import asdict
 
-    from ..eval.record import machine, packages
+    from ..eval.records.evaluation import machine, packages
     from ..hw_targets.lava.environment import status
     from .show import show
 
@@ -345,7 +346,7 @@ def _fail(message: str, code: int) -> NoReturn:
 def main() -> None:
     """Run the command line and turn every error into one line and an exit code."""
     from ..toolkit.errors import DisagreementError, SpikeproofError, TargetError
-    from ..toolkit.memory import keep_freed_memory
+    from ..toolkit.kernels.memory import keep_freed_memory
 
     keep_freed_memory()
     try:

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..eval.sidebyside import Row, SideBySide
+    from ..eval.cost.table import Row, SideBySide
+    from ..eval.run.folder import Run
     from ..toolkit.progress import Track
-    from .run import Run
 
 
 def asked(targets: str | None, bitwise: bool, csv: Path | None, again: bool) -> bool:
@@ -38,14 +38,14 @@ def compare(folder: Path, samples: int | None, csv: Path | None, again: bool, as
     Raises:
         FileError: a step is missing, or a file has changed since.
     """
+    from ..eval.run.folder import Run
     from . import show
-    from .run import Run
 
     run = Run.open(folder)
     with show.loading(as_json):
+        from ..eval.run.pages import beside, write_pages
+        from ..eval.run.steps import quiet_libraries
         from ..toolkit.files import write_text
-        from .pages import beside, write_pages
-        from .steps import quiet_libraries
 
         quiet_libraries()
     with show.progress(as_json) as track:
@@ -75,13 +75,13 @@ def measure(run: "Run", samples: int | None, again: bool, track: "Track") -> boo
     Raises:
         FileError: a step is missing, or a file has changed since.
     """
-    from ..eval.cost import fingerprints, measure_cost, read_cost, write_cost
-    from ..eval.evaluate import Forms
+    from ..eval.cost.measure import fingerprints, measure_cost, read_cost, write_cost
+    from ..eval.measure.forms import Forms
+    from ..eval.run.steps import attacked
     from ..export.program import read_program
     from ..toolkit.checkpoint import load_network
     from ..toolkit.data import load_data
     from ..toolkit.quantize import load_quantized
-    from .steps import attacked
 
     network, recipe = load_network(run.path("model.safetensors"))
     quantized, _ = load_quantized(run.path("quantized.safetensors"))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from ..eval.leaderboard.record import Entry
+    from ..eval.records.leaderboard import Entry
     from ..toolkit.config import Recipe
     from ..toolkit.progress import Track
 
@@ -65,13 +65,13 @@ def leaderboard(
     Raises:
         InputError: a method or an option is refused.
     """
-    from ..eval.cells import Cell, code_version, run_cells
     from ..eval.leaderboard import page
-    from ..eval.leaderboard.record import Entry, measured_claims, reported_claims, write
-    from ..eval.record import machine, now, packages
+    from ..eval.records.evaluation import machine, now, packages
+    from ..eval.records.leaderboard import Entry, measured_claims, reported_claims, write
+    from ..eval.study.cells import Cell, code_version, run_cells
+    from ..eval.study.measure import measure
     from ..toolkit.config import load_recipe
     from ..toolkit.data import load_data
-    from .cell import measure
 
     base = load_recipe(recipe)
     data = load_data(base.data, base.coding.steps)
@@ -120,7 +120,7 @@ def show_board(entries: "list[Entry]", as_json: bool, markdown: bool) -> None:
     from rich.table import Table
 
     from ..eval.leaderboard import page
-    from ..eval.leaderboard.record import FORMS
+    from ..eval.records.leaderboard import FORMS
     from . import show
 
     if as_json:
@@ -166,7 +166,7 @@ def command(
 
     with show.loading(as_json or markdown):
         from ..eval.leaderboard import page
-        from ..eval.leaderboard.record import read_all
+        from ..eval.records.leaderboard import read_all
         from ..eval.robustness.plan import check, levels
 
     if records is not None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from ..eval.explain.record import Explanation
+    from ..eval.records.explanation import Explanation
     from ..toolkit.progress import Track
 
 WIDTH = 16
@@ -27,12 +27,12 @@ def explain(
     ] = False,
 ) -> None:
     """Say where spikes differ from float to the Program, what causes it, and what to do."""
+    from ..eval.run.folder import Run
     from ..toolkit.errors import DisagreementError
     from . import show
-    from .run import Run
 
     with show.loading(as_json):
-        from .steps import quiet_libraries
+        from ..eval.run.steps import quiet_libraries
 
         quiet_libraries()
     with show.progress(as_json) as track:
@@ -60,17 +60,17 @@ def explain_run(folder: Path, samples: int | None, lava: bool | None, track: "Tr
         lava: whether Lava is run; None: where it is installed.
         track: progress.
     """
-    from ..eval.evaluate import Forms
     from ..eval.explain.explainer import explain as find
-    from ..eval.explain.record import Explanation, write
-    from ..eval.record import machine, now, packages
+    from ..eval.measure.forms import Forms
+    from ..eval.records.evaluation import machine, now, packages
+    from ..eval.records.explanation import Explanation, write
     from ..eval.report.explain import write_explanation
+    from ..eval.run.folder import Run
     from ..export.program import read_program
     from ..hw_targets.target import get_target
     from ..toolkit.checkpoint import load_network
     from ..toolkit.data import load_data
     from ..toolkit.quantize import load_quantized
-    from .run import Run
 
     begun = time.perf_counter()
     run = Run.open(folder)

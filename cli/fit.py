@@ -34,12 +34,12 @@ def fit(
     as_json: Json = False,
 ) -> None:
     """Place the Program on a chip: fit-CHIP.json and fit.html; exit code 5 if it does not fit."""
+    from ..eval.run.folder import Run
     from . import show
-    from .run import Run
 
     found = Run.open(run)
     with show.loading(as_json):
-        from .steps import quiet_libraries
+        from ..eval.run.steps import quiet_libraries
 
         quiet_libraries()
     with show.loading(as_json, f"placing it on {chip}, and running it split and whole"):
@@ -59,12 +59,12 @@ def _fit(run: Any, chip: str, mapper: str, samples: int) -> "Fit":
     from ..eval.fit import fit as place
     from ..eval.fit import read_fit
     from ..eval.report.fit import write_fit
-    from ..export.chips import CHIPS, Chip
-    from ..export.mapper import MAPPERS, Mapper
+    from ..eval.run.simulate import chip_input
+    from ..export.chip.chips import CHIPS, Chip
+    from ..export.chip.mapper import MAPPERS, Mapper
     from ..export.program import read_program
     from ..toolkit.errors import FileError, InputError
     from ..toolkit.files import write_json
-    from .look import chip_input
 
     for option, value, known in (("chip", chip, CHIPS), ("mapper", mapper, MAPPERS)):
         if value not in known:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from ..eval.foreign import Foreign
+    from ..eval.agreement.foreign import Foreign
 
 RunOrFile = Annotated[
     Path,
@@ -103,13 +103,13 @@ def evaluate(
         InputError: an option is missing or does not fit; the file or a target refused.
         DisagreementError: targets differ.
     """
+    from ..eval.run.steps import quiet_libraries
     from . import show
-    from .steps import quiet_libraries
 
     with show.loading(as_json):
-        from ..eval import foreign
-        from ..eval.samples import load_samples
-        from ..export.lower import Deployment
+        from ..eval.agreement import foreign
+        from ..eval.agreement.samples import load_samples
+        from ..export.lowering.lower import Deployment
         from ..toolkit.errors import DisagreementError, InputError, UnsupportedError
         from ..toolkit.files import write_json
 

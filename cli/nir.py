@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from ..export.check import Report
+    from ..export.lint import Report
 
 EXIT_REFUSED = 2
 
@@ -46,7 +46,7 @@ def check(
     from . import show
 
     with show.loading(as_json):
-        from ..export.check import check as look
+        from ..export.lint import check as look
     report = look(file, dt, origin, reset, one_spike=one_spike, unscaled=unscaled)
     if as_json:
         show.show(report.to_dict(), True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 if TYPE_CHECKING:
-    from ..eval.robustness.record import Robustness
+    from ..eval.records.robustness import Robustness
     from ..toolkit.progress import Track
 
 T = TypeVar("T")
@@ -104,13 +104,13 @@ def evaluate(
         InputError: an option or the run is refused.
         DisagreementError: targets that must agree do not.
     """
+    from ..eval.run.folder import Run
     from . import show
-    from .run import Run
 
     run = Run.open(folder)
     with show.loading(as_json):
+        from ..eval.run.steps import quiet_libraries
         from ..toolkit.errors import DisagreementError
-        from .steps import quiet_libraries
 
         quiet_libraries()
     with _progress(as_json) as track:
@@ -153,12 +153,14 @@ def robustness(
     draws: int = 1,
 ) -> "Robustness":
     """Run a protocol on a run and write what was found; see :func:`evaluate`."""
-    from ..eval.record import machine, now, packages
+    from ..eval.records.evaluation import machine, now, packages
+    from ..eval.records.robustness import Robustness, write
     from ..eval.report.robustness import write_robustness
     from ..eval.robustness import plan
     from ..eval.robustness.protocol import Subject, run_protocol, summary
-    from ..eval.robustness.record import Robustness, write
     from ..eval.robustness.threat import make_threat
+    from ..eval.run.folder import Run
+    from ..eval.run.pages import write_pages
     from ..export.program import read_program
     from ..hw_targets.target import get_target
     from ..toolkit.checkpoint import load_network
@@ -166,8 +168,6 @@ def robustness(
     from ..toolkit.data import load_data
     from ..toolkit.errors import InputError
     from ..toolkit.quantize import load_quantized
-    from .pages import write_pages
-    from .run import Run
 
     begun = time.perf_counter()
     run = Run.open(folder)

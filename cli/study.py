@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from ..eval.study.record import Study
+    from ..eval.records.study import Study
     from ..toolkit.config import Recipe
     from ..toolkit.progress import Track
 
@@ -73,18 +73,18 @@ def study(
         axes: values of each part of a family.
         seeds: of training.
         trail: see :func:`recipe_of`.
-        plan: see :func:`.cell.measure`.
+        plan: see :func:`..eval.study.measure.measure`.
         command: that does the same again, for the record.
         out: folder.
-        ray: see :func:`..eval.cells.run_cells`.
+        ray: see :func:`..eval.study.cells.run_cells`.
         track: progress.
     """
-    from ..eval.cells import Cell, code_version, run_cells
-    from ..eval.record import machine, now, packages
+    from ..eval.records.evaluation import machine, now, packages
+    from ..eval.records.study import Row, Study, write
     from ..eval.study import page
-    from ..eval.study.record import Row, Study, write
+    from ..eval.study.cells import Cell, code_version, run_cells
+    from ..eval.study.measure import measure
     from ..toolkit.data import load_data
-    from .cell import measure
 
     data = load_data(base.data, base.coding.steps)
     families = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
@@ -146,9 +146,9 @@ def seed(
     from . import show
 
     with show.loading(as_json):
+        from ..eval.records.study import read
         from ..eval.robustness.plan import check, levels
         from ..eval.study import page
-        from ..eval.study.record import read
         from ..toolkit.config import load_recipe
 
     if records is not None:

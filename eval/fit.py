@@ -9,21 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ..export import chips
-from ..export.chips import Chip
-from ..export.demand import demand
-from ..export.limits import Limits, load_limits
-from ..export.mapper import Mapper, excesses, place
-from ..export.mapping import Core, Mapping, Slice, hops
+from ..export.chip import chips
+from ..export.chip.chips import Chip
+from ..export.chip.demand import demand
+from ..export.chip.limits import Limits, load_limits
+from ..export.chip.mapper import Mapper, excesses, place
+from ..export.chip.mapping import Core, Mapping, Slice, hops
+from ..export.chip.split import split, whole
 from ..export.program import Program
-from ..export.split import split, whole
 from ..hw_targets.loihi.simulator import LoihiTarget
 from ..hw_targets.mapped import together
 from ..hw_targets.target import Trace
 from ..toolkit.errors import DisagreementError, FileError, UnsupportedError
 from ..toolkit.files import read_json
-from .compare import difference
-from .record import now, packages
+from .agreement.targets import difference
+from .records.evaluation import now, packages
 
 
 class _Part(BaseModel):
@@ -31,7 +31,7 @@ class _Part(BaseModel):
 
 
 class LayerFit(_Part):
-    """What one population needs, as if one core could hold all of it; see :class:`..export.demand.Demand`.
+    """What one population needs, as if one core could hold all of it; see :class:`..export.chip.demand.Demand`.
 
     Attributes:
         whole: why it must lie on one core; None if it may be cut.
@@ -50,7 +50,7 @@ class CoreFit(_Part):
 
     Attributes:
         tile: (column, row) in the mesh.
-        slices: runs of neurons, in the order of :func:`..export.mapping.order`; (population, start, stop).
+        slices: runs of neurons, in the order of :func:`..export.chip.mapping.order`; (population, start, stop).
         demand: what it must hold.
         use: share of each limit that is used, at the upper and at the lower end of the limit.
     """

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ..export.program import Population
-from ..toolkit.scan import to_current
+from ..toolkit.kernels.scan import to_current
 from .loihi import neurons
 from .loihi.arithmetic import LIMIT, wrap_current
 

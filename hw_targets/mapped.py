@@ -5,7 +5,7 @@ from collections.abc import Mapping as Dictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from ..export.mapping import Mapping
+from ..export.chip.mapping import Mapping
 from ..export.program import Program
 from .target import Overflow, Raster, Trace
 

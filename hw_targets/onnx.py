@@ -7,7 +7,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from ..export.onnx import read_onnx, to_onnx, unsupported
+from ..export.formats.onnx import read_onnx, to_onnx, unsupported
 from ..export.program import Program
 from ..toolkit.errors import TargetError
 from ..toolkit.progress import Track

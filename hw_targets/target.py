@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..export.program import Program
 from ..toolkit.errors import InputError, TargetError, UnsupportedError
-from ..toolkit.layers import SpikingNetwork
+from ..toolkit.network.network import SpikingNetwork
 from ..toolkit.progress import Track, silent
 
 Counts = NDArray[np.int64]

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..toolkit.errors import InputError
-from ..toolkit.layers import SpikingNetwork
-from ..toolkit.neurons import Integrator, Neuron
+from ..toolkit.network.network import SpikingNetwork
+from ..toolkit.network.neurons import Integrator, Neuron
 from ..toolkit.progress import Track, silent
 from .target import Compiled, Raster, Target, Trace, join
 

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..export.program import Convolution, Graded, Population, Program, Synapse
-from ..toolkit import surrogates
 from ..toolkit.coding import Coder, Direct
 from ..toolkit.errors import InputError, UnsupportedError
+from ..toolkit.kernels.scan import one_step
+from ..toolkit.network import surrogates
 from ..toolkit.progress import Track
-from ..toolkit.scan import one_step
 from .derivatives import Fire, Scan, Straight, Surrogate
 from .loihi import neurons
 from .loihi.arithmetic import LIMIT, arriving

@@ -13,14 +13,24 @@ import torch
 from hypothesis import reject, settings
 from torch import nn
 
-from spikeproof.cli import steps
-from spikeproof.cli.run import Run
-from spikeproof.export.program import Convolution, Dense, Graded, Input, Population, Program, Readout, Sparse, Synapse
+from spikeproof.eval.run import steps
+from spikeproof.eval.run.folder import Run
+from spikeproof.export.program import (
+    Convolution,
+    Dense,
+    Graded,
+    Input,
+    Population,
+    Program,
+    Readout,
+    Sparse,
+    Synapse,
+)
 from spikeproof.hw_targets.lava.environment import environment_python, status
 from spikeproof.toolkit.config import CodingSettings, ModelSettings, Recipe, load_recipe
 from spikeproof.toolkit.errors import UnsupportedError
-from spikeproof.toolkit.layers import SpikingNetwork
 from spikeproof.toolkit.models import build_network
+from spikeproof.toolkit.network.network import SpikingNetwork
 
 settings.register_profile("spikeproof", deadline=None, derandomize=True, database=None, max_examples=50)
 settings.load_profile("spikeproof")

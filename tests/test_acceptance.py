@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from spikeproof.cli import steps
-from spikeproof.cli.run import Run
+from spikeproof.eval.run import steps
+from spikeproof.eval.run.folder import Run
 from spikeproof.toolkit.config import load_recipe, parse_recipe
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from spikeproof.eval import support
+from spikeproof.eval.support import constructs as support
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -40,8 +40,8 @@ def test_speed_claim_of_the_issue():
 
 
 def test_the_study_page_holds_the_record() -> None:
+    from spikeproof.eval.records.study import read
     from spikeproof.eval.study import page
-    from spikeproof.eval.study.record import read
 
     text = (ROOT / "docs" / "seed.md").read_text(encoding="utf-8")
     records = sorted((ROOT / "records" / "seed").glob("*.json"))
@@ -52,7 +52,7 @@ def test_the_study_page_holds_the_record() -> None:
 
 def test_the_leaderboard_page_holds_the_records() -> None:
     from spikeproof.eval.leaderboard import page
-    from spikeproof.eval.leaderboard.record import read_all
+    from spikeproof.eval.records.leaderboard import read_all
 
     text = (ROOT / "docs" / "leaderboard.md").read_text(encoding="utf-8")
     folders = sorted((ROOT / "records" / "leaderboard").iterdir())

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from .config import Recipe, parse_recipe
 from .errors import FileError, InputError
 from .files import read_arrays, write_arrays
-from .layers import SpikingNetwork
 from .models import build_network
+from .network.network import SpikingNetwork
 
 WEIGHT_LIMIT = 2**28
 """Most weights of a network that a file may ask for."""

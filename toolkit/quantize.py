@@ -21,11 +21,11 @@ from .defences.sca import SelfConsistent
 from .defences.self_connection import Diagonal
 from .errors import FileError, UnsupportedError
 from .files import read_arrays, write_arrays
-from .fold import fold
-from .joins import Join
-from .layers import INPUT, SpikingNetwork, spiking
 from .models import build_network
-from .neurons import Delay, Integrator, Neuron
+from .network.fold import fold
+from .network.joins import Join
+from .network.network import INPUT, SpikingNetwork, spiking
+from .network.neurons import Delay, Integrator, Neuron
 
 
 class InputGrid(nn.Module):
@@ -156,7 +156,7 @@ def quantized_network(network: SpikingNetwork, bits: int, steps: dict[str, float
     """Return the fake-quantized copy of a float network, ready to be fine-tuned or lowered.
 
     Args:
-        network: convolutions, batch norms, linear layers, neurons, pools, flatten, joins; see :func:`.fold.fold`.
+        network: convolutions, batch norms, linear layers, neurons, pools, flatten, joins; see :mod:`.network.fold`.
         bits: bits a weight.
         steps: weight step a layer; chosen from the weights by :func:`weight_step` when absent.
 

@@ -20,7 +20,7 @@ from .config import TrainSettings
 from .data import Images, Labels
 from .defences.base import Batch, Defence, Gradients
 from .errors import FileError, InputError
-from .layers import SpikingNetwork
+from .network.network import SpikingNetwork
 from .progress import Track, silent
 
 
@@ -93,7 +93,7 @@ def _gradients(batch: Batch, defences: Sequence[Defence], fabric: Fabric, optimi
     return compute()
 
 
-def fit(
+def train_network(
     network: SpikingNetwork,
     images: Images,
     labels: Labels,

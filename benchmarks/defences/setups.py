@@ -10,11 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from spikeproof.eval.evaluate import gradient_sparsity
+from spikeproof.eval.measure.forms import gradient_sparsity
 from spikeproof.toolkit.attacks.gradient import FGSM, PGD
 from spikeproof.toolkit.attacks.strong import SAPGD
 from spikeproof.toolkit.attacks.victim import predict
-from spikeproof.toolkit.backward import Backward
 from spikeproof.toolkit.coding import Direct, Events
 from spikeproof.toolkit.coding.base import Coder
 from spikeproof.toolkit.config import TrainSettings, parse_recipe
@@ -22,10 +21,11 @@ from spikeproof.toolkit.data import Dataset
 from spikeproof.toolkit.defences.base import Defence
 from spikeproof.toolkit.defences.neuron import opened
 from spikeproof.toolkit.defences.trr import TRR
-from spikeproof.toolkit.layers import SpikingNetwork
-from spikeproof.toolkit.neurons import LIF
-from spikeproof.toolkit.surrogates import AdaptiveSharpness, Spike, Surrogate
-from spikeproof.toolkit.train import fit, seeded
+from spikeproof.toolkit.network.backward import Backward
+from spikeproof.toolkit.network.network import SpikingNetwork
+from spikeproof.toolkit.network.neurons import LIF
+from spikeproof.toolkit.network.surrogates import AdaptiveSharpness, Spike, Surrogate
+from spikeproof.toolkit.train import seeded, train_network
 
 Numbers = dict[str, float]
 
@@ -209,7 +209,7 @@ def trained(
     settings = TrainSettings(seed=seed, batch=setup.batch)
     count = setup.train
     images, labels = data.train_images[:count], data.train_labels[:count]
-    fit(network, images, labels, settings, epochs=epochs or setup.epochs, rate=setup.rate, defences=defences)
+    train_network(network, images, labels, settings, epochs=epochs or setup.epochs, rate=setup.rate, defences=defences)
     return network
 
 

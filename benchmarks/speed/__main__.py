@@ -14,7 +14,7 @@ import tables
 from measures import SLOW
 from parts import complete, measured, parts
 
-from spikeproof.eval.record import machine, packages
+from spikeproof.eval.records.evaluation import machine, packages
 from spikeproof.toolkit.files import read_json, write_json
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -184,8 +184,8 @@ def program_of(network: Any) -> Any:
     from pathlib import Path
     from tempfile import TemporaryDirectory
 
-    from spikeproof.export.lower import lower
-    from spikeproof.export.nir import read_nir, write_nir
+    from spikeproof.export.lowering.lower import lower
+    from spikeproof.export.nir.write import read_nir, write_nir
     from spikeproof.toolkit.quantize import quantized_network
 
     with TemporaryDirectory() as folder:

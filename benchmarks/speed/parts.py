@@ -10,7 +10,7 @@ from measures import MEASURES
 from plan import COMPARISONS
 from sides import Failed, compare
 
-from spikeproof.eval.record import now
+from spikeproof.eval.records.evaluation import now
 
 Part = Callable[[int, bool], dict[str, Any]]
 

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from spikeproof.toolkit.memory import keep_freed_memory
+from spikeproof.toolkit.kernels.memory import keep_freed_memory
 
 Told = dict[str, Any]
 Job = (
@@ -168,7 +168,7 @@ def _hash(array: np.ndarray) -> str:
 
 def evaluation(side: str, settings: dict[str, Any]) -> Job:
     """Prepare accuracy, rates and operations of a Program on many images, batch by batch, as ``evaluate`` has them."""
-    from spikeproof.eval.evaluate import measure
+    from spikeproof.eval.measure.forms import measure
     from spikeproof.hw_targets.loihi.simulator import LoihiTarget
 
     network = networks.trained(settings["steps"], settings["training"])

@@ -11,15 +11,15 @@ from ...toolkit.coding import Coder
 from ...toolkit.data import Images, Labels
 from ...toolkit.defences.exact import exact
 from ...toolkit.errors import InputError
-from ...toolkit.fold import fold
+from ...toolkit.network.fold import fold
 from ...toolkit.progress import Track, silent
-from ..evaluate import Forms
+from ..measure.forms import Forms
+from ..records.explanation import Contribution, Findings, Pair, Place, Reason
+from ..records.explanation import Stage as StageRecord
 from . import stages as forms
 from .causes import CAUSES, FOLDED, PROGRAM, TUNED, present
-from .match import match
 from .model import Codes, Field, Model, Outcome, Spikes, simulate
-from .record import Contribution, Findings, Pair, Place, Reason
-from .record import Stage as StageRecord
+from .origins import match
 from .stages import Shown, shown
 from .tally import Tally, tallies
 from .verdict import verdict

@@ -14,9 +14,9 @@ from ...hw_targets.loihi.simulator import LoihiTarget
 from ...hw_targets.target import Compiled, get_target
 from ...toolkit.coding import Coder
 from ...toolkit.data import Images
-from ...toolkit.layers import SpikingNetwork
+from ...toolkit.network.network import SpikingNetwork
 from ...toolkit.train import seeded
-from ..evaluate import DRAWS
+from ..measure.forms import DRAWS
 from .causes import FLOAT, FOLDED, LAVA, PROGRAM, QUANTIZED, TUNED, UNDELAYED
 from .model import Outcome
 

@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from ...toolkit.data import Labels
-from ..record import Share
-from ..robustness.record import share_of
+from ..records.evaluation import Share
+from ..records.explanation import Effect, Paired, Place
+from ..records.robustness import share_of
 from .model import Outcome
-from .record import Effect, Paired, Place
 
 
 def mcnemar(lost: int, won: int) -> float:

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from itertools import pairwise
 
+from ..records.explanation import Contribution, Findings, Pair, Paired, Place
 from ..report.words import listed, percent, plural
 from .causes import CAUSES, LAVA, PROGRAM, TUNED
-from .record import Contribution, Findings, Pair, Paired, Place
 
 
 def place_words(place: Place) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...export.parts import Convolution, Synapse
+from ...export.program.parts import Convolution, Synapse
 
 Numbers = NDArray[Any]
 

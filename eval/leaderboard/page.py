@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...toolkit.files import write_text
+from ..records.leaderboard import FORMS, Claim, Entry, Form
 from ..report import environment
-from .record import FORMS, Claim, Entry, Form
 
 NAMES: dict[Form, str] = {"float": "float", "quantized": "quantized", "program": "Program"}
 

@@ -9,7 +9,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from ...hw_targets.target import Trace
 from ...toolkit.errors import InputError
 from ...toolkit.files import write_text
-from ..record import Record
+from ..records.evaluation import Record
 from .content import content
 
 __all__ = ["render", "write_report"]

@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from ...toolkit.files import write_text
-from ..cost import ChipCost, Cost
-from ..energy.constants import Table, table
-from ..record import Record
-from ..sidebyside import ANN, CHIP_NAMES, Cell, Row, SideBySide
+from ..cost.constants import Table, table
+from ..cost.measure import ChipCost, Cost
+from ..cost.table import ANN, CHIP_NAMES, Cell, Row, SideBySide
+from ..records.evaluation import Record
 from . import environment, plots, words
 from .drawing import BLUE, GREY, ORANGE, style, svg
 

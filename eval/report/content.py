@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...hw_targets.target import Trace
-from ..record import Condition, Form, Record
+from ..records.evaluation import Condition, Form, Record
 from . import plots, raster, trail, words
 
 Cells = dict[str, Any]

@@ -7,9 +7,9 @@ from typing import Any
 from ...toolkit.files import write_text
 from ..explain.causes import CAUSES
 from ..explain.explainer import Overlay
-from ..explain.record import Effect, Explanation, Pair
 from ..explain.verdict import place_words, reason_words
-from ..record import Share
+from ..records.evaluation import Share
+from ..records.explanation import Effect, Explanation, Pair
 from . import environment, words
 from .overlay import overlay_plot
 

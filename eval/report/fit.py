@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ...export.limits import Limit, Mesh
-from ...export.mapper import NAMES
+from ...export.chip.limits import Limit, Mesh
+from ...export.chip.mapper import NAMES
 from ...toolkit.files import write_text
 from ..fit import CoreFit, Fit
 from . import environment, words

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ..record import Condition, Form, Share
+from ..records.evaluation import Condition, Form, Share
 from .drawing import BLUE, FAINT, GREY, INK, ORANGE, style, svg
 from .words import share_text
 

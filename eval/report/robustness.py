@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from ...toolkit.files import write_text
-from ..record import Share
+from ..records.evaluation import Share
+from ..records.robustness import FormResult, Robustness
 from ..robustness.probes import family
-from ..robustness.record import FormResult, Robustness
 from . import environment, words
 
 

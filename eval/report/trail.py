@@ -7,7 +7,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ..record import Share, Trail
+from ..records.evaluation import Share, Trail
 from .drawing import BLUE, INK, ORANGE, style, svg
 from .words import percent, share_text
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..record import Form, Record, Share
-from ..sidebyside import Cell
+from ..cost.table import Cell
+from ..records.evaluation import Form, Record, Share
 
 
 def percent(share: float) -> str:

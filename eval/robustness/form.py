@@ -14,10 +14,10 @@ from ...toolkit.coding import on_grid
 from ...toolkit.data import Images, Labels
 from ...toolkit.errors import DisagreementError
 from ...toolkit.train import seeded
+from ..records.robustness import FormResult, Mask, Outcome, letters, share
 from .alarms import alarms
 from .plan import DECISION_SAMPLES, NONE, TRANSFER, WHITE, victim_of
 from .probes import probe
-from .record import FormResult, Mask, Outcome, letters, share
 from .runner import Done, Runner
 
 

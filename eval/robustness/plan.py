@@ -12,10 +12,10 @@ from ...toolkit.attacks.gradient import PGD
 from ...toolkit.attacks.strong import APGD, SAPGD
 from ...toolkit.attacks.suite import protocol
 from ...toolkit.attacks.victim import Victim
-from ...toolkit.backward import Backward
 from ...toolkit.coding import LEVELS
 from ...toolkit.errors import InputError
-from ...toolkit.surrogates import AdaptiveSharpness
+from ...toolkit.network.backward import Backward
+from ...toolkit.network.surrogates import AdaptiveSharpness
 
 PROTOCOLS = ("quick", "standard", "strong")
 BATCH = 100

@@ -12,12 +12,12 @@ from ...toolkit.attacks.base import Attack, Space
 from ...toolkit.attacks.gradient import FGSM, PGD
 from ...toolkit.attacks.spikes import SpikeFlip
 from ...toolkit.attacks.victim import batches, device_of
-from ...toolkit.backward import Backward, attack_gradient
 from ...toolkit.data import Images, Labels
-from ...toolkit.surrogates import AdaptiveSharpness, Surrogate
+from ...toolkit.network.backward import Backward, attack_gradient
+from ...toolkit.network.surrogates import AdaptiveSharpness, Surrogate
 from ...toolkit.train import seeded
+from ..records.robustness import Mask, Probes, share
 from .plan import spiking
-from .record import Mask, Probes, share
 from .runner import Runner
 
 if TYPE_CHECKING:

@@ -17,14 +17,14 @@ from ...toolkit.attacks.base import Attack
 from ...toolkit.attacks.victim import predict
 from ...toolkit.data import Images, Labels
 from ...toolkit.errors import InputError
-from ...toolkit.layers import SpikingNetwork
+from ...toolkit.network.network import SpikingNetwork
 from ...toolkit.progress import Track, silent
 from ...toolkit.train import seeded
+from ..records.robustness import FormResult, Judged, share
 from . import plan
 from .alarms import clearly
 from .form import Attackers, Found, Side, assess
 from .probes import SAMPLES, efforts
-from .record import FormResult, Judged, share
 from .runner import Runner
 from .threat import Pixel, Threat
 

@@ -15,7 +15,7 @@ from ...toolkit.errors import FileError
 from ...toolkit.files import digest, read_arrays, write_arrays
 from ...toolkit.progress import Track, silent
 from ...toolkit.train import seeded
-from .record import Mask
+from ..records.robustness import Mask
 
 KIND = "finished attack"
 

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from ...toolkit.files import write_text
+from ..records.study import KINDS, Mean, Study, accuracy, conditions, fact, families, rows_of, title
 from ..report import environment
 from . import plots
-from .record import KINDS, Mean, Study, accuracy, conditions, fact, families, rows_of, title
 
 FACTS = {
     plots.ZEROS: ("zeros", 2),

@@ -10,8 +10,8 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from ..records.study import Study, accuracy, fact, families, rows_of, title
 from ..report.drawing import BLUE, GREY, INK, ORANGE, style, svg
-from .record import Study, accuracy, fact, families, rows_of, title
 
 ZEROS = "zero-gradient share"
 COLOURS = (BLUE, ORANGE, "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#999999", INK)

@@ -4,7 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar, final
 
-from ...export.netx import unsupported, write_net
+from ...export.formats.netx import unsupported, write_net
 from ...export.program import Program
 from .client import Script, WorkerTarget
 from .environment import Kind

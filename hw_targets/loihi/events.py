@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...export.program import Convolution, Population, Program, Synapse
-from ...toolkit import native
+from ...toolkit.kernels import native
 from . import neurons
 from .neurons import Done
 from .sums import delivered, largest_sum

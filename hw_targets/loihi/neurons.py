@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ...export.program import Population
-from ...toolkit import native
+from ...toolkit.kernels import native
 from ..target import Overflow
 
 SOURCE = Path(__file__).resolve().with_name("native.c")

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ...export.program import Convolution, Program, Synapse
-from ...toolkit.pool import window_sums
+from ...toolkit.kernels.pool import window_sums
 
 LIMIT = 2**53
 """Sums from here on are not exact in float64."""

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from spikeproof.cli import beside, explain, pages, protocol
-from spikeproof.cli.run import Run
+from spikeproof.cli import beside, explain, protocol
+from spikeproof.eval.run import pages
+from spikeproof.eval.run.folder import Run
 from spikeproof.toolkit.progress import silent
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from spikeproof.cli import beside, pages, steps
-from spikeproof.cli.run import Run
-from spikeproof.eval.energy.constants import table
+from spikeproof.cli import beside
+from spikeproof.eval.cost.constants import table
 from spikeproof.eval.report.words import interval
+from spikeproof.eval.run import pages, steps
+from spikeproof.eval.run.folder import Run
 
 Call = Callable[..., Any]
 
@@ -180,9 +181,9 @@ def test_names_are_escaped_and_nothing_comes_from_elsewhere(folder: Path) -> Non
     path = folder / "cost.json"
     told = json.loads(path.read_text(encoding="utf-8"))
     told["name"] = "<b>x</b>"
-    from spikeproof.eval.cost import Cost
+    from spikeproof.eval.cost.measure import Cost
+    from spikeproof.eval.cost.table import side_by_side
     from spikeproof.eval.report.compare import render_compare
-    from spikeproof.eval.sidebyside import side_by_side
 
     cost = Cost.model_validate(told)
     page = render_compare(side_by_side(None, None, cost, "<i>run</i>"), cost, None, {})

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from spikeproof.cli import steps
-from spikeproof.export.onnx import write_onnx
+from spikeproof.eval.run import steps
+from spikeproof.export.formats.onnx import write_onnx
 from spikeproof.export.program import Population, Program, read_program
 from spikeproof.hw_targets import target as registry
 from spikeproof.hw_targets.loihi.simulator import LoihiTarget

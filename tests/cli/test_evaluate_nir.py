@@ -9,7 +9,7 @@ import nir
 import numpy as np
 import pytest
 
-from spikeproof.eval import foreign
+from spikeproof.eval.agreement import foreign
 from spikeproof.hw_targets.onnx import OnnxTarget
 from spikeproof.hw_targets.target import get_target
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from spikeproof.cli import explain as command
-from spikeproof.cli.run import Run
-from spikeproof.eval.explain.record import Explanation, read
 from spikeproof.eval.explain.verdict import verdict
+from spikeproof.eval.records.explanation import Explanation, read
+from spikeproof.eval.run.folder import Run
 from spikeproof.export.program import read_program
 from spikeproof.hw_targets.lava.client import LavaTarget
 from spikeproof.hw_targets.loihi.simulator import LoihiTarget

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from spikeproof.cli.run import Run
 from spikeproof.eval.fit import read_fit
+from spikeproof.eval.run.folder import Run
 from spikeproof.export.program import read_program, write_program
 
 Call = Callable[..., Any]

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from spikeproof.cli import protocol
-from spikeproof.cli.run import Run
+from spikeproof.eval.records.robustness import Alarm, Robustness, read
 from spikeproof.eval.report.robustness import render_robustness
-from spikeproof.eval.robustness.record import Alarm, Robustness, read
 from spikeproof.eval.robustness.runner import Runner
+from spikeproof.eval.run.folder import Run
 from spikeproof.export.program import read_program
 from spikeproof.hw_targets.onnx import OnnxTarget
 from spikeproof.hw_targets.target import Trace, get_target

@@ -8,8 +8,8 @@ from typing import Any
 import onnx
 import pytest
 
-from spikeproof.cli import steps
-from spikeproof.cli.run import Run
+from spikeproof.eval.run import steps
+from spikeproof.eval.run.folder import Run
 from spikeproof.toolkit.errors import UnsupportedError
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from spikeproof.cli.run import READS, WRITES, Run
+from spikeproof.eval.run.folder import READS, WRITES, Run
 from spikeproof.toolkit.config import Recipe, load_recipe
 from spikeproof.toolkit.errors import FileError, InputError
 

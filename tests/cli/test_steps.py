@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spikeproof.cli import steps
-from spikeproof.cli.run import Run
+from spikeproof.eval.run import steps
+from spikeproof.eval.run.folder import Run
 from spikeproof.export.program import read_program
 from spikeproof.hw_targets.loihi.simulator import LoihiTarget
 from spikeproof.toolkit.checkpoint import load_network, save_network

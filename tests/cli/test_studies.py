@@ -8,8 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from spikeproof.cli import app
-from spikeproof.eval.leaderboard.record import Entry, read_all
-from spikeproof.eval.study.record import read
+from spikeproof.eval.records.leaderboard import Entry, read_all
+from spikeproof.eval.records.study import read
 from spikeproof.toolkit.errors import InputError, RecipeError
 
 TINY = """

@@ -5,10 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from spikeproof.cli import protocol, steps
-from spikeproof.cli.run import Run
+from spikeproof.cli import protocol
+from spikeproof.eval.records.robustness import read
 from spikeproof.eval.report.robustness import render_robustness
-from spikeproof.eval.robustness.record import read
+from spikeproof.eval.run import steps
+from spikeproof.eval.run.folder import Run
 from spikeproof.toolkit.config import parse_recipe
 
 SAMPLES = 6

@@ -14,10 +14,10 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 
-from spikeproof.export.lower import lower
-from spikeproof.export.netx import write_net
-from spikeproof.export.nir import read_nir, write_nir
-from spikeproof.export.onnx import write_onnx
+from spikeproof.export.formats.netx import write_net
+from spikeproof.export.formats.onnx import write_onnx
+from spikeproof.export.lowering.lower import lower
+from spikeproof.export.nir.write import read_nir, write_nir
 from spikeproof.export.program import (
     Convolution,
     Dense,

@@ -20,16 +20,16 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from spikeproof.export.check import check
-from spikeproof.export.dynamics import settings_of
-from spikeproof.export.graph import flatten
-from spikeproof.export.lower import Deployment, lower, lower_graph
-from spikeproof.export.netx import check_net
-from spikeproof.export.nir import read_nir
-from spikeproof.export.onnx import read_onnx
-from spikeproof.export.onnx import unsupported as not_in_onnx
+from spikeproof.export.formats.netx import check_net
+from spikeproof.export.formats.onnx import read_onnx
+from spikeproof.export.formats.onnx import unsupported as not_in_onnx
+from spikeproof.export.lint import check
+from spikeproof.export.lowering.lower import Deployment, lower, lower_graph
+from spikeproof.export.nir.dynamics import settings_of
+from spikeproof.export.nir.graph import flatten
+from spikeproof.export.nir.read import read_graph
+from spikeproof.export.nir.write import read_nir
 from spikeproof.export.program import Program, read_program, write_program
-from spikeproof.export.reader import read_graph
 from spikeproof.hw_targets.loihi.simulator import LoihiTarget
 from spikeproof.hw_targets.onnx import OnnxTarget
 from spikeproof.hw_targets.target import Trace

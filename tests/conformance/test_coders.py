@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from spikeproof.export.lower import lower
-from spikeproof.export.nir import read_nir, write_nir
-from spikeproof.export.roundtrip import check_round_trip
+from spikeproof.export.lowering.lower import lower
+from spikeproof.export.nir.roundtrip import check_round_trip
+from spikeproof.export.nir.write import read_nir, write_nir
 from spikeproof.hw_targets.lava.client import LavaTarget
 from spikeproof.hw_targets.lava.netx import NetxTarget
 from spikeproof.hw_targets.loihi.simulator import LoihiTarget
@@ -17,7 +17,7 @@ from spikeproof.toolkit.config import CodingSettings, DataSettings, ModelSetting
 from spikeproof.toolkit.data import load_data
 from spikeproof.toolkit.models import conv_network
 from spikeproof.toolkit.quantize import quantized_network
-from spikeproof.toolkit.train import fit, seeded
+from spikeproof.toolkit.train import seeded, train_network
 
 CODERS = {
     "phase": {"name": "phase", "steps": 10},
@@ -47,7 +47,7 @@ def deployed(request, tmp_path_factory):
     with seeded(1):
         network = conv_network(ModelSettings(channels=[8]), coder, coder.encoded_shape(data.shape), data.classes)
     settings = TrainSettings(seed=1)
-    fit(network, inputs(coder, data.train_images), data.train_labels, settings, epochs=4, rate=1e-2)
+    train_network(network, inputs(coder, data.train_images), data.train_labels, settings, epochs=4, rate=1e-2)
     quantized = quantized_network(network, 7)
     path = tmp_path_factory.mktemp("coders") / "network.nir"
     write_nir(path, quantized, data.shape)

@@ -20,7 +20,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from safetensors.numpy import save
 
-from spikeproof.export.netx import MARK, USER_BLOCK
+from spikeproof.export.formats.netx import MARK, USER_BLOCK
 from spikeproof.export.program import read_program
 
 # --- how it is damaged

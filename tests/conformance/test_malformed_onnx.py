@@ -8,7 +8,7 @@ import hypothesis.strategies as st
 import onnx
 from hypothesis import HealthCheck, given, settings
 
-from spikeproof.export.onnx import to_onnx
+from spikeproof.export.formats.onnx import to_onnx
 from spikeproof.export.program import read_program
 
 

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
-from spikeproof.eval.compare import difference
-from spikeproof.export.mapping import Core, Mapping, Slice
+from spikeproof.eval.agreement.targets import difference
+from spikeproof.export.chip.mapping import Core, Mapping, Slice
+from spikeproof.export.chip.split import split, whole
 from spikeproof.export.program import (
     Convolution,
     Dense,
@@ -25,7 +26,6 @@ from spikeproof.export.program import (
     read_program,
     write_program,
 )
-from spikeproof.export.split import split, whole
 from spikeproof.hw_targets.loihi.simulator import LoihiTarget
 from spikeproof.hw_targets.mapped import together
 from spikeproof.hw_targets.onnx import OnnxTarget

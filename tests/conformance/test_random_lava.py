@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis.errors import Flaky, NoSuchExample
 
-from spikeproof.eval.compare import Bits, difference
+from spikeproof.eval.agreement.targets import Bits, difference
 from spikeproof.export.program import Program
 from spikeproof.hw_targets.lava.client import LavaTarget, run_jobs
 from spikeproof.hw_targets.loihi.simulator import LoihiTarget

@@ -8,12 +8,12 @@ import re
 import numpy as np
 import pytest
 
-from spikeproof.eval import support
-from spikeproof.eval.compare import difference
-from spikeproof.export.lower import lower
-from spikeproof.export.nir import read_nir, write_nir
+from spikeproof.eval.agreement.targets import difference
+from spikeproof.eval.support import constructs as support
+from spikeproof.export.lowering.lower import lower
+from spikeproof.export.nir.roundtrip import check_round_trip
+from spikeproof.export.nir.write import read_nir, write_nir
 from spikeproof.export.program import Convolution, Dense, Graded, Input, Population, Program, Readout, Sparse
-from spikeproof.export.roundtrip import check_round_trip
 from spikeproof.hw_targets.lava.client import LavaTarget
 from spikeproof.hw_targets.lava.netx import NetxTarget
 from spikeproof.hw_targets.loihi import neurons
@@ -26,7 +26,7 @@ from spikeproof.toolkit.data import load_data
 from spikeproof.toolkit.errors import UnsupportedError
 from spikeproof.toolkit.models import conv_network, delayed_network, recurrent_network, sew_network, vgg_network
 from spikeproof.toolkit.quantize import quantized_network
-from spikeproof.toolkit.train import fit, seeded
+from spikeproof.toolkit.train import seeded, train_network
 
 
 class WithoutLoops:
@@ -115,7 +115,7 @@ def trained(request, tmp_path_factory):
     data = load_data(DataSettings())
     with seeded(1):
         network = make(ModelSettings(**options), 4, data.shape, data.classes)
-    fit(network, data.train_images, data.train_labels, TrainSettings(seed=1), epochs=epochs, rate=4e-3)
+    train_network(network, data.train_images, data.train_labels, TrainSettings(seed=1), epochs=epochs, rate=4e-3)
     path = tmp_path_factory.mktemp("trained") / "network.nir"
     quantized = quantized_network(network, bits)
     write_nir(path, quantized, data.shape)

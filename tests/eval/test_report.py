@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spikeproof.eval.record import Condition, Form, Machine, Record, Share, Trail, TrailPoint
+from spikeproof.eval.records.evaluation import Condition, Form, Machine, Record, Share, Trail, TrailPoint
 from spikeproof.eval.report import render, write_report
 from spikeproof.hw_targets.target import Raster, Trace
 from spikeproof.toolkit.errors import FileError, InputError

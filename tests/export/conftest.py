@@ -12,8 +12,8 @@ from torch import nn
 
 from spikeproof.export.program import Convolution, Dense, Input, Population, Program, Readout
 from spikeproof.toolkit.files import write_arrays
-from spikeproof.toolkit.layers import SpikingNetwork
-from spikeproof.toolkit.neurons import LIF
+from spikeproof.toolkit.network.network import SpikingNetwork
+from spikeproof.toolkit.network.neurons import LIF
 from spikeproof.toolkit.quantize import quantized_network
 
 

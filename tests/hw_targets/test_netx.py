@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from spikeproof.eval.compare import difference
-from spikeproof.export.netx import netx_layers
+from spikeproof.eval.agreement.targets import difference
+from spikeproof.export.formats.netx import netx_layers
 from spikeproof.export.program import Convolution, Dense, Input, Population, Program, Readout, Sparse
 from spikeproof.hw_targets.lava.client import run_jobs
 from spikeproof.hw_targets.lava.netx import NETX, NetxTarget

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spikeproof.export.netx_weights import dense_problem
+from spikeproof.export.formats.netx_weights import dense_problem
 from spikeproof.export.program import Dense, Input, Population, Program, Readout, write_program
 from spikeproof.hw_targets.lava import environment
 from spikeproof.hw_targets.lava.netx import NetxTarget

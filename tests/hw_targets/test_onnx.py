@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from spikeproof.export.onnx import write_onnx
+from spikeproof.export.formats.onnx import write_onnx
 from spikeproof.export.program import Convolution, Dense, Input, Population, Program, Readout
 from spikeproof.hw_targets import onnx as target_module
 from spikeproof.hw_targets.loihi.simulator import LoihiTarget

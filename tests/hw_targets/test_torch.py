@@ -8,7 +8,7 @@ from torch import nn
 
 from spikeproof.hw_targets.torch import TorchTarget
 from spikeproof.toolkit.errors import InputError, UnsupportedError
-from spikeproof.toolkit.layers import SpikingNetwork
+from spikeproof.toolkit.network.network import SpikingNetwork
 
 
 @pytest.fixture(scope="module", params=["max", "avg"])

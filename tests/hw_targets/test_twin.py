@@ -11,22 +11,22 @@ import torch
 from hypothesis import given, settings
 from torch.nn import functional
 
-from spikeproof.eval.compare import difference
-from spikeproof.export.dynamics import ORIGINS, Settings
-from spikeproof.export.graph import flatten
-from spikeproof.export.lower import Deployment, lower_graph
-from spikeproof.export.nir import to_nir
+from spikeproof.eval.agreement.targets import difference
+from spikeproof.export.lowering.lower import Deployment, lower_graph
+from spikeproof.export.nir.dynamics import ORIGINS, Settings
+from spikeproof.export.nir.graph import flatten
+from spikeproof.export.nir.write import to_nir
 from spikeproof.export.program import Dense, Graded, Input, Population, Program, Readout
 from spikeproof.hw_targets.loihi.simulator import LoihiTarget
 from spikeproof.hw_targets.twin import Twin, TwinTarget
 from spikeproof.toolkit.coding import direct_integers
 from spikeproof.toolkit.config import CodingSettings, ModelSettings, Recipe
 from spikeproof.toolkit.errors import InputError, UnsupportedError
-from spikeproof.toolkit.layers import SpikingNetwork
 from spikeproof.toolkit.models import build_network
-from spikeproof.toolkit.neurons import LIF, Delay
+from spikeproof.toolkit.network.network import SpikingNetwork
+from spikeproof.toolkit.network.neurons import LIF, Delay
+from spikeproof.toolkit.network.surrogates import Surrogate
 from spikeproof.toolkit.quantize import quantized_network
-from spikeproof.toolkit.surrogates import Surrogate
 
 STEPS, SHAPE = 5, (2, 4, 4)
 

@@ -14,7 +14,7 @@ from spikeproof.toolkit.checkpoint import learned, load_network, save_network
 from spikeproof.toolkit.config import ModelSettings, Recipe
 from spikeproof.toolkit.errors import FileError, InputError
 from spikeproof.toolkit.files import read_arrays, write_arrays
-from spikeproof.toolkit.layers import SpikingNetwork
+from spikeproof.toolkit.network.network import SpikingNetwork
 
 RECIPE = Recipe(name="mine", model=ModelSettings(channels=[4], threshold=0.5), coding={"steps": 3})
 

@@ -17,9 +17,9 @@ from spikeproof.toolkit.coding import Direct, direct_integers
 from spikeproof.toolkit.config import ModelSettings, QuantizeSettings, Recipe
 from spikeproof.toolkit.errors import FileError, UnsupportedError
 from spikeproof.toolkit.files import read_arrays, write_arrays
-from spikeproof.toolkit.fold import fold
-from spikeproof.toolkit.layers import SpikingNetwork
-from spikeproof.toolkit.neurons import LIF
+from spikeproof.toolkit.network.fold import fold
+from spikeproof.toolkit.network.network import SpikingNetwork
+from spikeproof.toolkit.network.neurons import LIF
 from spikeproof.toolkit.quantize import (
     InputGrid,
     load_quantized,

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from spikeproof.toolkit.config import CodingSettings, ModelSettings, Recipe, TrainSettings
 from spikeproof.toolkit.errors import FileError, InputError
 from spikeproof.toolkit.files import read_arrays, write_arrays
-from spikeproof.toolkit.layers import SpikingNetwork
 from spikeproof.toolkit.models import build_network
-from spikeproof.toolkit.train import Epoch, _flipped, fit, make_fabric, seeded
+from spikeproof.toolkit.network.network import SpikingNetwork
+from spikeproof.toolkit.train import Epoch, _flipped, make_fabric, seeded, train_network
 
 EPOCHS = 3
 SETTINGS = TrainSettings(seed=11, batch=10)
@@ -38,7 +38,9 @@ Train = Callable[..., tuple[SpikingNetwork, list[Epoch]]]
 def train(data: tuple[np.ndarray, np.ndarray]) -> Train:
     def run(model: ModelSettings = MODEL, **options: Any) -> tuple[SpikingNetwork, list[Epoch]]:
         network = build_network(Recipe(model=model, coding=CodingSettings(steps=3)), (1, 4, 4), 3, seed=1)
-        return network, fit(network, *data, **{"settings": SETTINGS, "epochs": EPOCHS, "rate": 0.01} | options)
+        return network, train_network(
+            network, *data, **{"settings": SETTINGS, "epochs": EPOCHS, "rate": 0.01} | options
+        )
 
     return run
 
@@ -92,7 +94,7 @@ def test_every_epoch_sees_every_sample_once_in_an_order_of_its_own(data: tuple[n
     network.register_forward_pre_hook(
         lambda module, inputs: seen.extend(image.numpy().tobytes() for image in inputs[0])
     )
-    fit(network, *data, SETTINGS, epochs=2, rate=0.01)
+    train_network(network, *data, SETTINGS, epochs=2, rate=0.01)
     first, second = seen[:32], seen[32:]
     assert sorted(first) == sorted(second) == sorted(image.tobytes() for image in data[0])
     assert first != second

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from ..backward import Backward
 from ..data import Images, Labels, check_images, check_labels
 from ..errors import InputError
 from ..files import digest
+from ..network.backward import Backward
+from ..network.surrogates import AdaptiveSharpness
 from ..progress import Track, silent
-from ..surrogates import AdaptiveSharpness
 from ..train import seeded
 from . import state as saved
 from .victim import Victim, answer, batches, encoded, fingerprint, predict

@@ -7,10 +7,10 @@ from art.attacks.evasion import FastGradientMethod, ProjectedGradientDescentPyTo
 from art.estimators.classification import PyTorchClassifier
 from torch import nn
 
-from ..backward import Backward, attack_gradient
 from ..config import AttackSettings
 from ..data import Images, Labels
 from ..errors import InputError
+from ..network.backward import Backward, attack_gradient
 from .base import Attack, Norm, Space
 from .victim import Averaged, answer, device_of, no_weight_gradients
 

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..backward import Backward, Swapped, attack_gradient
 from ..data import Images, Labels
 from ..errors import InputError
+from ..network.backward import Backward, Swapped, attack_gradient
 from .base import Attack, Norm, Space
 from .losses import Loss, check_loss, per_sample
 from .victim import device_of

@@ -7,9 +7,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..backward import Backward, attack_gradient
 from ..data import Images, Labels
 from ..errors import InputError
+from ..network.backward import Backward, attack_gradient
 from .base import Attack, Space, suffix
 from .blind import generator, margins
 from .iterative import Search, look, wide

@@ -2,10 +2,10 @@
 
 from typing import Any, ClassVar
 
-from ..backward import Backward
 from ..data import Images, Labels
 from ..errors import InputError
-from ..surrogates import AdaptiveSharpness
+from ..network.backward import Backward
+from ..network.surrogates import AdaptiveSharpness
 from .base import Attack, Norm, Space
 from .blind import Noise, Square
 from .gradient import FGSM, PGD

@@ -7,7 +7,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from ..config import Section
-from ..layers import SpikingNetwork
+from ..network.network import SpikingNetwork
 
 Gradients = Callable[[], Tensor]
 """Computes the loss of a batch and the gradients of all weights, and returns the loss."""

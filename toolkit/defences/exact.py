@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from ..errors import UnsupportedError
-from ..layers import INPUT, SpikingNetwork
-from ..neurons import CUBA, Neuron
+from ..network.network import INPUT, SpikingNetwork
+from ..network.neurons import CUBA, Neuron
 from .neuron import OpenLIF
 from .self_connection import own_synapse
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
-from ..layers import SpikingNetwork
-from ..neurons import LIF, Step
+from ..network.network import SpikingNetwork
+from ..network.neurons import LIF, Step
 
 
 class Current(Protocol):

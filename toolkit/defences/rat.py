@@ -7,7 +7,7 @@ from brevitas.nn import QuantConv2d, QuantLinear
 from pydantic import Field
 from torch import nn
 
-from ..layers import SpikingNetwork
+from ..network.network import SpikingNetwork
 from .adversarial import Adversarial
 
 

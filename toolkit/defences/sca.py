@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ..errors import InputError
-from ..layers import SpikingNetwork
+from ..network.network import SpikingNetwork
 from .base import Defence
 from .neuron import last_weights
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
-from ..layers import INPUT, SpikingNetwork
-from ..neurons import LIF
+from ..network.network import INPUT, SpikingNetwork
+from ..network.neurons import LIF
 from .base import Defence
 
 

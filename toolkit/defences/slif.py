@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ..layers import SpikingNetwork
+from ..network.network import SpikingNetwork
 from .base import Defence
 from .neuron import opened
 

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from ..layers import SpikingNetwork
+from ..network.network import SpikingNetwork
 from .base import Defence
 from .neuron import opened
 

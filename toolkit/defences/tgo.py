@@ -7,7 +7,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ..layers import SpikingNetwork
+from ..network.network import SpikingNetwork
 from .base import Batch, Defence, Gradients
 from .neuron import OpenLIF, opened
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import kl_div
 
 from ..attacks.iterative import direction, into_ball
-from ..backward import attack_gradient
+from ..network.backward import attack_gradient
 from .base import Batch, Defence
 
 

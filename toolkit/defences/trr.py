@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, kl_div
 
 from ..errors import InputError
-from ..layers import SpikingNetwork
-from ..neurons import Neuron
+from ..network.network import SpikingNetwork
+from ..network.neurons import Neuron
 from .base import Batch, Defence, Gradients
 from .neuron import last_weights
 

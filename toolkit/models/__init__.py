@@ -6,7 +6,7 @@ import torch
 
 from ..coding import Coder, make_coder
 from ..config import ModelSettings, Recipe
-from ..layers import SpikingNetwork
+from ..network.network import SpikingNetwork
 from .builder import Shape
 from .plain import conv_network, delayed_network, recurrent_network, vgg_network
 from .residual import sew_network, spiking_resnet, wide_resnet

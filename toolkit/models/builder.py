@@ -6,10 +6,10 @@ from torch import nn
 
 from ..coding import Coder
 from ..config import ModelSettings
-from ..layers import SpikingNetwork
-from ..neurons import CUBA, LIF, PLIF, Integrator, Neuron
-from ..norm import Norm
-from ..pool import MaxPool
+from ..kernels.norm import Norm
+from ..kernels.pool import MaxPool
+from ..network.network import SpikingNetwork
+from ..network.neurons import CUBA, LIF, PLIF, Integrator, Neuron
 
 Shape = tuple[int, int, int]
 

@@ -5,9 +5,9 @@ from torch import nn
 from ..coding import Coder
 from ..config import ModelSettings
 from ..errors import InputError
-from ..layers import SpikingNetwork
-from ..neurons import Delay
-from ..norm import Norm
+from ..kernels.norm import Norm
+from ..network.network import SpikingNetwork
+from ..network.neurons import Delay
 from .builder import Builder, Shape
 
 

@@ -5,9 +5,9 @@ from torch import nn
 from ..coding import Coder
 from ..config import ModelSettings
 from ..errors import InputError
-from ..joins import Join, Mix
-from ..layers import SpikingNetwork
-from ..norm import Norm
+from ..kernels.norm import Norm
+from ..network.joins import Join, Mix
+from ..network.network import SpikingNetwork
 from .builder import Builder, Shape
 
 EXPANSION = 4

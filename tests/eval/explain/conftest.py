@@ -10,14 +10,14 @@ import pytest
 import torch
 from torch import nn
 
-from spikeproof.eval.evaluate import Forms
-from spikeproof.export.dynamics import ORIGINS
-from spikeproof.export.graph import flatten
-from spikeproof.export.lower import Deployment, lower_graph
-from spikeproof.export.nir import to_nir
+from spikeproof.eval.measure.forms import Forms
+from spikeproof.export.lowering.lower import Deployment, lower_graph
+from spikeproof.export.nir.dynamics import ORIGINS
+from spikeproof.export.nir.graph import flatten
+from spikeproof.export.nir.write import to_nir
 from spikeproof.export.program import Program
-from spikeproof.toolkit.layers import SpikingNetwork
-from spikeproof.toolkit.neurons import LIF
+from spikeproof.toolkit.network.network import SpikingNetwork
+from spikeproof.toolkit.network.neurons import LIF
 from spikeproof.toolkit.quantize import quantized_network
 
 SHAPE, STEPS = (1, 8, 8), 4

@@ -9,25 +9,25 @@ import numpy as np
 import pytest
 from torch import nn
 
-from spikeproof.eval.evaluate import Forms
 from spikeproof.eval.explain.causes import CAUSES, STAGES
 from spikeproof.eval.explain.explainer import Overlay, explain
-from spikeproof.eval.explain.record import Explanation, Findings, read, write
 from spikeproof.eval.explain.verdict import verdict
-from spikeproof.eval.record import Machine
+from spikeproof.eval.measure.forms import Forms
+from spikeproof.eval.records.evaluation import Machine
+from spikeproof.eval.records.explanation import Explanation, Findings, read, write
+from spikeproof.eval.records.robustness import share_of
 from spikeproof.eval.report.explain import points, render_explanation, write_explanation
-from spikeproof.eval.robustness.record import share_of
-from spikeproof.export.dynamics import ORIGINS
-from spikeproof.export.graph import flatten
-from spikeproof.export.lower import Deployment, lower_graph
-from spikeproof.export.nir import to_nir
+from spikeproof.export.lowering.lower import Deployment, lower_graph
+from spikeproof.export.nir.dynamics import ORIGINS
+from spikeproof.export.nir.graph import flatten
+from spikeproof.export.nir.write import to_nir
 from spikeproof.export.program import Program
 from spikeproof.hw_targets.loihi.simulator import LoihiTarget
 from spikeproof.hw_targets.torch import TorchTarget
 from spikeproof.toolkit.coding import Coder, Latency, Phase, Rate, direct_integers
 from spikeproof.toolkit.errors import FileError, InputError
-from spikeproof.toolkit.fold import fold
-from spikeproof.toolkit.layers import SpikingNetwork
+from spikeproof.toolkit.network.fold import fold
+from spikeproof.toolkit.network.network import SpikingNetwork
 from spikeproof.toolkit.quantize import quantized_network
 
 Pictures = tuple[np.ndarray, np.ndarray]

@@ -9,14 +9,14 @@ import pytest
 import snntorch
 from snntorch import surrogate
 
-from spikeproof.eval.evaluate import Forms
 from spikeproof.eval.explain.explainer import explain
-from spikeproof.eval.explain.record import Contribution, Findings
+from spikeproof.eval.measure.forms import Forms
+from spikeproof.eval.records.explanation import Contribution, Findings
 from spikeproof.hw_targets.loihi.simulator import LoihiTarget
 from spikeproof.toolkit.coding import direct_integers
 from spikeproof.toolkit.errors import UnsupportedError
-from spikeproof.toolkit.layers import SpikingNetwork
-from spikeproof.toolkit.neurons import LIF
+from spikeproof.toolkit.network.network import SpikingNetwork
+from spikeproof.toolkit.network.neurons import LIF
 
 Pictures = tuple[np.ndarray, np.ndarray]
 

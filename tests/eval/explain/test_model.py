@@ -13,22 +13,22 @@ from torch import nn
 
 from spikeproof.eval.explain.causes import CAUSES
 from spikeproof.eval.explain.explainer import messages as both
-from spikeproof.eval.explain.match import as_it_is, in_sums, match
 from spikeproof.eval.explain.model import Field, Model, simulate
+from spikeproof.eval.explain.origins import as_it_is, in_sums, match
 from spikeproof.eval.explain.stages import fine_tuned, shown
-from spikeproof.export.dynamics import ORIGINS
-from spikeproof.export.execute import run_graph
-from spikeproof.export.graph import flatten
-from spikeproof.export.lower import Deployment, lower_graph
-from spikeproof.export.nir import to_nir
-from spikeproof.export.parts import Dense, Input, Population, Readout
+from spikeproof.export.lowering.lower import Deployment, lower_graph
+from spikeproof.export.nir.dynamics import ORIGINS
+from spikeproof.export.nir.execute import run_graph
+from spikeproof.export.nir.graph import flatten
+from spikeproof.export.nir.write import to_nir
 from spikeproof.export.program import Program
+from spikeproof.export.program.parts import Dense, Input, Population, Readout
 from spikeproof.hw_targets.loihi.simulator import LoihiTarget
 from spikeproof.hw_targets.torch import TorchTarget
 from spikeproof.toolkit.coding import direct_integers
 from spikeproof.toolkit.config import ModelSettings
-from spikeproof.toolkit.fold import fold
 from spikeproof.toolkit.models import MODELS
+from spikeproof.toolkit.network.fold import fold
 from spikeproof.toolkit.quantize import quantized_network
 
 ALL = frozenset(CAUSES)

@@ -5,8 +5,8 @@ import pytest
 from scipy.stats import binom
 
 from spikeproof.eval.explain.model import Outcome
-from spikeproof.eval.explain.record import Place
 from spikeproof.eval.explain.tally import Tally, mcnemar
+from spikeproof.eval.records.explanation import Place
 
 ORDER = {"a": (2, 2), "b": (3,)}
 STEPS = 3

@@ -8,20 +8,20 @@ import snntorch.surrogate
 import torch
 from torch import Tensor, nn
 
+from spikeproof.eval.records.robustness import FormResult, Outcome, Probes, letters, share, share_of
 from spikeproof.eval.robustness.alarms import alarms, clearly
 from spikeproof.eval.robustness.form import Attackers, Side, assess
 from spikeproof.eval.robustness.protocol import measure
-from spikeproof.eval.robustness.record import FormResult, Outcome, Probes, letters, share, share_of
 from spikeproof.eval.robustness.runner import Runner
 from spikeproof.toolkit.attacks.base import Attack
 from spikeproof.toolkit.attacks.spikes import SpikeFlip, SpikeNoise
 from spikeproof.toolkit.attacks.victim import Encoded
 from spikeproof.toolkit.config import CodingSettings, DataSettings, ModelSettings, Recipe, TrainSettings
 from spikeproof.toolkit.data import Dataset, load_data
-from spikeproof.toolkit.layers import SpikingNetwork
 from spikeproof.toolkit.models import build_network
-from spikeproof.toolkit.neurons import LIF
-from spikeproof.toolkit.train import fit
+from spikeproof.toolkit.network.network import SpikingNetwork
+from spikeproof.toolkit.network.neurons import LIF
+from spikeproof.toolkit.train import train_network
 
 EPSILON = 0.1
 SAMPLES = 120
@@ -72,7 +72,9 @@ def spiking(digits: Dataset) -> SpikingNetwork:
         seed=0,
     )
     settings = TrainSettings(epochs=4, rate=1e-2)
-    fit(network, digits.train_images, digits.train_labels, settings, epochs=settings.epochs, rate=settings.rate)
+    train_network(
+        network, digits.train_images, digits.train_labels, settings, epochs=settings.epochs, rate=settings.rate
+    )
     return network
 
 

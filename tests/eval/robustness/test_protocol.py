@@ -8,17 +8,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from spikeproof.eval.records.robustness import FormResult, letters, share
 from spikeproof.eval.robustness import plan
 from spikeproof.eval.robustness.form import Attackers, Side, assess
 from spikeproof.eval.robustness.protocol import measure, one_thread, summary
-from spikeproof.eval.robustness.record import FormResult, letters, share
 from spikeproof.eval.robustness.runner import Runner
 from spikeproof.toolkit.attacks.base import Attack, predict
 from spikeproof.toolkit.attacks.blind import HopSkipJump, Noise
-from spikeproof.toolkit.backward import Backward
 from spikeproof.toolkit.errors import DisagreementError, InputError
-from spikeproof.toolkit.layers import SpikingNetwork
-from spikeproof.toolkit.surrogates import AdaptiveSharpness
+from spikeproof.toolkit.network.backward import Backward
+from spikeproof.toolkit.network.network import SpikingNetwork
+from spikeproof.toolkit.network.surrogates import AdaptiveSharpness
 
 COMMON: dict[str, Any] = {"epsilon": 0.1, "batch": 10, "seed": 0}
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from spikeproof.eval.record import machine, packages
+from spikeproof.eval.records.evaluation import machine, packages
+from spikeproof.eval.records.study import Row, Study, accuracy, conditions, fact, families, read, rows_of, write
 from spikeproof.eval.study import page, plots
-from spikeproof.eval.study.record import Row, Study, accuracy, conditions, fact, families, read, rows_of, write
 from spikeproof.toolkit.errors import FileError
 
 

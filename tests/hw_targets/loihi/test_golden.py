@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from spikeproof.export.program import Convolution, Dense, Graded, Input, Population, Program, Readout
-from spikeproof.export.storage import stored_bias, stored_weight
+from spikeproof.export.program.storage import stored_bias, stored_weight
 from spikeproof.hw_targets.lava.environment import environment_python
 from spikeproof.hw_targets.loihi.arithmetic import int24, int32, shift, step
 from spikeproof.hw_targets.loihi.simulator import LoihiTarget

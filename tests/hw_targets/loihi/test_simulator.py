@@ -7,7 +7,17 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from spikeproof.export.program import Convolution, Dense, Graded, Input, Population, Program, Readout, Sparse, Synapse
+from spikeproof.export.program import (
+    Convolution,
+    Dense,
+    Graded,
+    Input,
+    Population,
+    Program,
+    Readout,
+    Sparse,
+    Synapse,
+)
 from spikeproof.hw_targets.loihi import simulator
 from spikeproof.hw_targets.loihi.simulator import LoihiTarget
 from spikeproof.hw_targets.target import Trace

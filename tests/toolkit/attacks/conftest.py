@@ -7,9 +7,9 @@ from torch import nn
 
 from spikeproof.toolkit.config import CodingSettings, DataSettings, ModelSettings, Recipe, TrainSettings
 from spikeproof.toolkit.data import load_data
-from spikeproof.toolkit.layers import SpikingNetwork
 from spikeproof.toolkit.models import build_network
-from spikeproof.toolkit.train import fit
+from spikeproof.toolkit.network.network import SpikingNetwork
+from spikeproof.toolkit.train import train_network
 
 Digits = tuple[np.ndarray, np.ndarray]
 
@@ -45,5 +45,5 @@ def spiking() -> SpikingNetwork:
         Recipe(model=ModelSettings(channels=[8]), coding=CodingSettings(steps=4)), data.shape, data.classes, seed=0
     )
     settings = TrainSettings(seed=0, epochs=6, batch=64)
-    fit(network, data.train_images, data.train_labels, settings, epochs=6, rate=1e-2)
+    train_network(network, data.train_images, data.train_labels, settings, epochs=6, rate=1e-2)
     return network

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from spikeproof.toolkit.attacks.base import Attack, predict
 from spikeproof.toolkit.errors import InputError
-from spikeproof.toolkit.layers import SpikingNetwork
+from spikeproof.toolkit.network.network import SpikingNetwork
 
 
 @pytest.fixture(scope="module")

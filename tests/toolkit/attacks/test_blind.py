@@ -13,7 +13,7 @@ from spikeproof.toolkit.attacks.gradient import PGD
 from spikeproof.toolkit.attacks.iterative import AnyPGD
 from spikeproof.toolkit.attacks.victim import fingerprint, logits_of
 from spikeproof.toolkit.errors import InputError
-from spikeproof.toolkit.layers import SpikingNetwork
+from spikeproof.toolkit.network.network import SpikingNetwork
 from spikeproof.toolkit.train import seeded
 
 Digits = tuple[np.ndarray, np.ndarray]

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from spikeproof.export.lower import lower
-from spikeproof.export.nir import read_nir, write_nir
+from spikeproof.export.lowering.lower import lower
+from spikeproof.export.nir.write import read_nir, write_nir
 from spikeproof.export.program import Program
 from spikeproof.hw_targets.loihi.simulator import LoihiTarget
 from spikeproof.hw_targets.twin import Twin
@@ -13,11 +13,11 @@ from spikeproof.toolkit.attacks.base import predict
 from spikeproof.toolkit.attacks.blind import HopSkipJump, Noise, Square, Transfer
 from spikeproof.toolkit.attacks.gradient import PGD
 from spikeproof.toolkit.attacks.strong import SAPGD
-from spikeproof.toolkit.backward import Backward, attack_gradient
 from spikeproof.toolkit.coding import direct_integers
-from spikeproof.toolkit.layers import SpikingNetwork
+from spikeproof.toolkit.network.backward import Backward, attack_gradient
+from spikeproof.toolkit.network.network import SpikingNetwork
+from spikeproof.toolkit.network.surrogates import KINDS, AdaptiveSharpness, Surrogate
 from spikeproof.toolkit.quantize import quantized_network
-from spikeproof.toolkit.surrogates import KINDS, AdaptiveSharpness, Surrogate
 
 Digits = tuple[np.ndarray, np.ndarray]
 

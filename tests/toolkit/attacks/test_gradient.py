@@ -8,11 +8,11 @@ from art.estimators.classification import PyTorchClassifier
 
 from spikeproof.toolkit.attacks.base import THREAT_MODEL, Attack, predict
 from spikeproof.toolkit.attacks.gradient import FGSM, PGD, make_attack
-from spikeproof.toolkit.backward import Backward
 from spikeproof.toolkit.config import AttackSettings
 from spikeproof.toolkit.errors import InputError
-from spikeproof.toolkit.layers import SpikingNetwork
-from spikeproof.toolkit.surrogates import AdaptiveSharpness, Surrogate
+from spikeproof.toolkit.network.backward import Backward
+from spikeproof.toolkit.network.network import SpikingNetwork
+from spikeproof.toolkit.network.surrogates import AdaptiveSharpness, Surrogate
 from spikeproof.toolkit.train import seeded
 
 ATTACKS = [FGSM(epsilon=0.1), PGD(epsilon=0.1, steps=3)]

@@ -13,10 +13,10 @@ from spikeproof.toolkit.attacks.base import Attack, predict
 from spikeproof.toolkit.attacks.gradient import FGSM, PGD
 from spikeproof.toolkit.attacks.iterative import MIFGSM, RFGSM, AnyPGD, GradientAttack, random_point
 from spikeproof.toolkit.attacks.strong import APGD, SAPGD
-from spikeproof.toolkit.backward import Backward
 from spikeproof.toolkit.errors import InputError
-from spikeproof.toolkit.layers import SpikingNetwork
-from spikeproof.toolkit.surrogates import AdaptiveSharpness
+from spikeproof.toolkit.network.backward import Backward
+from spikeproof.toolkit.network.network import SpikingNetwork
+from spikeproof.toolkit.network.surrogates import AdaptiveSharpness
 from spikeproof.toolkit.train import seeded
 
 Digits = tuple[np.ndarray, np.ndarray]

@@ -8,7 +8,7 @@ from torch import nn
 from spikeproof.toolkit.attacks.spikes import EDITS, SpikeAttack, SpikeFlip, SpikeNoise
 from spikeproof.toolkit.attacks.victim import Encoded, predict
 from spikeproof.toolkit.errors import InputError
-from spikeproof.toolkit.layers import SpikingNetwork
+from spikeproof.toolkit.network.network import SpikingNetwork
 
 Digits = tuple[np.ndarray, np.ndarray]
 

@@ -10,10 +10,10 @@ from spikeproof.toolkit.attacks.gradient import PGD
 from spikeproof.toolkit.attacks.iterative import AnyPGD
 from spikeproof.toolkit.attacks.losses import dlr, margin, per_sample
 from spikeproof.toolkit.attacks.strong import APGD, SAPGD, checkpoints, halvings
-from spikeproof.toolkit.backward import Backward, attack_gradient
-from spikeproof.toolkit.layers import SpikingNetwork
-from spikeproof.toolkit.neurons import LIF
-from spikeproof.toolkit.surrogates import AdaptiveSharpness, Spike, Surrogate
+from spikeproof.toolkit.network.backward import Backward, attack_gradient
+from spikeproof.toolkit.network.network import SpikingNetwork
+from spikeproof.toolkit.network.neurons import LIF
+from spikeproof.toolkit.network.surrogates import AdaptiveSharpness, Spike, Surrogate
 
 Digits = tuple[np.ndarray, np.ndarray]
 ASSG = Backward(surrogate=AdaptiveSharpness())

@@ -13,10 +13,10 @@ from spikeproof.toolkit.attacks.gradient import FGSM, PGD
 from spikeproof.toolkit.attacks.spikes import SpikeNoise
 from spikeproof.toolkit.attacks.strong import APGD, SAPGD
 from spikeproof.toolkit.attacks.suite import Composition, auto_attack, protocol
-from spikeproof.toolkit.backward import Backward
 from spikeproof.toolkit.errors import FileError, InputError
-from spikeproof.toolkit.layers import SpikingNetwork
-from spikeproof.toolkit.surrogates import AdaptiveSharpness
+from spikeproof.toolkit.network.backward import Backward
+from spikeproof.toolkit.network.network import SpikingNetwork
+from spikeproof.toolkit.network.surrogates import AdaptiveSharpness
 
 Digits = tuple[np.ndarray, np.ndarray]
 ASSG = Backward(surrogate=AdaptiveSharpness())

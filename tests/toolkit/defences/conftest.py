@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from spikeproof.toolkit.defences.base import Batch
-from spikeproof.toolkit.layers import SpikingNetwork
-from spikeproof.toolkit.neurons import LIF
+from spikeproof.toolkit.network.network import SpikingNetwork
+from spikeproof.toolkit.network.neurons import LIF
 
 
 def small(*, steps: int = 4, last: bool = True, norm: bool = False, conv: bool = True) -> SpikingNetwork:

@@ -12,9 +12,9 @@ from spikeproof.toolkit import defences as registry
 from spikeproof.toolkit.config import CodingSettings, ModelSettings, Recipe, TrainSettings, parse_recipe
 from spikeproof.toolkit.defences import defence_names, get_defence
 from spikeproof.toolkit.errors import InputError, RecipeError
-from spikeproof.toolkit.layers import SpikingNetwork
 from spikeproof.toolkit.models import build_network
-from spikeproof.toolkit.train import Epoch, fit
+from spikeproof.toolkit.network.network import SpikingNetwork
+from spikeproof.toolkit.train import Epoch, train_network
 
 NAMES = defence_names()
 
@@ -32,7 +32,7 @@ def data() -> tuple[np.ndarray, np.ndarray]:
 def trained(given: Recipe, checkpointing: bool = False, **options: Any) -> SpikingNetwork:
     network = build_network(given, (1, 4, 4), 3, seed=1)
     settings = TrainSettings(seed=11, batch=10, checkpointing=checkpointing)
-    fit(network, *data(), settings, **{"epochs": 3, "rate": 0.01, "defences": given.defences} | options)
+    train_network(network, *data(), settings, **{"epochs": 3, "rate": 0.01, "defences": given.defences} | options)
     return network
 
 

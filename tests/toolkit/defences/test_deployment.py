@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from spikeproof.export.dynamics import Settings
-from spikeproof.export.graph import flatten
-from spikeproof.export.lower import Deployment, lower_graph
-from spikeproof.export.nir import to_nir
+from spikeproof.export.lowering.lower import Deployment, lower_graph
+from spikeproof.export.nir.dynamics import Settings
+from spikeproof.export.nir.graph import flatten
+from spikeproof.export.nir.write import to_nir
 from spikeproof.export.program import Program
 from spikeproof.hw_targets.target import get_target
 from spikeproof.toolkit.coding import direct_integers
@@ -22,8 +22,8 @@ from spikeproof.toolkit.defences.slif import SLIF
 from spikeproof.toolkit.defences.stochastic import Stochastic
 from spikeproof.toolkit.defences.tgo import TGO
 from spikeproof.toolkit.errors import UnsupportedError
-from spikeproof.toolkit.layers import SpikingNetwork
-from spikeproof.toolkit.neurons import LIF
+from spikeproof.toolkit.network.network import SpikingNetwork
+from spikeproof.toolkit.network.neurons import LIF
 from spikeproof.toolkit.quantize import quantized_network
 
 STEPS = 6

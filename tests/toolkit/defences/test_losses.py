@@ -23,9 +23,9 @@ from spikeproof.toolkit.defences.tgo import TGO, penalty
 from spikeproof.toolkit.defences.trades import TRADES, divergence
 from spikeproof.toolkit.defences.trr import HEAD, TRR, reverse
 from spikeproof.toolkit.errors import InputError
-from spikeproof.toolkit.layers import SpikingNetwork
+from spikeproof.toolkit.network.network import SpikingNetwork
 from spikeproof.toolkit.quantize import quantized_network
-from spikeproof.toolkit.train import fit, seeded
+from spikeproof.toolkit.train import seeded, train_network
 
 from .conftest import batch_of, small
 
@@ -34,7 +34,7 @@ def trained(*defences: Defence, epochs: int = 2, network: SpikingNetwork | None 
     network = network or small(norm=True)
     rng = np.random.default_rng(0)
     images, labels = rng.random((24, 1, 4, 4), dtype=np.float32), rng.integers(0, 3, 24)
-    fit(network, images, labels, TrainSettings(seed=3, batch=8), epochs=epochs, rate=0.01, defences=defences)
+    train_network(network, images, labels, TrainSettings(seed=3, batch=8), epochs=epochs, rate=0.01, defences=defences)
     return network
 
 

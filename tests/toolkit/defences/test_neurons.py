@@ -16,8 +16,8 @@ from spikeproof.toolkit.defences.slif import SLIF, SelfPrediction
 from spikeproof.toolkit.defences.stochastic import Stochastic
 from spikeproof.toolkit.defences.tgo import TGO
 from spikeproof.toolkit.errors import InputError
-from spikeproof.toolkit.neurons import LIF
-from spikeproof.toolkit.surrogates import Spike
+from spikeproof.toolkit.network.neurons import LIF
+from spikeproof.toolkit.network.surrogates import Spike
 
 from .conftest import small
 

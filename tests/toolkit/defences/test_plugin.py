@@ -12,7 +12,7 @@ from spikeproof.toolkit.config import TrainSettings, parse_recipe
 from spikeproof.toolkit.defences import GROUP, defence_names, get_defence
 from spikeproof.toolkit.errors import RecipeError
 from spikeproof.toolkit.models import build_network
-from spikeproof.toolkit.train import fit
+from spikeproof.toolkit.train import train_network
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "defence_plugin"
 
@@ -48,7 +48,7 @@ def test_the_example_is_found_set_and_trained_with() -> None:
 
     def trained(defences: list[object]) -> torch.Tensor:
         network = build_network(recipe, (1, 4, 4), 3)
-        fit(network, images, labels, TrainSettings(batch=10), epochs=1, rate=0.01, defences=defences)  # type: ignore[arg-type]
+        train_network(network, images, labels, TrainSettings(batch=10), epochs=1, rate=0.01, defences=defences)  # type: ignore[arg-type]
         return torch.nn.utils.parameters_to_vector(network.parameters()).detach()
 
     assert torch.equal(trained([defence]), trained([defence]))

@@ -5,7 +5,7 @@ from torch import nn
 from spikeproof.toolkit.config import CodingSettings, ModelSettings, Recipe
 from spikeproof.toolkit.errors import InputError
 from spikeproof.toolkit.models import build_network, conv_network
-from spikeproof.toolkit.neurons import LIF
+from spikeproof.toolkit.network.neurons import LIF
 
 
 def test_layers_alternate_and_end_in_lif() -> None:

@@ -1,0 +1,1 @@
+"""Whether executors, profiles and frameworks agree on one network, spike for spike."""

@@ -1,0 +1,330 @@
+"""Measuring a NIR graph of any origin: run as its origin meant it, lowered to integers, and run on every target."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from math import prod
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from ...export.lint import TRIAL_LIMIT, check
+from ...export.lowering.lower import Deployment, lower_graph
+from ...export.lowering.paths import NEURONS
+from ...export.nir.dynamics import Settings, settings_of
+from ...export.nir.execute import run_graph
+from ...export.nir.graph import Graph, flatten
+from ...export.nir.read import read_graph
+from ...export.program import Graded, Program
+from ...hw_targets.target import CompiledProgram, Raster, get_target
+from ...toolkit.errors import FileError, InputError, UnsupportedError
+from ...toolkit.files import digest, read_bytes
+from ...toolkit.progress import Track, silent
+from ..measure.metrics import Accuracy, Proportion
+from ..records.evaluation import machine, now, packages
+from .samples import Samples
+from .targets import Bits, difference
+
+BUDGET = 2**24
+"""Values of all nodes and steps in one batch: bounds the memory that rasters take."""
+BATCH = 256
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the user knows of a file beyond the file itself, see :func:`.execute.settings_of`."""
+
+    origin: str | None = None
+    dt: float | None = None
+    reset: str | None = None
+    one_spike: bool = False
+    unscaled: bool = False
+
+    def settings(self) -> Settings:
+        """Return how the origin computes."""
+        return settings_of(self.origin or "nir", self.dt, self.reset, one_spike=self.one_spike, unscaled=self.unscaled)
+
+
+def load_graph(path: Path, told: Told) -> tuple[Graph, list[str]]:
+    """Return a file's graph, and the linter's warnings, after checking that nothing of importance is unknown.
+
+    Raises:
+        FileError: it cannot be read.
+        UnsupportedError: it cannot be deployed, or needs to be told more; the first reason and the way to the others.
+    """
+    report = check(
+        path, told.dt, told.origin, told.reset, one_spike=told.one_spike, unscaled=told.unscaled, trial=False
+    )
+    errors = [finding for finding in report.findings if finding.severity == "error"]
+    # NIR holds no soft reset, and only the word "nir" says that the file is meant as it stands.
+    errors += [finding for finding in report.findings if finding.code == "reset-unknown" and told.origin != "nir"]
+    if errors:
+        first = errors[0]
+        where = f"node {first.node!r}: " if first.node else ""
+        more = f" ({len(errors) - 1} more: 'spikeproof check')" if len(errors) > 1 else ""
+        kind = FileError if first.code == "file" else UnsupportedError
+        raise kind(f"{path}: {where}{first.message}{more}")
+    graph = flatten(read_graph(path), str(path))
+    size = sum(prod(shape) for shape in graph.shapes.values())
+    if size > TRIAL_LIMIT:
+        raise UnsupportedError(f"{path}: its nodes send {size} values a step; more than {TRIAL_LIMIT} are not deployed")
+    warnings = [f.message if f.node is None else f"node {f.node!r}: {f.message}" for f in report.findings]
+    return graph, [text for text, f in zip(warnings, report.findings, strict=True) if f.severity == "warning"]
+
+
+def lowered(graph: Graph, deployment: Deployment, source: str) -> Program:
+    """Return the graph's Program; ``source`` names the file in messages.
+
+    Raises:
+        UnsupportedError: it has no exact form.
+    """
+    try:
+        return lower_graph(graph, deployment)
+    except UnsupportedError as error:
+        raise UnsupportedError(f"{source}: {error}") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UnsupportedError(f"{source}: does not fit a Program: {where}: {first['msg']}") from error
+
+
+@dataclass(frozen=True)
+class SpikesOf:
+    """One population's spikes, as its origin meant them against the Program's.
+
+    Attributes:
+        population: in the Program.
+        node: in the graph.
+        float_rate: spikes a neuron and step of the origin.
+        program_rate: the same of the Program.
+        compared: neurons, steps and samples.
+        different: how many differ.
+    """
+
+    population: str
+    node: str
+    float_rate: float
+    program_rate: float
+    compared: int
+    different: int
+
+    @property
+    def share(self) -> float:
+        """Share that differ."""
+        return self.different / self.compared
+
+
+@dataclass(frozen=True)
+class OnTarget:
+    """One target against the first one: every spike, and u and v where it exposes them.
+
+    Attributes:
+        compared: values; 0 for the first.
+        different: how many differ.
+        first: the first difference: quantity, population, (step, sample, ...neuron).
+    """
+
+    target: str
+    accuracy: Proportion | None
+    compared: int
+    different: int
+    first: tuple[str, str, tuple[int, ...]] | None
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """What was measured.
+
+    Attributes:
+        samples: how many.
+        float_accuracy: of the graph as its origin meant it; None without labels.
+        same_class: samples that the Program (on the first target) gives the same class as the origin does.
+        spikes: a spiking population.
+        targets: those that ran the Program; the first is the reference.
+        refused: the reasons of those that did not.
+    """
+
+    program_sha256: str
+    samples: int
+    float_accuracy: Proportion | None
+    same_class: Proportion
+    spikes: tuple[SpikesOf, ...]
+    targets: tuple[OnTarget, ...]
+    refused: Mapping[str, list[str]]
+
+    @property
+    def equal(self) -> bool:
+        """Whether no target differs in any value from the first."""
+        return not any(one.different for one in self.targets)
+
+    def first_difference(self) -> str:
+        """Return where the first target that differs does so, in words."""
+        wrong = next(one for one in self.targets if one.first)
+        quantity, population, (step, sample, *neuron) = wrong.first or ("", "", (0, 0))
+        return (
+            f"{wrong.target} differs from {self.targets[0].target}: {wrong.different} values, first {quantity} of "
+            f"population {population!r} at step {step}, sample {sample}, neuron {tuple(neuron)}"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        values = asdict(self)
+        for row, one in zip(values["spikes"], self.spikes, strict=True):
+            row["share"] = one.share
+        return values | {"equal": self.equal, "different": sum(one.different for one in self.targets)}
+
+
+class _Share:
+    """A share of samples, counted batch by batch."""
+
+    def __init__(self) -> None:
+        self.accuracy = Accuracy()
+
+    def add(self, found: NDArray[np.int64], expected: NDArray[np.int64] | None) -> None:
+        if expected is not None:
+            self.accuracy.update(found, expected)
+
+    def value(self) -> Proportion | None:
+        return self.accuracy.compute() if self.accuracy.samples else None
+
+
+class _Against:
+    """Differences of one target from the reference, added up over batches."""
+
+    def __init__(self) -> None:
+        self.compared = self.different = 0
+        self.first: tuple[str, str, tuple[int, ...]] | None = None
+
+    def add(self, found: list[Bits], start: int) -> None:
+        for bits in found:
+            self.compared += bits.compared
+            self.different += bits.different
+            if bits.first and self.first is None:
+                step, sample, *neuron = bits.first
+                self.first = bits.quantity, bits.population, (step, start + sample, *neuron)
+
+
+def _classes(output: NDArray[Any], kind: Literal["spike_count", "first_spike", "membrane"]) -> NDArray[np.int64]:
+    """Return the classes of the origin's output (time, samples, ...); ties go to the lowest."""
+    found = output[-1] if kind == "membrane" else output.sum(0)
+    return np.asarray(found.reshape(len(found), -1).argmax(1), dtype=np.int64)
+
+
+def measure(
+    graph: Graph, program: Program, settings: Settings, samples: Samples, targets: list[str], *, track: Track = silent
+) -> Foreign:
+    """Run a graph as its origin meant it and its Program on targets, and compare every spike.
+
+    Args:
+        graph: from :func:`load_graph`.
+        program: the graph's, from :func:`lowered`.
+        settings: how the origin computes.
+        samples: input.
+        targets: names; the first that can run the Program is the reference.
+        track: progress.
+
+    Raises:
+        InputError: a target runs no Programs.
+        UnsupportedError: no target can run it.
+        TargetError: a target is unavailable or failed.
+    """
+    refused: dict[str, list[str]] = {}
+    ready: dict[str, CompiledProgram] = {}
+    for name in dict.fromkeys(targets):
+        target = get_target(name)
+        if target.form != "program":
+            raise InputError(f"target {name!r}: runs no Programs; a foreign graph is run as its origin meant it anyway")
+        reasons = target.unsupported(program)
+        if reasons:
+            refused[name] = reasons
+        else:
+            compiled = target.compile(program)
+            assert isinstance(compiled, CompiledProgram)
+            ready[name] = compiled
+    if not ready:
+        told = "; ".join(f"target {name!r}: {', '.join(reasons)}" for name, reasons in refused.items())
+        raise UnsupportedError(f"no target can run the Program: {told or 'none was named'}")
+    nodes = [name for name, node in graph.nodes.items() if isinstance(node, NEURONS)]
+    # Lowering makes one population a node, in the order of the nodes; only those that spike are compared.
+    pairs = list(zip(program.populations, nodes, strict=True))
+    count = samples.real.shape[1]
+    values = program.steps * sum(prod(shape) for shape in graph.shapes.values())
+    batch = max(1, min(BATCH, BUDGET // values))
+    reference = next(iter(ready))
+    right = {name: _Share() for name in ("float", *ready)}
+    same, against = _Share(), {name: _Against() for name in ready}
+    sums = {population.name: np.zeros(4, dtype=np.int64) for population, _ in pairs}
+    starts = range(0, count, batch)
+    for start in track(starts, "run as meant and as integers", len(starts)):
+        part = slice(start, start + batch)
+        labels = None if samples.labels is None else samples.labels[part]
+        messages = samples.messages(part)
+        x = torch.from_numpy(np.ascontiguousarray(samples.real[:, part]))
+        sent = {name: signal.numpy() for name, signal in run_graph(graph, x, settings).items()}
+        meant = _classes(sent[list(graph.nodes)[-1]], program.readout.kind)
+        right["float"].add(meant, labels)
+        rasters: Mapping[str, Raster] = {}
+        for name, compiled in ready.items():
+            trace = compiled.run(messages, rasters=True)
+            right[name].add(trace.classes, labels)
+            if name == reference:
+                first, rasters = trace, trace.rasters
+                same.add(trace.classes, meant)
+            else:
+                against[name].add(difference(name, first, trace), start)
+        for population, node in pairs:
+            if node in sent and not isinstance(population, Graded):
+                fired, integer = sent[node] != 0, rasters[population.name].spikes != 0
+                wrong = fired.reshape(integer.shape) != integer
+                sums[population.name] += [fired.sum(), integer.sum(), wrong.size, wrong.sum()]
+    agreed = same.value()
+    assert agreed is not None
+    return Foreign(
+        program.sha256(),
+        count,
+        right["float"].value(),
+        agreed,
+        tuple(
+            SpikesOf(population.name, node, float(f / n), float(p / n), int(n), int(d))
+            for population, node in pairs
+            for f, p, n, d in [sums[population.name]]
+            if n
+        ),
+        tuple(
+            OnTarget(name, right[name].value(), one.compared, one.different, one.first) for name, one in against.items()
+        ),
+        refused,
+    )
+
+
+def record(
+    file: Path,
+    data: Path,
+    told: Told,
+    deployment: Deployment,
+    samples: Samples,
+    found: Foreign,
+    warnings: list[str],
+) -> dict[str, Any]:
+    """Return the record of a measurement, JSON values: what was measured, on what, with what, and what came out."""
+    settings = asdict(deployment.settings)
+    settings["added"] = sorted(settings["added"])
+    return {
+        "step": "evaluate-nir",
+        "schema_version": 1,
+        "created": now(),
+        "file": {"name": file.name, "sha256": digest(read_bytes(file))},
+        "data": {"name": data.name, "sha256": samples.sha256, "labels": samples.labels is not None},
+        "origin": told.origin,
+        "settings": settings,
+        "steps": deployment.steps,
+        "weight_bits": deployment.bits,
+        "input_bits": deployment.input_bits,
+        "machine": machine().model_dump(),
+        "packages": packages(),
+        **found.to_dict(),
+        "warnings": warnings,
+    }

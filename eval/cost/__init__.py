@@ -1,0 +1,1 @@
+"""What every form costs: sparsity, time, energy and memory, side by side."""

@@ -1,0 +1,358 @@
+"""What every form of a run costs: sparsity, time, energy and memory, measured or estimated, in one record."""
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+from torch import nn
+
+from ...export.chip import chips
+from ...export.chip.mapper import place
+from ...export.program import Population, Program
+from ...hw_targets.target import get_target
+from ...hw_targets.torch import TorchTarget
+from ...toolkit.data import Images, Labels
+from ...toolkit.errors import TargetError, UnsupportedError
+from ...toolkit.files import write_json
+from ...toolkit.network.network import SpikingNetwork
+from ...toolkit.progress import Track, silent
+from ..measure.activity import Views, views
+from ..measure.forms import Forms
+from ..measure.metrics import fan_out
+from ..records.evaluation import Machine, machine, now, packages, read_model
+from .baselines import int8_ann, metered, nvml, rapl
+from .constants import table
+from .energy import Traffic, count_events, estimate, mapped, steps_an_inference, unmapped
+
+ALONE = 30
+Ends = tuple[float, float]
+Infer = Callable[[Images], Any]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Timing(_Part):
+    """Wall time of a form on this machine, in seconds.
+
+    Attributes:
+        alone: quartiles of single images.
+        runs: how many.
+        batch: a sample, in a batch.
+        size: of the batch.
+    """
+
+    alone: tuple[float, float, float]
+    runs: int
+    batch: float
+    size: int
+
+
+class Metering(_Part):
+    """Joules a sample that a meter counted, or why there is none."""
+
+    meter: str | None = None
+    joules: Ends | None = None
+    samples: int = 0
+    seconds: float = 0.0
+    idle_watts: float = 0.0
+    absent: str | None = None
+
+
+class Memory(_Part):
+    """Bytes.
+
+    Attributes:
+        parameters: weights and biases; two ends where it depends on how they are laid out.
+        state: of the neurons, for one sample.
+        basis: how they were counted.
+    """
+
+    parameters: Ends
+    state: float
+    basis: str
+
+
+class FormCost(_Part):
+    """One form on one target and device; ``conditions`` are empty for a device that only times and meters."""
+
+    form: Literal["float", "quantized", "program"]
+    target: str
+    device: str
+    conditions: dict[str, Views]
+    timing: Timing
+    energy: Metering
+    memory: Memory
+
+
+class ChipCost(_Part):
+    """The estimate on a chip, in joules and seconds; or why there is none.
+
+    Attributes:
+        chip: loihi1 or loihi2.
+        steps: time steps an inference.
+        terms: joules by condition and term.
+        total: joules by condition.
+        step: seconds a time step, by condition.
+        time: seconds an inference, by condition.
+        basis: where populations are assumed to be.
+        unsuitable: reasons why this chip could not hold the Program: the estimate then only borrows its prices.
+        absent: why there is no estimate.
+    """
+
+    chip: str
+    steps: int
+    terms: dict[str, dict[str, Ends]] = {}
+    total: dict[str, Ends] = {}
+    step: dict[str, Ends] = {}
+    time: dict[str, Ends] = {}
+    basis: str = ""
+    unsuitable: list[str] = []
+    absent: str | None = None
+
+
+class AnnCost(_Part):
+    """The estimate of an INT8 ANN of the same layers."""
+
+    macs: int
+    weights: int
+    activations: int
+    joules: Ends
+
+
+class Cost(_Part):
+    """The cost of all forms of a run.
+
+    Attributes:
+        samples: the first so many test images.
+        images: SHA-256 of the images of each condition, so that a stale record is known.
+    """
+
+    schema_version: Literal[1] = 1
+    name: str
+    created: str
+    program_sha256: str
+    samples: int
+    images: dict[str, str]
+    machine: Machine
+    packages: dict[str, str]
+    forms: list[FormCost]
+    chips: list[ChipCost]
+    ann: AnnCost
+
+
+def fingerprints(conditions: Mapping[str, Images]) -> dict[str, str]:
+    """Return the SHA-256 of the images of each condition."""
+    return {name: hashlib.sha256(images.tobytes()).hexdigest() for name, images in conditions.items()}
+
+
+def timing(run: Infer, images: Images, batch: int) -> Timing:
+    """Time single images, and one batch, after a first run that is not counted.
+
+    Args:
+        run: runs images (samples, ...) and returns when the result is there.
+        images: the first ones are used.
+        batch: samples of the batch, or as many as there are.
+    """
+    run(images[:1])
+    seconds = []
+    for index in range(min(ALONE, len(images))):
+        begun = time.perf_counter()
+        run(images[index : index + 1])
+        seconds.append(time.perf_counter() - begun)
+    many = images[:batch]
+    run(many)
+    begun = time.perf_counter()
+    run(many)
+    low, middle, high = (float(value) for value in np.percentile(seconds, [25, 50, 75]))
+    return Timing(
+        alone=(low, middle, high),
+        runs=len(seconds),
+        batch=(time.perf_counter() - begun) / len(many),
+        size=len(many),
+    )
+
+
+def _network_memory(network: SpikingNetwork, program: Program, bits: int | None) -> Memory:
+    """Return what a network in PyTorch needs, as float32, or with weights at ``bits`` bits."""
+    layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+    weights = sum(layer.weight.numel() for layer in layers)
+    others = sum(parameter.numel() for parameter in network.parameters()) - weights
+    neurons = sum(int(np.prod(population.shape)) for population in program.spiking)
+    size = weights * (bits or 32) / 8 + others * 4
+    said = (
+        "float32" if bits is None else f"weights at {bits} bits, the rest float32; PyTorch itself keeps all as float32"
+    )
+    return Memory(parameters=(size, size), state=4.0 * neurons, basis=f"{said}; one voltage a neuron")
+
+
+def _program_memory(program: Program) -> Memory:
+    shared = sum(synapse.weight.size * synapse.bits for synapse in program.synapses) / 8
+    unrolled = sum(int(fan_out(program, synapse).sum()) * synapse.bits for synapse in program.synapses) / 8
+    biases = 13 * sum(part.bias.size for part in program.spiking) / 8
+    neurons = sum(int(np.prod(part.shape)) for part in program.populations if isinstance(part, Population))
+    return Memory(
+        parameters=(min(shared, unrolled) + biases, max(shared, unrolled) + biases),
+        state=6.0 * neurons,
+        basis="from kernels kept once to every synapse kept by itself; biases of 13 bits a neuron; u and v of 24 bits",
+    )
+
+
+def _traffic(program: Program, chip: chips.Chip) -> Traffic:
+    try:
+        return mapped(program, place(program, chip, "partition"), table())
+    except UnsupportedError:
+        return unmapped(program, chip, table())
+
+
+def chip_cost(
+    program: Program,
+    conditions: Mapping[str, Views],
+    sent: Mapping[str, Mapping[str, NDArray[np.float64]]],
+    chip: chips.Chip,
+) -> ChipCost:
+    """Return the estimate for one chip, by condition, from what was counted on the Program.
+
+    Args:
+        program: which is placed on the chip if it fits.
+        conditions: what was counted.
+        sent: messages a sample of every neuron, by condition and population.
+        chip: which.
+    """
+    constants = table()
+    steps = steps_an_inference(program)
+    if not any(one.chip == chip for one in constants.constants):
+        return ChipCost(chip=chip, steps=steps, absent="no public figure for energy or time, so nothing is estimated")
+    traffic = _traffic(program, chip)
+    found = {
+        name: estimate(
+            count_events(
+                program,
+                sent[name],
+                seen.operations,
+                {part: updates.active for part, updates in seen.updates.items()},
+                traffic,
+            ),
+            chip,
+            constants,
+        ).to_dict()
+        for name, seen in conditions.items()
+    }
+    parts: Any = {key: {name: one[key] for name, one in found.items()} for key in ("terms", "total", "step", "time")}
+    unsuitable = chips.unsupported(program, chip)
+    return ChipCost(chip=chip, steps=steps, basis=traffic.basis, unsuitable=unsuitable, **parts)
+
+
+def _meter(meter: Any, run: Callable[[], Any], samples: int) -> Metering:
+    if isinstance(meter, str):
+        return Metering(absent=meter)
+    try:
+        found = metered(meter, run, samples)
+    except TargetError as error:  # Virtual machines may show counters that never move.
+        return Metering(absent=str(error))
+    return Metering(
+        meter=found.meter,
+        joules=(found.joules.low, found.joules.high),
+        samples=found.samples,
+        seconds=found.seconds,
+        idle_watts=found.idle_watts,
+    )
+
+
+def measure_cost(
+    name: str,
+    forms: Forms,
+    conditions: Mapping[str, Images],
+    labels: Labels,
+    *,
+    bits: int,
+    batch: int,
+    track: Track = silent,
+) -> Cost:
+    """Measure the float and quantized network and the Program: sparsity, time, energy where metered, memory.
+
+    Args:
+        name: of the run.
+        forms: the network's forms.
+        conditions: images by condition, "clean" and one entry an attack, same order of samples.
+        labels: (samples,).
+        bits: of the quantized weights.
+        batch: samples a run.
+        track: progress.
+    """
+    program, coder = forms.program, forms.network.coder
+    sent: dict[str, dict[str, NDArray[np.float64]]] = {}
+    devices = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
+    found = []
+
+    def add(kind: Any, form: Any, device: str, memory: Memory, run: Infer, energy: Metering | None) -> None:
+        """Time a form, meter it unless ``energy`` says why not, and count on the CPU what happens in it."""
+        timed = timing(run, conditions["clean"], batch)
+        many = conditions["clean"][:batch]
+        metering = energy or _meter(nvml() if device == "cuda" else rapl(), lambda: run(many), len(many))
+        seen = {}
+        for name, images in conditions.items() if device == "cpu" else ():
+            what = f"{kind}: {name}"
+            seen[name], counts = views(form, program, coder, images, labels, batch=batch, track=track, what=what)
+            if kind == "program":
+                sent[name] = counts
+        target = "loihi" if kind == "program" else "torch"
+        parts: Any = {"conditions": seen, "timing": timed, "energy": metering, "memory": memory}
+        found.append(FormCost(form=kind, target=target, device=device, **parts))
+
+    for device in devices:
+        ready = TorchTarget(device=device, batch=batch, graded=program.graded).compile(forms.network)
+        add("float", forms.network, device, _network_memory(forms.network, program, None), ready.run, None)
+    forms.network.to("cpu")
+    ready = TorchTarget(batch=batch, graded=program.graded).compile(forms.quantized)
+    in_floats = Metering(absent="fake quantization computes in float32, so it costs what float costs")
+    add("quantized", forms.quantized, "cpu", _network_memory(forms.quantized, program, bits), ready.run, in_floats)
+    simulator = get_target("loihi").compile(program)
+    simulated = Metering(absent="runs in a simulator here; the chip's energy is estimated below")
+    add(
+        "program",
+        program,
+        "cpu",
+        _program_memory(program),
+        lambda images: simulator.run(coder.integers(images)),
+        simulated,
+    )
+    ann = int8_ann(forms.network, program.input.shape, table())
+    return Cost(
+        name=name,
+        created=now(),
+        program_sha256=program.sha256(),
+        samples=len(labels),
+        images=fingerprints(conditions),
+        machine=machine(),
+        packages=packages(),
+        forms=found,
+        chips=[chip_cost(program, found[-1].conditions, sent, chip) for chip in chips.CHIPS],
+        ann=AnnCost(
+            macs=ann.macs,
+            weights=ann.weights,
+            activations=ann.activations,
+            joules=(ann.joules.low, ann.joules.high),
+        ),
+    )
+
+
+def write_cost(path: Path, cost: Cost) -> None:
+    """Write the record as JSON."""
+    write_json(path, cost.model_dump(mode="json"))
+
+
+def read_cost(path: Path) -> Cost:
+    """Return the record in ``path``.
+
+    Raises:
+        FileError: missing, corrupt, or of another schema.
+    """
+    return read_model(Cost, path, "delete it and run 'spikeproof compare'")

@@ -1,0 +1,376 @@
+"""Float, quantized and deployed side by side: one table of rows, made from what a run has on record."""
+
+import csv
+import io
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from ..measure.activity import Views
+from ..records.evaluation import Form, Record, Share
+from ..records.robustness import FormResult, Robustness
+from .measure import ChipCost, Cost, Ends, FormCost
+
+How = Literal["measured", "counted", "estimated", "missing"]
+ANN = "INT8 ANN"
+CHIP_NAMES = {"loihi1": "Loihi 1", "loihi2": "Loihi 2"}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One figure of one form: a value, or an interval, or neither, and then why.
+
+    Attributes:
+        how: measured on a run, counted on the network, estimated from constants, or missing.
+        value: None where there is only an interval.
+        low: of the interval.
+        high: of the interval.
+        samples: behind it.
+        note: what a reader must know; for a missing figure how to get it.
+        doubtful: whether the figure cannot be believed; the note says why.
+    """
+
+    how: How
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    samples: int | None = None
+    note: str = ""
+    doubtful: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """One quantity of all forms.
+
+    Attributes:
+        group: accuracy, robustness, sparsity, latency, energy or memory.
+        name: the quantity.
+        condition: of the images; empty where it does not matter.
+        unit: "share" is shown in per cent.
+        better: which direction is.
+        cells: by column; a form that has no such quantity has no cell.
+        part: what part of the quantity this is; empty for the whole.
+    """
+
+    group: str
+    name: str
+    condition: str
+    unit: str
+    better: Literal["higher", "lower", ""]
+    cells: dict[str, Cell] = field(default_factory=dict)
+    part: str = ""
+
+
+@dataclass(frozen=True)
+class SideBySide:
+    """The whole comparison.
+
+    Attributes:
+        name: of the run.
+        columns: the forms, float first, the INT8 ANN last.
+        rows: in the order of the groups.
+        notes: what a reader must know before quoting.
+        sources: of what is on record: name -> when it was made.
+    """
+
+    name: str
+    columns: list[str]
+    rows: list[Row]
+    notes: list[str]
+    sources: dict[str, str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return asdict(self)
+
+    def to_csv(self) -> str:
+        """Return one line a cell."""
+        text = io.StringIO()
+        out = csv.writer(text, lineterminator="\n")
+        out.writerow(
+            ["group", "quantity", "part", "images", "unit", "form", "how", "value", "low", "high", "samples", "note"]
+        )
+        for row in self.rows:
+            for column, cell in row.cells.items():
+                numbers = ["" if part is None else repr(part) for part in (cell.value, cell.low, cell.high)]
+                samples = "" if cell.samples is None else cell.samples
+                out.writerow(
+                    [
+                        *(row.group, row.name, row.part, row.condition, row.unit, column, cell.how),
+                        *numbers,
+                        samples,
+                        cell.note,
+                    ]
+                )
+        return text.getvalue()
+
+
+def column(form: str, target: str, device: str = "cpu") -> str:
+    """Return a column's name."""
+    return f"Program · {target}" if form == "program" else f"{form} · {target} {device}"
+
+
+def missing(why: str) -> Cell:
+    """Return an empty cell with the reason."""
+    return Cell("missing", note=why)
+
+
+def _share(share: Share, doubt: str = "") -> Cell:
+    return Cell("measured", share.value, share.low, share.high, share.samples, doubt, bool(doubt))
+
+
+def _accuracy(record: Record | None, columns: Sequence[str], folder: str) -> Iterator[Row]:
+    if record is None:
+        why = missing(f"not measured: run 'spikeproof evaluate {folder}'")
+        yield Row("accuracy", "accuracy", "clean", "share", "higher", dict.fromkeys(columns, why))
+        return
+    forms = {column(form.form, form.target, form.device): form for form in record.forms}
+    for name in dict.fromkeys(name for form in record.forms for name in form.conditions):
+        cells = {}
+        for each in columns:
+            form: Form | None = forms.get(each)
+            if form is None or name not in form.conditions:
+                device = "cuda" if each.endswith("cuda") else "cpu"
+                cells[each] = missing(f"not measured: run 'spikeproof evaluate {folder} --device {device}'")
+            else:
+                cells[each] = _share(form.conditions[name].accuracy)
+        yield Row("accuracy", "accuracy", name, "share", "higher", cells)
+
+
+def _robustness(record: Robustness | None, columns: Sequence[str], folder: str) -> Iterator[Row]:
+    if record is None:
+        why = missing(f"not measured: run 'spikeproof evaluate {folder} --protocol standard'")
+        yield Row("robustness", "worst case of all attacks", "", "share", "higher", dict.fromkeys(columns, why))
+        return
+    forms = {column(form.form, form.target): form for form in record.forms}
+    absent = missing("the protocol attacked other forms")
+    budget = f"@{record.epsilon:g}"
+
+    def row(name: str, read: Callable[[FormResult], Share | None], why: str) -> Row:
+        cells = {}
+        for each in columns:
+            form = forms.get(each)
+            share = form and read(form)
+            doubt = "" if form is None or form.reliable else "unreliable: an alarm was raised, see robustness.html"
+            cells[each] = absent if form is None else _share(share, doubt) if share else missing(why)
+        return Row("robustness", name, f"epsilon {record.epsilon:.4f}", "share", "higher", cells)
+
+    yield row(f"worst case, protocol {record.protocol}", lambda form: form.worst, "")
+    for access in dict.fromkeys(one.access for form in record.forms for one in form.attacks):
+        yield row(
+            f"worst case, {access}",
+            lambda form, access=access: form.worst_by.get(access),  # type: ignore[misc]
+            "not tried on all samples, or not at all",
+        )
+    for label in dict.fromkeys(one.label for form in record.forms for one in form.attacks):
+        yield row(
+            f"{label.replace(budget, '')} alone",
+            lambda form, label=label: next(  # type: ignore[misc]
+                (one.accuracy for one in form.attacks if one.label == label), None
+            ),
+            "tried only on samples that earlier attacks left, or not on this form",
+        )
+
+
+def _sparsity(cost: Cost, forms: dict[str, FormCost], columns: Sequence[str]) -> Iterator[Row]:
+    def row(name: str, condition: str, unit: str, read: Callable[[Views], Cell]) -> Row:
+        # Another device computes the same network: it is counted once.
+        measured = {each: forms[each].conditions.get(condition) for each in columns}
+        cells = {each: read(seen) for each, seen in measured.items() if seen}
+        return Row("sparsity", name, condition, unit, "higher" if unit == "share" else "lower", cells)
+
+    def share(part: float, whole: float) -> Cell:
+        return Cell("measured", 1 - part / whole, samples=cost.samples)
+
+    def spikes(seen: Views) -> Cell:
+        own = list(seen.spikes)[1:]  # The input comes first.
+        return share(sum(seen.spikes[key] for key in own), sum(seen.places[key] for key in own))
+
+    def saved(seen: Views) -> Cell:
+        return share(math.fsum(seen.operations.values()), sum(seen.dense.values()))
+
+    def operations(seen: Views) -> Cell:
+        return Cell("measured", math.fsum(seen.operations.values()), samples=cost.samples)
+
+    def updates(seen: Views) -> Cell:
+        found = seen.updates.values()
+        return share(math.fsum(one.changed for one in found), math.fsum(one.all for one in found))
+
+    def zeros(seen: Views) -> Cell:
+        return Cell("measured", seen.gradient.zeros, samples=cost.samples)
+
+    def hoyer(seen: Views) -> Cell:
+        value = seen.gradient.hoyer
+        return missing("every gradient is 0") if value is None else Cell("measured", value, samples=cost.samples)
+
+    for quantity, unit, read in (
+        ("neuron steps without a spike", "share", spikes),
+        ("synaptic operations saved", "share", saved),
+        ("synaptic operations", "an image", operations),
+        ("neuron steps that leave the membrane", "share", updates),
+        ("zeros in the gradient at the input", "share", zeros),
+        ("Hoyer's measure of that gradient", "", hoyer),
+    ):
+        for name in cost.images:
+            yield row(quantity, name, unit, read)
+
+
+def _latency(cost: Cost, forms: dict[str, FormCost], columns: Sequence[str]) -> Iterator[Row]:
+    here = "wall time on this machine; the Program's is a simulator's"
+    alone, batch = {}, {}
+    for each in columns:
+        found = forms[each].timing
+        low, middle, high = found.alone
+        alone[each] = Cell("measured", middle, low, high, found.runs, f"median and quartiles of {here}")
+        batch[each] = Cell("measured", found.batch, samples=found.size, note=f"batch of {found.size}; {here}")
+    yield Row("latency", "one image alone", "clean", "s", "lower", alone)
+    yield Row("latency", "an image in a batch", "clean", "s", "lower", batch)
+    program = _program_column(columns)
+    steps = Cell("counted", float(cost.chips[0].steps), note="one image at a time, until the last window ends")
+    yield Row("latency", "time steps an image", "", "steps", "lower", {program: steps})
+    yield from _on_chip(cost, program, "latency", "one image on the chip", "s", lambda chip: {"": chip.time})
+
+
+def _program_column(columns: Sequence[str]) -> str:
+    return next(each for each in columns if each.startswith("Program"))
+
+
+def _on_chip(
+    cost: Cost,
+    program: str,
+    group: str,
+    name: str,
+    unit: str,
+    read: Callable[[ChipCost], dict[str, dict[str, Ends]]],
+) -> Iterator[Row]:
+    """Yield one row a chip, part and condition, in the Program's column; one row for a chip without figures.
+
+    ``read`` gives intervals by part (empty for the whole) and condition.
+    """
+    for chip in cost.chips:
+        title = f"{name}, {CHIP_NAMES[chip.chip]}"
+        if chip.absent:
+            yield Row(group, title, "", unit, "lower", {program: missing(chip.absent)})
+            continue
+        note = "prices of a chip that cannot hold this Program" if chip.unsuitable else ""
+        for part, conditions in read(chip).items():
+            for condition, (low, high) in conditions.items():
+                cell = Cell("estimated", None, low, high, cost.samples, note)
+                yield Row(group, title, condition, unit, "lower", {program: cell}, part)
+
+
+def _energy(cost: Cost, forms: dict[str, FormCost], columns: Sequence[str]) -> Iterator[Row]:
+    cells = {}
+    for each in columns:
+        form = forms.get(each)
+        if each == ANN:
+            low, high = cost.ann.joules
+            said = f"{cost.ann.macs:,} multiply-accumulates and memory in 45 nm; such an ANN was not trained"
+            cells[each] = Cell("estimated", None, low, high, None, said)
+        elif form is not None and form.energy.joules is None:
+            cells[each] = missing(str(form.energy.absent))
+        elif form is not None and form.energy.joules is not None:
+            low, high = form.energy.joules
+            said = f"{form.energy.meter}; low end without idle power"
+            cells[each] = Cell("measured", None, low, high, form.energy.samples, said)
+    yield Row("energy", "an image, elsewhere", "clean", "J", "lower", cells)
+    program = _program_column(columns)
+    yield from _on_chip(cost, program, "energy", "an image on the chip", "J", lambda chip: {"": chip.total})
+    yield from _attack_price(cost, program)
+    yield from _on_chip(
+        cost.model_copy(update={"chips": [chip for chip in cost.chips if not chip.absent]}),
+        program,
+        "energy",
+        "an image on the chip",
+        "J",
+        lambda chip: {
+            term: {name: terms[term] for name, terms in chip.terms.items()} for term in chip.terms.get("clean", {})
+        },
+    )
+
+
+def _attack_price(cost: Cost, program: str) -> Iterator[Row]:
+    """Yield what an attack does to the energy: attacked / clean, each at the same end of every price."""
+    for chip in cost.chips:
+        for name, attacked in chip.total.items():
+            ratios = [part / whole for part, whole in zip(attacked, chip.total["clean"], strict=True) if whole]
+            if name == "clean" or not ratios:
+                continue
+            note = "attacked / clean, both at the low end and both at the high end of every price"
+            cell = Cell("estimated", None, min(ratios), max(ratios), cost.samples, note)
+            title = f"what the attack costs, {CHIP_NAMES[chip.chip]}"
+            yield Row("energy", title, name, "times clean", "lower", {program: cell})
+
+
+def _memory(cost: Cost, forms: dict[str, FormCost], columns: Sequence[str]) -> Iterator[Row]:
+    parameters, state = {}, {}
+    for each in columns:
+        form = forms.get(each)
+        if each == ANN:
+            parameters[each] = Cell("estimated", float(cost.ann.weights), note="8 bits a weight")
+            state[each] = Cell("estimated", float(cost.ann.activations), note="8 bits an activation, all layers kept")
+        elif form is not None:
+            low, high = form.memory.parameters
+            one = low == high
+            note = form.memory.basis
+            parameters[each] = Cell(
+                "counted", low if one else None, None if one else low, None if one else high, note=note
+            )
+            state[each] = Cell("counted", form.memory.state, note=note)
+    yield Row("memory", "weights and biases", "", "bytes", "lower", parameters)
+    yield Row("memory", "neuron states, one image", "", "bytes", "lower", state)
+
+
+def _notes(robustness: Robustness | None, cost: Cost, stale: Sequence[str]) -> Iterator[str]:
+    yield (
+        "No chip was used. Energy and time on the chip are events counted on the Program times public constants: an "
+        "interval to plan with, not a measurement."
+    )
+    for chip in cost.chips:
+        if chip.absent:
+            yield f"{CHIP_NAMES[chip.chip]}: {chip.absent}."
+        elif chip.unsuitable:
+            reasons = "; ".join(chip.unsuitable)
+            yield f"{CHIP_NAMES[chip.chip]} cannot hold this Program as it is; only its prices are borrowed: {reasons}."
+    for form in cost.forms:
+        if form.form == "float" and form.energy.absent:
+            yield f"Energy of float on {form.device}: not measured: {form.energy.absent}."
+    if not any(form.device == "cuda" for form in cost.forms):
+        yield "GPU: not measured: torch finds no CUDA device on this machine."
+    if list(cost.images) == ["clean"]:
+        yield "No attacked images: run 'spikeproof attack' and compare again to see what an attack costs."
+    yield from (f"{name} was made with another Program, so it is left out; run its step again." for name in stale)
+    for result in robustness.forms if robustness else []:
+        if not result.reliable:
+            yield f"Robustness of {column(result.form, result.target)}: an alarm makes the number unreliable."
+
+
+def side_by_side(record: Record | None, robustness: Robustness | None, cost: Cost, folder: str) -> SideBySide:
+    """Put all that is on record of a run into one table; records of another Program are left out.
+
+    Args:
+        record: of ``evaluate``; None if it was not run.
+        robustness: of a protocol; None if none was run.
+        cost: of ``compare``.
+        folder: the run's, for the commands that measure what is missing.
+    """
+    given = {"record.json": record, "robustness.json": robustness}
+    stale = [name for name, one in given.items() if one and one.program["sha256"] != cost.program_sha256]
+    record = None if "record.json" in stale else record
+    robustness = None if "robustness.json" in stale else robustness
+    forms = {column(form.form, form.target, form.device): form for form in cost.forms}
+    columns = list(forms)
+    wide = [*columns, ANN]
+    rows = [
+        *_accuracy(record, columns, folder),
+        *_robustness(robustness, columns, folder),
+        *_sparsity(cost, forms, columns),
+        *_latency(cost, forms, columns),
+        *_energy(cost, forms, wide),
+        *_memory(cost, forms, wide),
+    ]
+    made = {"record.json": record, "robustness.json": robustness, "cost.json": cost}
+    sources = {name: one.created for name, one in made.items() if one is not None}
+    return SideBySide(cost.name, wide, rows, list(_notes(robustness, cost, stale)), sources)

@@ -1,0 +1,1 @@
+"""Measurements on the forms of one network: accuracy, spikes, operations, gradients."""

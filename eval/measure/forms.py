@@ -1,0 +1,182 @@
+"""One network, all its forms, the same images: accuracy, robustness, spikes and operations side by side."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from ...export.program import Program
+from ...hw_targets.target import Compiled, Counts, get_target
+from ...hw_targets.torch import TorchTarget
+from ...toolkit.coding import Coder
+from ...toolkit.data import Images, Labels
+from ...toolkit.network.network import SpikingNetwork
+from ...toolkit.progress import Track, silent
+from ...toolkit.train import seeded
+from ..records.evaluation import Condition, Form, Share
+from .metrics import Accuracy, SpikeRate, SynapticOperations
+from .weights import WeightGradientDensity
+from .zeros import ZeroGradientShare
+
+DRAWS = 0
+"""Seed of what a stochastic coder draws in an evaluation, plus the number of a batch's first sample."""
+
+
+@dataclass(frozen=True)
+class Forms:
+    """The forms of one network."""
+
+    network: SpikingNetwork
+    quantized: SpikingNetwork
+    program: Program
+
+
+def measure(
+    compiled: Compiled,
+    program: Program,
+    coder: Coder,
+    images: Images,
+    labels: Labels,
+    *,
+    integers: bool,
+    batch: int,
+    reference: Counts | None = None,
+    track: Track = silent,
+    what: str = "evaluate",
+) -> tuple[Condition, Counts, dict[str, dict[str, int]] | None]:
+    """Run one form on one set of images.
+
+    Args:
+        compiled: the form on its target.
+        program: whose synapses are counted.
+        coder: of the images; if it is stochastic, every form is shown the same draws, see :data:`DRAWS`.
+        images: (samples, channels, height, width).
+        labels: (samples,).
+        integers: whether the target takes integer messages (else images).
+        batch: samples a run.
+        reference: the float network's classes (samples,); the form's own when absent.
+        track: progress.
+        what: label of the progress bar.
+
+    Returns:
+        The measurements, the predicted classes, and overflow events a population where exposed.
+    """
+    accuracy, rate, operations = Accuracy(), SpikeRate(program.steps), SynapticOperations(program)
+    classes = []
+    overflow: dict[str, dict[str, int]] | None = {}
+    starts = range(0, len(images), batch)
+    for start in track(starts, what, len(starts)):
+        part = images[start : start + batch]
+        with seeded(DRAWS + start):
+            messages = coder.integers(part)
+        with seeded(DRAWS + start):
+            trace = compiled.run(messages if integers else part, track=track if len(starts) == 1 else silent)
+        accuracy.update(trace.classes, labels[start : start + batch])
+        rate.update(trace)
+        operations.update(trace, messages)
+        classes.append(trace.classes)
+        if trace.overflow is None or overflow is None:
+            overflow = None
+            continue
+        for name, events in trace.overflow.items():
+            so_far = overflow.setdefault(name, dict.fromkeys(asdict(events), 0))
+            for kind, count in asdict(events).items():
+                so_far[kind] += count
+    predicted = np.concatenate(classes)
+    same = 1.0 if reference is None else float((predicted == reference).mean())
+    condition = Condition(
+        accuracy=Share(**asdict(accuracy.compute())),
+        same_as_float=same,
+        spike_rates=rate.compute(),
+        operations=operations.compute(),
+    )
+    return condition, predicted, overflow
+
+
+def evaluate(
+    forms: Forms,
+    conditions: Mapping[str, Images],
+    labels: Labels,
+    targets: Mapping[str, int],
+    *,
+    batch: int,
+    device: str = "cpu",
+    track: Track = silent,
+) -> list[Form]:
+    """Measure the float and the quantized network, and the Program on every target.
+
+    Args:
+        forms: the network's forms.
+        conditions: images by condition; "clean" and one entry an attack, same order of samples.
+        labels: (samples,).
+        targets: number of samples that each target gets, by name.
+        batch: samples a run.
+        device: torch device of the float and quantized network.
+        track: progress.
+    """
+    torch_target = TorchTarget(device=device, batch=batch, graded=forms.program.graded)
+    jobs: list[tuple[Any, ...]] = [
+        ("float", "torch", torch_target.compile(forms.network), len(labels), device),
+        ("quantized", "torch", torch_target.compile(forms.quantized), len(labels), device),
+    ]
+    for name, count in targets.items():
+        jobs.append(("program", name, get_target(name).compile(forms.program), min(count, len(labels)), "cpu"))
+    reference: dict[str, Counts] = {}
+    found = []
+    for form, target, compiled, count, where in jobs:
+        begun = time.perf_counter()
+        results = {}
+        overflow = None
+        for name, images in conditions.items():
+            results[name], classes, events = measure(
+                compiled,
+                forms.program,
+                forms.network.coder,
+                images[:count],
+                labels[:count],
+                integers=form == "program",
+                # Lava cuts its samples into runs of its own, and shows progress between them.
+                batch=count if get_target(target).slow else batch,
+                reference=reference[name][:count] if name in reference else None,
+                track=track,
+                what=f"{form} on {target}: {name}",
+            )
+            reference.setdefault(name, classes)
+            overflow = events if name == "clean" else overflow
+        seconds = time.perf_counter() - begun
+        found.append(
+            Form(
+                form=form,
+                target=target,
+                device=where,
+                samples=count,
+                conditions=results,
+                overflow=overflow,
+                seconds=seconds,
+            )
+        )
+    return found
+
+
+def gradient_sparsity(
+    network: SpikingNetwork, images: Images, labels: Labels, *, batch: int, track: Track = silent
+) -> dict[str, Any]:
+    """Return the zero-gradient share of every layer and of the hidden LIF layers together."""
+    metric = ZeroGradientShare(network)
+    starts = range(0, len(images), batch)
+    for start in track(starts, "gradient sparsity", len(starts)):
+        with seeded(DRAWS + start):
+            metric.update(images[start : start + batch], labels[start : start + batch])
+    return {"layers": {name: asdict(zeros) for name, zeros in metric.compute().items()}, "hidden": metric.hidden()}
+
+
+def weight_gradients(
+    network: SpikingNetwork, images: Images, labels: Labels, *, track: Track = silent
+) -> dict[str, dict[str, float]]:
+    """Return density and bound of the weight gradients of every layer, means over samples taken one by one."""
+    metric = WeightGradientDensity(network)
+    for index in track(range(len(images)), "weight gradients", len(images)):
+        metric.update(images[index : index + 1], labels[index : index + 1])
+    return {name: asdict(density) for name, density in metric.compute().items()}

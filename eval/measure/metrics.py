@@ -1,0 +1,154 @@
+"""Measurements: pure update and compute, unit and direction on the class; a measurement that fails raises."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+from torch.nn import functional
+
+from ...export.program import Dense, Program, Sparse, Synapse
+from ...hw_targets.target import Counts, Trace
+from ...toolkit.errors import InputError
+
+
+class Metric(ABC):
+    """Something measured: :meth:`update` with each batch, then :meth:`compute`."""
+
+    name: ClassVar[str]
+    unit: ClassVar[str]
+    higher_is_better: ClassVar[bool | None]
+
+    @abstractmethod
+    def compute(self) -> Any:
+        """Return the measured value; raises :class:`InputError` if nothing was measured."""
+
+    def _need(self, samples: int) -> None:
+        if samples == 0:
+            raise InputError(f"metric {self.name!r}: nothing was measured")
+
+
+@dataclass(frozen=True)
+class Proportion:
+    """A share with its 95 % Wilson score interval (Wilson 1927)."""
+
+    value: float
+    low: float
+    high: float
+    correct: int
+    samples: int
+
+
+class Accuracy(Metric):
+    """Share of samples whose class is right: correct / samples."""
+
+    name = "accuracy"
+    unit = "share of samples"
+    higher_is_better = True
+
+    def __init__(self) -> None:
+        self.correct = 0
+        self.samples = 0
+
+    def update(self, classes: Counts, labels: Counts) -> None:
+        """Count a batch.
+
+        Args:
+            classes: predicted, (batch,).
+            labels: true, (batch,).
+
+        Raises:
+            InputError: the shapes differ.
+        """
+        if classes.shape != labels.shape:
+            raise InputError(f"metric 'accuracy': {classes.shape} predictions for {labels.shape} labels")
+        self.correct += int((classes == labels).sum())
+        self.samples += len(labels)
+
+    def compute(self) -> Proportion:
+        """Return the share and its interval."""
+        self._need(self.samples)
+        interval = binomtest(self.correct, self.samples).proportion_ci(method="wilson")
+        return Proportion(
+            self.correct / self.samples, float(interval.low), float(interval.high), self.correct, self.samples
+        )
+
+
+class SpikeRate(Metric):
+    """Spikes a neuron and time step, for each population: spikes / (samples steps neurons)."""
+
+    name = "spike rate"
+    unit = "spikes per neuron and step"
+    higher_is_better = None
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+        self.spikes: dict[str, int] = {}
+        self.places: dict[str, int] = {}
+
+    def update(self, trace: Trace) -> None:
+        """Count a batch."""
+        for name, counts in trace.spike_counts.items():
+            self.spikes[name] = self.spikes.get(name, 0) + int(counts.sum())
+            self.places[name] = self.places.get(name, 0) + counts.size * self.steps
+
+    def compute(self) -> dict[str, float]:
+        """Return the rate of each population."""
+        self._need(sum(self.places.values()))
+        return {name: spikes / self.places[name] for name, spikes in self.spikes.items()}
+
+
+def fan_out(program: Program, synapse: Synapse) -> NDArray[np.int64]:
+    """Return how many target neurons each source neuron reaches, edges and stride counted exactly; (source shape).
+
+    The transposed convolution of ones with a kernel of ones; all of them for a dense synapse, those that exist for a
+    sparse one.
+    """
+    source, target = program.shape_of(synapse.source), program.shape_of(synapse.target)
+    if isinstance(synapse, Sparse):
+        return np.bincount(synapse.columns, minlength=int(np.prod(source))).astype(np.int64).reshape(source)
+    if isinstance(synapse, Dense):
+        return np.full(source, int(np.prod(target)), dtype=np.int64)
+    x = torch.zeros(1, *source, dtype=torch.float64, requires_grad=True)
+    ones = torch.ones(synapse.weight.shape, dtype=torch.float64)
+    y = functional.conv2d(x, ones, None, synapse.stride, synapse.padding, synapse.dilation, synapse.groups)
+    (reached,) = torch.autograd.grad(y.sum(), x)
+    return np.asarray(np.rint(reached[0].numpy()), dtype=np.int64)
+
+
+class SynapticOperations(Metric):
+    """Synaptic operations a sample: sum over spikes (or non-zero messages) of the sender's true fan-out.
+
+    Args:
+        program: whose synapses are counted; a float network of the same layers sends along the same ones.
+    """
+
+    name = "synaptic operations"
+    unit = "operations per sample"
+    higher_is_better = False
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.fan_outs = [(synapse.source, synapse.target, fan_out(program, synapse)) for synapse in program.synapses]
+        self.operations: dict[str, int] = {f"{source} -> {target}": 0 for source, target, _ in self.fan_outs}
+        self.samples = 0
+
+    def update(self, trace: Trace, messages: NDArray[np.int32]) -> None:
+        """Count a batch.
+
+        Args:
+            trace: what the populations sent.
+            messages: what the input sent, (time, batch, ...).
+        """
+        sent = {self.program.input.name: np.count_nonzero(messages, axis=0), **trace.spike_counts}
+        for source, target, reached in self.fan_outs:
+            self.operations[f"{source} -> {target}"] += int((sent[source].astype(np.int64) * reached).sum())
+        self.samples += messages.shape[1]
+
+    def compute(self) -> dict[str, float]:
+        """Return operations a sample, by synapse."""
+        self._need(self.samples)
+        return {name: count / self.samples for name, count in self.operations.items()}

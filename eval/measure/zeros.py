@@ -1,0 +1,80 @@
+"""Sparsity of the gradients in the attack's backward pass, as the seed paper's code defines it."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from ...toolkit.attacks.victim import device_of
+from ...toolkit.data import Images, Labels
+from ...toolkit.errors import InputError
+from ...toolkit.network.network import SpikingNetwork
+from .gradients import IMAGE, watch
+from .metrics import Metric
+
+
+@dataclass(frozen=True)
+class LayerZeros:
+    """Share of exact zeros in the gradient with respect to a layer's input and output."""
+
+    input: float
+    output: float
+
+
+class ZeroGradientShare(Metric):
+    """Exact zeros among the entries of dL/dx, for the input and the output of every layer.
+
+    share = #{entries == 0} / #entries, no tolerance, in the first backward pass of a white-box attack: evaluation
+    mode, cross-entropy summed over samples (arXiv 2509.23762, released code). A neuron is one layer over all steps.
+    """
+
+    name = "zero-gradient share"
+    unit = "share of entries"
+    higher_is_better = None
+
+    def __init__(self, network: SpikingNetwork) -> None:
+        self.network = network
+        self.zeros: dict[tuple[str, str], int] = {}
+        self.entries: dict[tuple[str, str], int] = {}
+
+    def update(self, images: Images, labels: Labels) -> None:
+        """Run one backward pass and count.
+
+        Args:
+            images: (batch, channels, height, width).
+            labels: (batch,).
+        """
+        network = self.network.eval()
+        device = device_of(network)
+        inputs = torch.from_numpy(images).to(device)
+        if not network.coder.sequences:
+            # A product, so that the first layer's input is a tensor of its own for every step.
+            inputs = network.coder.encode(inputs) * 1
+        with watch(network) as seen:
+            logits = network(inputs.requires_grad_())
+            nn.functional.cross_entropy(logits, torch.from_numpy(labels).to(device), reduction="sum").backward()
+        for (name, side), gradients in seen.found.items():
+            if name != IMAGE:
+                key = (name, side)
+                self.zeros[key] = self.zeros.get(key, 0) + gradients.zeros
+                self.entries[key] = self.entries.get(key, 0) + gradients.entries
+
+    def compute(self) -> dict[str, LayerZeros]:
+        """Return the shares of every layer, in the order of computation."""
+        self._need(len(self.entries))
+        share = {key: self.zeros[key] / entries for key, entries in self.entries.items()}
+        names = [name for name, _ in self.network.named_layers() if (name, "output") in share]
+        return {name: LayerZeros(share[name, "input"], share[name, "output"]) for name in names}
+
+    def hidden(self) -> float:
+        """Return the share at the outputs of all hidden LIF layers together, entries weighted alike.
+
+        Raises:
+            InputError: there is no hidden LIF layer, or nothing was measured.
+        """
+        self._need(len(self.entries))
+        layers = self.network.hidden()
+        if not layers:
+            raise InputError("metric 'zero-gradient share': the network has no hidden LIF layer")
+        zeros = sum(self.zeros[name, "output"] for name in layers)
+        return zeros / sum(self.entries[name, "output"] for name in layers)

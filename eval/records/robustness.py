@@ -1,0 +1,235 @@
+"""The record of a protocol: per-sample outcomes of every attack on every form, and what makes them doubtful."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+from scipy.stats import binomtest
+
+from ...toolkit.files import write_json
+from .evaluation import Machine, Share, read_model
+
+WRONG, BROKEN, SURVIVED, UNTRIED = ".", "x", "o", "-"
+"""One letter a sample: wrong without attack, broken by the attack, survived it, not tried since broken before."""
+
+Mask = NDArray[np.bool_]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Alarm(_Part):
+    """A reason to doubt a form's number.
+
+    Attributes:
+        code: stable.
+        form: whose number.
+        severity: "alarm" makes the number unreliable, "note" does not.
+        message: figures, and what to do.
+    """
+
+    code: str
+    form: str
+    severity: Literal["alarm", "note"]
+    message: str
+
+
+class Outcome(_Part):
+    """One attack on one form.
+
+    Attributes:
+        label: the attack's.
+        access: what it knows of the victim.
+        threat_model: space, norm and access.
+        settings: all of them.
+        outcomes: one letter a sample, see :data:`WRONG`.
+        on_grid: the same after rounding the examples to the chip's 8-bit input.
+        accuracy: share of right and unbroken samples; None where only what earlier attacks left was tried.
+        after: share of samples that also survived every attack before this one.
+        distance: largest distance to the clean images.
+        distance_on_grid: the same after rounding.
+        seconds: wall time.
+    """
+
+    label: str
+    access: str
+    threat_model: str
+    settings: dict[str, Any]
+    outcomes: str
+    on_grid: str
+    accuracy: Share | None
+    after: Share
+    distance: float
+    distance_on_grid: float
+    seconds: float
+
+    @property
+    def tried(self) -> int:
+        """How many samples the attack was run on."""
+        return self.outcomes.count(BROKEN) + self.outcomes.count(SURVIVED)
+
+    @property
+    def broken(self) -> int:
+        """How many of them it broke."""
+        return self.outcomes.count(BROKEN)
+
+
+class Probes(_Part):
+    """Measurements that tell whether gradient attacks work on a form, on the first samples that it answers rightly.
+
+    Attributes:
+        samples: how many.
+        accuracy: share that survives each probe, by name.
+        backwards: by name of a comparison "weaker < stronger": how many only the weaker probe broke, and only the
+            stronger.
+        zero_share: exact zeros among the entries of dL/dx.
+        loss: mean cross-entropy: "clean", and under "fgsm" and "pgd-50"; of edits "edits-1" and "edits-20".
+        rose: share of samples whose loss the last of them raised.
+        differ: share of samples whose logits differ between two forward passes.
+        sweep: share that survives, a backward pass; empty for networks without spikes.
+        sweep_only: samples that some backward pass broke and no white-box attack of the protocol.
+    """
+
+    samples: int
+    accuracy: dict[str, Share]
+    backwards: dict[str, tuple[int, int]]
+    zero_share: float
+    loss: dict[str, float]
+    rose: float
+    differ: float
+    sweep: dict[str, Share]
+    sweep_only: int
+
+
+class Judged(_Part):
+    """Another target's answers to clean images and worst-case examples of the Program.
+
+    Attributes:
+        samples: the first so many.
+        clean: accuracy.
+        worst: accuracy on the worst-case examples.
+        same: answers that equal those of loihi, of both together.
+    """
+
+    samples: int
+    clean: Share
+    worst: Share
+    same: int
+
+
+class FormResult(_Part):
+    """All attacks on one form.
+
+    Attributes:
+        form: "float", "quantized", "program", or any name.
+        target: what answered.
+        clean: accuracy on the images, as the chip receives them.
+        attacks: in the order they were run.
+        worst: share of samples that are right and survive every attack.
+        worst_on_grid: the same after rounding every example to the chip's input; examples that rounding spoils were not
+            made again, so it is an upper bound.
+        worst_by: as worst, over the attacks of one access alone; None where they did not try all samples.
+        outcomes: of the worst case, one letter a sample.
+        probes: None for victims without gradients.
+        judged: by other targets.
+        alarms: see :func:`..robustness.alarms.alarms`.
+        reliable: whether no alarm was raised; notes do not count.
+        seconds: wall time of attacks and probes.
+    """
+
+    form: str
+    target: str
+    clean: Share
+    attacks: list[Outcome]
+    worst: Share
+    worst_on_grid: Share
+    worst_by: dict[str, Share | None]
+    outcomes: str
+    probes: Probes | None
+    judged: dict[str, Judged] = {}
+    alarms: list[Alarm] = []
+    reliable: bool = True
+    seconds: float
+
+
+class Robustness(_Part):
+    """A protocol on a run.
+
+    Attributes:
+        threat: the threat model: "pixel", "encoded" or "encoded-binary".
+        threat_model: the same in words; the worst cases are about no other.
+        epsilon: radius of the ball: of pixels of [0, 1], a whole number of the chip's input levels; of coded entries;
+            or, for spikes, a number of edits.
+        levels: the same in levels; None for coded input.
+        asked: the radius that was asked for.
+        samples: the first so many test images.
+        cascade: whether attacks tried only samples that earlier ones left.
+        seed: of every attack.
+        draws: of a stochastic coder that attacks with gradients averaged.
+        unreceivable: why the Program was not attacked; None if it could receive what attackers make.
+    """
+
+    schema_version: Literal[1] = 1
+    name: str
+    created: str
+    protocol: str
+    threat: str = "pixel"
+    threat_model: str
+    epsilon: float
+    levels: int | None
+    asked: float
+    samples: int
+    cascade: bool
+    seed: int
+    draws: int = 1
+    unreceivable: str | None = None
+    data: dict[str, Any]
+    program: dict[str, Any]
+    recipe: dict[str, Any]
+    machine: Machine
+    packages: dict[str, str]
+    forms: list[FormResult]
+    summary: str
+    seconds: float
+
+
+def share(right: Mask) -> Share:
+    """Return the share of true entries with its 95 % Wilson interval."""
+    return share_of(int(right.sum()), len(right))
+
+
+def share_of(correct: int, samples: int) -> Share:
+    """Return correct / samples with its 95 % Wilson interval."""
+    interval = binomtest(correct, samples).proportion_ci(method="wilson")
+    return Share(
+        value=correct / samples, low=float(interval.low), high=float(interval.high), correct=correct, samples=samples
+    )
+
+
+def letters(right: Mask, tried: Mask, robust: Mask) -> str:
+    """Return one letter a sample, see :data:`WRONG`."""
+    found = np.where(tried, np.where(robust, SURVIVED, BROKEN), UNTRIED)
+    return "".join(np.where(right, found, WRONG).tolist())
+
+
+def is_letter(outcomes: str, letter: str) -> Mask:
+    """Return where ``outcomes`` has ``letter``, (samples,)."""
+    found: Mask = np.array(list(outcomes)) == letter
+    return found
+
+
+def write(path: Path, record: Robustness) -> None:
+    """Write a record as JSON."""
+    write_json(path, record.model_dump(mode="json"))
+
+
+def read(path: Path) -> Robustness:
+    """Return the record in ``path``.
+
+    Raises:
+        FileError: missing, corrupt, or of another schema.
+    """
+    return read_model(Robustness, path, "run 'spikeproof evaluate --protocol'")

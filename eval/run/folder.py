@@ -1,0 +1,155 @@
+"""The run folder: which files each step reads and writes, and whether they still belong together."""
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, RootModel, ValidationError
+
+from ...toolkit.config import Recipe, parse_recipe
+from ...toolkit.errors import FileError, InputError
+from ...toolkit.files import digest, read_bytes, read_json, write_json
+
+MANIFEST = "run.json"
+
+READS: dict[str, tuple[str, ...]] = {
+    "train": ("recipe.json",),
+    "attack": ("model.safetensors",),
+    "quantize": ("model.safetensors",),
+    "export": ("quantized.safetensors",),
+    "compare": ("program.safetensors",),
+    "fit": ("program.safetensors",),
+    "robustness": ("model.safetensors", "quantized.safetensors", "program.safetensors"),
+    "cost": ("model.safetensors", "quantized.safetensors", "program.safetensors"),
+    "explain": ("model.safetensors", "quantized.safetensors", "program.safetensors"),
+    "evaluate": ("model.safetensors", "attacks.json", "quantized.safetensors", "program.safetensors", "network.onnx"),
+}
+WRITES: dict[str, tuple[str, ...]] = {
+    "train": ("model.safetensors", "training.json"),
+    "attack": ("attacks.json",),
+    "quantize": ("quantized.safetensors",),
+    "export": ("network.nir", "network.json", "program.safetensors", "network.onnx", "export.json"),
+    "compare": ("compare.json",),
+    "fit": ("fit.html",),
+    "robustness": ("robustness.json", "robustness.html"),
+    "cost": ("cost.json",),
+    "explain": ("explain.json", "explain.html"),
+    "evaluate": ("record.json", "report.html"),
+}
+for _threat in ("encoded", "encoded-binary"):
+    READS[f"robustness-{_threat}"] = READS["robustness"]
+    WRITES[f"robustness-{_threat}"] = (f"robustness-{_threat}.json", f"robustness-{_threat}.html")
+
+
+class _Entry(BaseModel):
+    """What one step read and wrote: SHA-256 by file name."""
+
+    read: dict[str, str]
+    wrote: dict[str, str]
+
+
+class _Manifest(RootModel[dict[str, _Entry]]):
+    """All steps that were run."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder. ``run.json`` keeps the SHA-256 of what each step read and wrote."""
+
+    folder: Path
+
+    def path(self, name: str) -> Path:
+        """Return the path of a file in the folder."""
+        return self.folder / name
+
+    @classmethod
+    def create(cls, folder: Path, recipe: Recipe) -> "Run":
+        """Make the folder, or take it up again if it holds the same recipe.
+
+        Raises:
+            InputError: it holds a run of another recipe, or is a file.
+        """
+        run = cls(folder)
+        try:
+            if folder.exists() and not folder.is_dir():
+                raise InputError(f"{folder}: is a file; give --out a folder")
+            started = run.path("recipe.json").exists()
+        except (OSError, ValueError) as error:
+            raise InputError(f"{folder}: not a folder's name ({error}); give another --out") from error
+        if started:
+            if run.recipe() != recipe:
+                raise InputError(f"{folder}: holds a run of another recipe; give another --out, or delete it")
+        else:
+            write_json(run.path("recipe.json"), recipe.model_dump(mode="json"))
+        return run
+
+    @classmethod
+    def open(cls, folder: Path) -> "Run":
+        """Return an existing run.
+
+        Raises:
+            FileError: there is none in ``folder``.
+        """
+        try:
+            there = (folder / "recipe.json").exists()
+        except (OSError, ValueError):  # a name that no folder can have
+            there = False
+        if not there:
+            raise FileError(
+                f"{folder}: no run here (no recipe.json); make one with 'spikeproof train RECIPE --out DIR'"
+            )
+        return cls(folder)
+
+    def recipe(self) -> Recipe:
+        """Return the run's recipe."""
+        path = self.path("recipe.json")
+        return parse_recipe(read_json(path), str(path))
+
+    def _manifest(self) -> dict[str, "_Entry"]:
+        path = self.path(MANIFEST)
+        manifest = read_json(path) if path.exists() else {}
+        try:
+            return _Manifest.model_validate(manifest).root
+        except ValidationError as error:
+            raise FileError(f"{path}: not a run's manifest; delete it and run the steps again") from error
+
+    def _hashes(self, names: list[str]) -> dict[str, str]:
+        return {name: digest(read_bytes(self.path(name))) for name in names}
+
+    def _command(self, step: str) -> str:
+        """Return the command that runs ``step`` again."""
+        words = ["train", str(self.path("recipe.json")), "--out"] if step == "train" else [step]
+        return shlex.join(["spikeproof", *words, str(self.folder)])
+
+    def finished(self, step: str, extra: list[str] | None = None) -> None:
+        """Note that ``step`` is done: hashes of all it read and wrote (``extra`` files included)."""
+        manifest = self._manifest()
+        manifest[step] = _Entry(
+            read=self._hashes(list(READS[step])), wrote=self._hashes([*WRITES[step], *(extra or [])])
+        )
+        write_json(self.path(MANIFEST), _Manifest(manifest).model_dump())
+
+    def is_done(self, step: str) -> bool:
+        """Return whether ``step`` was run and nothing it read or wrote has changed since."""
+        entry = self._manifest().get(step)
+        if entry is None:
+            return False
+        files = {**entry.read, **entry.wrote}
+        return all(
+            self.path(name).exists() and digest(read_bytes(self.path(name))) == sha for name, sha in files.items()
+        )
+
+    def require(self, step: str) -> None:
+        """Check that ``step`` is done, and every step before it whose files it read.
+
+        Raises:
+            FileError: it was not run, or a file has changed since; names the step to run again.
+        """
+        entry = self._manifest().get(step)
+        command = self._command(step)
+        if entry is None:
+            raise FileError(f"{self.folder}: step '{step}' has not been run; run '{command}'")
+        for kind, files in (("read", entry.read), ("wrote", entry.wrote)):
+            for name, sha in files.items():
+                if digest(read_bytes(self.path(name))) != sha:
+                    raise FileError(f"{self.path(name)}: changed since step '{step}' {kind} it; run '{command}' again")

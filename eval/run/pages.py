@@ -1,0 +1,64 @@
+"""The pages of a run: written again when another page appears, so that each links to those that exist."""
+
+from ...export.program import read_program
+from ...hw_targets.target import get_target
+from ..cost.measure import read_cost
+from ..cost.table import SideBySide, side_by_side
+from ..records import robustness
+from ..records.evaluation import Record, read_record, write_record
+from ..report import write_report
+from ..report.compare import write_compare
+from .folder import Run
+from .simulate import chip_input
+
+PAGES = {
+    "report.html": "Report",
+    "compare.html": "Side by side",
+    "robustness.html": "Robustness",
+    "fit.html": "Fit to a chip",
+    "explain.html": "Explanation",
+}
+
+
+def _links(run: Run, own: str) -> dict[str, str]:
+    """Return the titles of the other pages that exist, by file name."""
+    return {name: title for name, title in PAGES.items() if name != own and run.path(name).exists()}
+
+
+def write_run_report(run: Run, record: Record) -> None:
+    """Write record.json and report.html, with the raster of the first test image, and note that evaluate is done."""
+    write_record(run.path("record.json"), record)
+    program = read_program(run.path("program.safetensors"))
+    trace = get_target("loihi").compile(program).run(chip_input(run, 1), rasters=True)
+    write_report(run.path("report.html"), record, trace, _links(run, "report.html"))
+    run.finished("evaluate")
+
+
+def beside(run: Run) -> SideBySide:
+    """Return all that is on record of a run whose cost was measured, side by side."""
+    record, protocol = run.path("record.json"), run.path("robustness.json")
+    return side_by_side(
+        read_record(record) if record.exists() else None,
+        robustness.read(protocol) if protocol.exists() else None,
+        read_cost(run.path("cost.json")),
+        str(run.folder),
+    )
+
+
+def write_compare_page(run: Run) -> None:
+    """Write compare.html if the run's cost was measured."""
+    if run.is_done("cost"):
+        write_compare(
+            run.path("compare.html"),
+            beside(run),
+            read_cost(run.path("cost.json")),
+            read_record(run.path("record.json")) if run.path("record.json").exists() else None,
+            _links(run, "compare.html"),
+        )
+
+
+def write_pages(run: Run) -> None:
+    """Write report.html and compare.html again, where their steps are done."""
+    write_compare_page(run)
+    if run.is_done("evaluate"):
+        write_run_report(run, read_record(run.path("record.json")))

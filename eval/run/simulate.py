@@ -1,0 +1,129 @@
+"""Steps that look at an exported run: simulate, compare targets, compare profiles."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...export.program import read_program
+from ...hw_targets.target import get_target
+from ...toolkit.coding import make_coder
+from ...toolkit.data import Images, Labels, check_labels, load_data, read_npz
+from ...toolkit.errors import DisagreementError, InputError
+from ...toolkit.files import write_arrays, write_json
+from ...toolkit.progress import Track, silent
+from ...toolkit.train import seeded
+from ..agreement.profiles import compare_profiles
+from ..agreement.targets import Comparison, compare
+from ..measure.forms import DRAWS
+from .folder import Run
+
+Result = dict[str, Any]
+
+
+def _images(run: Run, images: Path | None, samples: int | None) -> tuple[Images, Labels | None]:
+    """Return the user's images (labels if the file has them), or the run's test images."""
+    if images is None:
+        recipe = run.recipe()
+        data = load_data(recipe.data, recipe.coding.steps)
+        x, y = data.test_images, data.test_labels
+        return x[:samples], y[:samples]
+    program = read_program(run.path("program.safetensors"))
+    raw, *given = read_npz(images, ("x",), ("y",))
+    channels, height, width = program.input.shape
+    coder = make_coder(run.recipe().coding)
+    checked = coder.check(raw, f"{images}: x", coder.image_shape((channels, height, width)))
+    classes = int(np.prod(program.shape_of(program.readout.population)))
+    labels = [check_labels(array, f"{images}: y", len(checked), classes)[:samples] for array in given]
+    return checked[:samples], labels[0] if labels else None
+
+
+def _messages(run: Run, images: Images) -> NDArray[np.int32]:
+    """Return what the chip receives; a stochastic coder draws the same every time."""
+    with seeded(DRAWS):
+        return make_coder(run.recipe().coding).integers(images)
+
+
+def chip_input(run: Run, samples: int) -> NDArray[np.int32]:
+    """Return the first ``samples`` test samples as the chip receives them, (time, batch, ...)."""
+    return _messages(run, _images(run, None, samples)[0])
+
+
+def simulate(
+    run: Run, target: str, images: Path | None, samples: int | None, rasters: bool, track: Track = silent
+) -> Result:
+    """Run the Program on one target: trace-TARGET.safetensors, and what it did in numbers."""
+    program = read_program(run.path("program.safetensors"))
+    x, labels = _images(run, images, samples)
+    found = get_target(target)
+    if found.form != "program":
+        raise InputError(f"target {target!r}: runs the float network, not the Program; choose another --target")
+    trace = found.compile(program).run(_messages(run, x), rasters=rasters, track=track)
+    arrays: dict[str, NDArray[Any]] = {"output": trace.output}
+    arrays |= {f"counts/{name}": counts for name, counts in trace.spike_counts.items()}
+    for name, raster in trace.rasters.items():
+        arrays[f"spikes/{name}"] = raster.spikes
+        if raster.u is not None and raster.v is not None:
+            arrays |= {f"u/{name}": raster.u, f"v/{name}": raster.v}
+    out = run.path(f"trace-{target}.safetensors")
+    write_arrays(out, "trace", arrays, {"target": target, "program": program.sha256(), "samples": len(x)})
+    neurons = {population.name: int(np.prod(population.shape)) for population in program.populations}
+    return {
+        "step": "simulate",
+        "target": target,
+        "samples": len(x),
+        "accuracy": None if labels is None else float((trace.classes == labels).mean()),
+        "classes": trace.classes.tolist(),
+        "spike_rates": {
+            name: float(counts.sum() / (len(x) * neurons[name] * program.steps))
+            for name, counts in trace.spike_counts.items()
+        },
+        "overflow": None if trace.overflow is None else {name: asdict(e) for name, e in trace.overflow.items()},
+        "file": str(out),
+    }
+
+
+def compare_targets(run: Run, targets: list[str], samples: int, bitwise: bool, track: Track = silent) -> Result:
+    """Run the Program on several targets and compare every spike (and u, v); compare.json with ``bitwise``.
+
+    Raises:
+        DisagreementError: ``bitwise`` was asked for and a value differs.
+    """
+    program = read_program(run.path("program.safetensors"))
+    run.require("export")
+    x, _ = _images(run, None, samples)
+    comparison = compare(program, _messages(run, x), targets, track=track)
+    result = {"step": "compare", "program_sha256": program.sha256(), **comparison.to_dict()}
+    if bitwise:
+        write_json(run.path("compare.json"), result)
+        run.finished("compare")
+        if not comparison.equal:
+            raise DisagreementError(_first_difference(comparison))
+    return result
+
+
+def _first_difference(comparison: Comparison) -> str:
+    bits = next(bits for bits in comparison.values if bits.different)
+    step, sample, *neuron = bits.first or ()
+    return (
+        f"{bits.target} differs from {comparison.reference}: {comparison.different()} values, first {bits.quantity} of "
+        f"population {bits.population!r} at step {step}, sample {sample}, neuron {tuple(neuron)}"
+    )
+
+
+def profiles(run: Run, samples: int, track: Track = silent) -> Result:
+    """Run the Program under every profile of integer arithmetic and say what changes: no file."""
+    program = read_program(run.path("program.safetensors"))
+    run.require("export")
+    x, labels = _images(run, None, samples)
+    found = compare_profiles(program, _messages(run, x), labels, track=track)
+    changes = [one.profile for one in found if one.classes_changed]
+    return {
+        "step": "profiles",
+        "samples": len(x),
+        "reference": "lava",
+        "changes_outputs": bool(changes),
+        "profiles": [asdict(one) for one in found],
+    }

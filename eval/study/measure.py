@@ -1,0 +1,183 @@
+"""What a cell of a study or of the leaderboard does: a whole run, and protocols on all its forms."""
+
+import statistics
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from ...cli.protocol import robustness
+from ...export.program import read_program
+from ...hw_targets.target import get_target
+from ...hw_targets.twin import Twin
+from ...toolkit.attacks.gradient import FGSM, PGD, make_attack
+from ...toolkit.attacks.victim import predict
+from ...toolkit.checkpoint import load_network
+from ...toolkit.coding import LEVELS
+from ...toolkit.config import AttackSettings, Recipe
+from ...toolkit.data import Images, Labels, load_data
+from ...toolkit.errors import UnsupportedError
+from ...toolkit.files import read_json, write_json
+from ...toolkit.network.network import SpikingNetwork
+from ...toolkit.progress import Track, silent
+from ...toolkit.quantize import load_quantized
+from ..measure.forms import Forms, evaluate, gradient_sparsity
+from ..measure.gradients import IMAGE, watch
+from ..measure.trail import read_trail
+from ..records.robustness import FormResult, share
+from ..robustness import plan as plans
+from ..robustness.protocol import measure as measure_protocol
+from ..run import steps
+from ..run.folder import Run
+
+GRADIENT_SAMPLES = 100
+"""Of the norm of the input gradient: the first so many test images."""
+PAPER_EPSILON = 6 / 255
+"""Of the seed paper's released attacks on coded spikes; PGD takes 7 steps of 0.01 from a random start."""
+
+
+def measure(recipe: Recipe, plan: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Train, quantize and export the recipe, attack all forms, and return what was found; what is done is kept.
+
+    Args:
+        recipe: of the run in ``folder``.
+        plan: ``protocols``: names; ``samples``: test images that are attacked; ``epsilon``: radius; ``attacks``: single
+            ones, with ``name``, ``epsilon``, and for PGD ``steps``; ``paper``: whether to run the seed paper's own.
+        folder: an ordinary run folder.
+
+    Returns:
+        ``forms``: by name, accuracies a condition, facts, and zeros a layer; ``costs``; ``refused``: why there is no
+        Program, or None; ``trail``: points along training, if the recipe keeps them.
+    """
+    steps.quiet_libraries()
+    run = Run.create(folder, recipe)
+    costs = run.path("costs.json")
+    if not run.is_done("train"):
+        begun = time.process_time()
+        steps.train(run)
+        # Processor time: cells run beside each other, and wall time would tell how many.
+        write_json(costs, {"seconds an epoch": (time.process_time() - begun) / recipe.train.epochs})
+    refused = None
+    try:
+        for name, step in (("quantize", steps.quantize), ("export", steps.export)):
+            if not run.is_done(name):
+                step(run)
+    except UnsupportedError as error:
+        refused = str(error)
+    forms = _clean(run, refused is None, int(plan["samples"]))
+    _singles(run, forms, plan)
+    for name in plan["protocols"]:
+        for form in _attacked(run, refused is None, name, plan):
+            forms[form.form]["accuracy"][name] = _outcome(form)
+    kept = run.path(steps.TRAIL)
+    trail = [point.model_dump(mode="json") for point in read_trail(kept).points] if recipe.train.trail else []
+    return {"forms": forms, "costs": read_json(costs), "refused": refused, "trail": trail}
+
+
+def _outcome(form: FormResult) -> dict[str, Any]:
+    return {
+        **form.worst.model_dump(),
+        "reliable": form.reliable,
+        "alarms": sorted({alarm.code for alarm in form.alarms if alarm.severity == "alarm"}),
+        "threat_model": "pixel space, L-infinity, worst case over all attacks of the protocol",
+    }
+
+
+def _clean(run: Run, deployed: bool, samples: int, track: Track = silent) -> dict[str, Any]:
+    """Return accuracy on clean images, sparsity and operations of each form."""
+    network, recipe = load_network(run.path("model.safetensors"))
+    data = load_data(recipe.data, recipe.coding.steps)
+    images, labels = data.test_images[:samples], data.test_labels[:samples]
+    if not deployed:
+        right = share(predict(network, images, recipe.evaluate.batch) == labels)
+        return {"float": {"accuracy": {"clean": right.model_dump()}, **_gradients(network, images, labels)}}
+    quantized, _ = load_quantized(run.path("quantized.safetensors"))
+    program = read_program(run.path("program.safetensors"))
+    found = evaluate(
+        Forms(network, quantized, program),
+        {"clean": images},
+        labels,
+        {"loihi": len(labels)},
+        batch=recipe.evaluate.batch,
+        track=track,
+    )
+    modules = {"float": network, "quantized": quantized, "program": Twin(program, coder=network.coder)}
+    result: dict[str, Any] = {}
+    for form in found:
+        condition = form.conditions["clean"]
+        hidden = list(condition.spike_rates.values())[:-1]
+        gradients = _gradients(modules[form.form], images, labels)
+        gradients["facts"] |= {
+            "spike rate": statistics.fmean(hidden or condition.spike_rates.values()),
+            "synaptic operations": sum(condition.operations.values()),
+        }
+        result[form.form] = {"accuracy": {"clean": condition.accuracy.model_dump()}, **gradients}
+    return result
+
+
+def _gradients(module: nn.Module, images: Images, labels: Labels) -> dict[str, Any]:
+    """Return facts of FGSM's backward pass: L1 norm of the input gradient, and of a network its exact zeros."""
+    images, labels = images[:GRADIENT_SAMPLES], labels[:GRADIENT_SAMPLES]
+    with watch(module) as watched:
+        FGSM(epsilon=0.1)(module, images, labels)
+    facts = {"gradient L1": watched.compute()[IMAGE]["input"].l1}
+    if not isinstance(module, SpikingNetwork):
+        return {"facts": facts}
+    zeros = gradient_sparsity(module, images, labels, batch=GRADIENT_SAMPLES)
+    facts["zero-gradient share"] = zeros["hidden"]
+    return {"facts": facts, "layers": {name: layer["output"] for name, layer in zeros["layers"].items()}}
+
+
+def _singles(run: Run, forms: dict[str, Any], plan: Mapping[str, Any]) -> None:
+    """Add accuracies under single attacks: white box, with each form's own surrogate; the paper's on coded spikes."""
+    network, recipe = load_network(run.path("model.safetensors"))
+    data = load_data(recipe.data, recipe.coding.steps)
+    images, labels = data.test_images[: plan["samples"]], data.test_labels[: plan["samples"]]
+    modules: dict[str, nn.Module] = {"float": network}
+    if "program" in forms:
+        program = read_program(run.path("program.safetensors"))
+        modules |= {
+            "quantized": load_quantized(run.path("quantized.safetensors"))[0],
+            "program": Twin(program, coder=network.coder),
+        }
+    for settings in plan.get("attacks", ()):
+        attack = make_attack(AttackSettings(**settings), recipe.evaluate.batch)
+        for form, module in modules.items():
+            made = attack(module, images, labels)
+            _note(forms[form], attack.label, made.robust, attack.threat_model)
+    if not plan.get("paper"):
+        return
+    with torch.no_grad():
+        coded = network.coder.encode(torch.from_numpy(images)).numpy()
+    common: dict[str, Any] = {"epsilon": PAPER_EPSILON, "space": "encoded", "batch": recipe.evaluate.batch}
+    for attack in (FGSM(**common), PGD(steps=7, step=0.01, **common)):
+        label = f"paper {attack.name}"
+        found = attack(network, coded, labels)
+        _note(forms["float"], label, found.robust, attack.threat_model)
+        if "program" in forms:
+            # What the chip receives are whole messages: the perturbed spikes are rounded to them.
+            messages = network.coder.messages(found.images)
+            answer = get_target("loihi").compile(program).run(messages)
+            where = f"{attack.threat_model}; made on the float network, rounded to the chip's messages"
+            _note(forms["program"], label, answer.classes == labels, where)
+
+
+def _note(form: dict[str, Any], label: str, robust: NDArray[np.bool_], threat_model: str) -> None:
+    form["accuracy"][label] = {**share(robust).model_dump(), "threat_model": threat_model}
+
+
+def _attacked(run: Run, deployed: bool, protocol: str, plan: Mapping[str, Any]) -> list[FormResult]:
+    """Return every form's result under a protocol: pixels, L-infinity."""
+    samples, epsilon = int(plan["samples"]), float(plan["epsilon"])
+    if deployed:
+        return robustness(run.folder, protocol, None, epsilon, samples, silent).forms
+    network, recipe = load_network(run.path("model.safetensors"))
+    data = load_data(recipe.data, recipe.coding.steps)
+    radius = plans.levels(epsilon) / LEVELS
+    images, labels = network.coder.on_grid(data.test_images[:samples]), data.test_labels[:samples]
+    return [measure_protocol(network, images, labels, protocol=protocol, epsilon=radius, name="float")]

@@ -1,0 +1,1 @@
+"""What runs where, found by asking every target and the exporter."""

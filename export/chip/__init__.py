@@ -1,0 +1,1 @@
+"""What a chip holds, and where a Program lies on it."""

@@ -1,0 +1,263 @@
+"""The Program as one ONNX graph of standard operators: a Scan over time, exact in every element.
+
+The graph needs no spikeproof to run. Input ``messages`` (time, batch, ...) int32; outputs ``output`` (batch, classes)
+int64 and, for each spiking population P, ``spikes/P`` (time, batch, ...) bool, ``u/P`` and ``v/P`` int64; for a graded
+one ``spikes/P`` int64, its messages.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from ...toolkit.errors import FileError, UnsupportedError
+from ...toolkit.files import atomic, read_bytes
+from ..program import Convolution, Graded, Population, Program, Synapse
+
+OPSET = 17
+IR_VERSION = 8
+
+
+def unsupported(program: Program) -> list[str]:
+    """Return the reasons why ``program`` has no exact ONNX form; empty when it has one."""
+    return [
+        f"{synapse.label}: sums up to {program.bound(synapse)} are not exact in float32 (limit 2^24)"
+        for synapse in program.synapses
+        if program.bound(synapse) >= 2**24
+    ]
+
+
+class _Body:
+    """Collects the nodes and constants of one time step."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: dict[str, NDArray[np.generic]] = {}
+
+    def add(self, operator: str, *inputs: str, name: str = "", **attributes: Any) -> str:
+        """Append a node and return the name of its output."""
+        out = name or f"_{len(self.nodes)}_{operator}"
+        self.nodes.append(helper.make_node(operator, list(inputs), [out], **attributes))
+        return out
+
+    def constant(self, value: object, dtype: type[np.generic] = np.int64) -> str:
+        """Return the name of a constant; equal constants have equal names."""
+        array = np.asarray(value, dtype=dtype)
+        name = f"_{array.dtype}_{array.tolist()}"
+        self.constants[name] = array
+        return name
+
+    def zeros(self, shape: str, kind: int) -> str:
+        """Return zeros of the shape that the tensor ``shape`` holds."""
+        return self.add("ConstantOfShape", shape, value=helper.make_tensor("zero", kind, [1], [0]))
+
+    def wrap(self, x: str, bits: int) -> str:
+        """Two's complement: ((x + 2^(bits-1)) mod 2^bits) - 2^(bits-1)."""
+        half = self.constant(2 ** (bits - 1))
+        raised = self.add("Mod", self.add("Add", x, half), self.constant(2**bits))
+        return self.add("Sub", raised, half)
+
+    def decay(self, x: str, factor: int) -> str:
+        """Toward zero: ONNX's integer division truncates, as Loihi's decay does."""
+        if factor == 0:
+            return x
+        return self.add("Div", self.add("Mul", x, self.constant(4096 - factor)), self.constant(4096))
+
+    def synapse(self, program: Program, index: int, synapse: Synapse, x: str) -> str:
+        """Return what arrives, (batch, ...) int64, for messages x (batch, ...) float32."""
+        weight = f"weight/{index}"
+        bound = program.bound(synapse)
+        if isinstance(synapse, Convolution):
+            self.constants[weight] = synapse.weight.astype(np.float32)
+            pads = [*synapse.padding, *synapse.padding]
+            total = self.add(
+                "Conv", x, weight, strides=synapse.stride, pads=pads, dilations=synapse.dilation, group=synapse.groups
+            )
+        else:
+            self.constants[weight] = np.ascontiguousarray(synapse.matrix().T.astype(np.float32))
+            product = self.add("MatMul", self.add("Flatten", x, axis=1), weight)
+            shape = self.constant([-1, *program.shape_of(synapse.target)])
+            total = self.add("Reshape", product, shape)
+        if synapse.exponent:
+            # Sums and powers of two are exact in float32; the floor is Loihi's shift to the right.
+            total = self.add("Floor", self.add("Mul", total, self.constant(2.0**synapse.exponent, np.float32)))
+            bound = int(bound * 2.0**synapse.exponent) + 1
+        arriving = self.add("Cast", total, to=TensorProto.INT64)
+        if isinstance(synapse, Convolution) and synapse.exponent == 0:
+            return self.wrap(arriving, 24) if bound >= 2**23 else arriving
+        return self.wrap(arriving, 32) if bound >= 2**31 else arriving
+
+    def neurons(self, population: Population, a: str, u: str, v: str, message: str) -> tuple[str, str, str]:
+        """Return the names of u, v and spikes after one step, the equations of docs/program.md."""
+        limit = 2**23
+        bias = f"bias/{population.name}"
+        self.constants[bias] = population.bias.astype(np.int64) << population.bias_exponent
+        if population.input_bias:
+            drive = self.add("Cast", message, to=TensorProto.INT64)
+            bias = self.add("Add", bias, self.add("Mul", drive, self.constant(2**population.bias_exponent)))
+        if not a:
+            a = self.add("Mul", v, self.constant(0))
+        drive = self.wrap(self.add("Mul", a, self.constant(64)), 32)
+        u = self.wrap(self.add("Add", self.decay(u, population.du + 1), drive), 32)
+        high = self.add(
+            "Where", self.add("Greater", u, self.constant(limit)), self.constant(-2 * limit), self.constant(0)
+        )
+        low = self.add(
+            "Where", self.add("LessOrEqual", u, self.constant(-limit)), self.constant(2 * limit), self.constant(0)
+        )
+        u = self.add("Add", self.add("Add", u, high), low, name=f"_u/{population.name}")
+        v = self.add("Add", self.add("Add", self.decay(v, population.dv), u), bias)
+        v = self.add("Max", self.add("Min", v, self.constant(limit - 1)), self.constant(-limit + 1))
+        spikes = self.add("Greater", v, self.constant(population.vth * 64), name=f"_spikes/{population.name}")
+        v = self.add("Where", spikes, self.constant(0), v, name=f"_v/{population.name}")
+        return u, v, spikes
+
+    def graded(self, population: Graded, a: str) -> str:
+        """Return the name of what units without state send: a where a > vth, else 0."""
+        above = self.add("Greater", a, self.constant(population.vth))
+        return self.add("Where", above, a, self.constant(0), name=f"_spikes/{population.name}")
+
+    def readout(self, program: Program) -> None:
+        """Append the read-out, named ``output``."""
+        name, first = program.readout.population, self.constant([0])
+        if program.readout.kind == "membrane":
+            end = self.add("Gather", f"v/{name}", self.constant(-1), axis=0)
+            self.add("Flatten", end, name="output", axis=1)
+            return
+        spikes = self.add("Cast", f"spikes/{name}", to=TensorProto.INT64)
+        if program.readout.kind == "spike_count":
+            found = self.add("ReduceSum", spikes, first, keepdims=0)
+        else:
+            # The largest of "steps left" over the steps that fired is that of the first spike; 0 if none did.
+            left = np.arange(program.steps, 0, -1).reshape(-1, *[1] * (len(program.shape_of(name)) + 1))
+            weighted = self.add("Mul", spikes, self.constant(left.tolist()))
+            found = self.add("ReduceMax", weighted, axes=[0], keepdims=0)
+        self.add("Flatten", found, name="output", axis=1)
+
+
+def _lags(program: Program) -> dict[str, int]:
+    """Return how many steps back each source must be remembered; beyond the last step nothing matters."""
+    lags: dict[str, int] = {}
+    for synapse in program.synapses:
+        lags[synapse.source] = max(lags.get(synapse.source, 0), program.lag(synapse))
+    return lags
+
+
+def _value(name: str, kind: int, shape: list[int | str]) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, kind, shape)
+
+
+def to_onnx(program: Program) -> onnx.ModelProto:
+    """Return ``program`` as an ONNX model, checked by ``onnx.checker``.
+
+    Raises:
+        UnsupportedError: it has no exact form; the message holds every reason.
+    """
+    reasons = unsupported(program)
+    if reasons:
+        raise UnsupportedError("ONNX: " + "; ".join(reasons))
+    body = _Body()
+    message = "_message"
+    sent = {program.input.name: body.add("Cast", message, to=TensorProto.FLOAT)}
+    states, updated, observed = [], [], []
+    # What was sent k steps ago, for the synapses that lag behind the sample: delays, longer paths, recurrence.
+    lags = _lags(program)
+    past = {(name, k): f"_past{k}/{name}" for name, longest in lags.items() for k in range(1, longest + 1)}
+    for population in program.populations:
+        shape: list[int | str] = ["batch", *population.shape]
+        arriving = ""
+        for index, synapse in enumerate(program.synapses):
+            if synapse.target == population.name:
+                lag = program.lag(synapse)
+                message_in = past[synapse.source, lag] if lag else sent[synapse.source]
+                part = body.synapse(program, index, synapse, message_in)
+                arriving = body.add("Add", arriving, part) if arriving else part
+        if isinstance(population, Graded):
+            messages = body.graded(population, arriving)
+            sent[population.name] = body.add("Cast", messages, to=TensorProto.FLOAT)
+            observed.append(_value(messages, TensorProto.INT64, shape))
+            continue
+        before = f"_before_u/{population.name}", f"_before_v/{population.name}"
+        u, v, spikes = body.neurons(population, arriving, *before, message)
+        sent[population.name] = body.add("Cast", spikes, to=TensorProto.FLOAT)
+        for name, new in zip(before, (u, v), strict=True):
+            states.append(_value(name, TensorProto.INT64, shape))
+            updated.append(_value(body.add("Identity", new), TensorProto.INT64, shape))
+        observed += [_value(spikes, TensorProto.BOOL, shape)]
+        observed += [_value(name, TensorProto.INT64, shape) for name in (u, v)]
+    for (source, k), name in past.items():
+        shape = ["batch", *program.shape_of(source)]
+        states.append(_value(name, TensorProto.FLOAT, shape))
+        newer = past[source, k - 1] if k > 1 else sent[source]
+        updated.append(_value(body.add("Identity", newer), TensorProto.FLOAT, shape))
+    step = helper.make_graph(
+        body.nodes,
+        "step",
+        [*states, _value(message, TensorProto.INT32, ["batch", *program.input.shape])],
+        [*updated, *observed],
+    )
+    outer = _Body()
+    batch = outer.add("Slice", outer.add("Shape", "messages"), outer.constant([1]), outer.constant([2]))
+    initial = []
+    for population in program.spiking:
+        shape_name = outer.add("Concat", batch, outer.constant(list(population.shape)), axis=0)
+        initial += [outer.zeros(shape_name, TensorProto.INT64)] * 2
+    for source, _ in past:
+        shape_name = outer.add("Concat", batch, outer.constant(list(program.shape_of(source))), axis=0)
+        initial.append(outer.zeros(shape_name, TensorProto.FLOAT))
+    finals = [f"_final_{index}" for index in range(len(initial))]
+    rasters: list[onnx.ValueInfoProto] = []
+    for population in program.populations:
+        full: list[int | str] = [program.steps, "batch", *population.shape]
+        if isinstance(population, Graded):
+            rasters.append(_value(f"spikes/{population.name}", TensorProto.INT64, full))
+            continue
+        rasters.append(_value(f"spikes/{population.name}", TensorProto.BOOL, full))
+        rasters += [_value(f"{what}/{population.name}", TensorProto.INT64, full) for what in "uv"]
+    outer.nodes.append(
+        helper.make_node(
+            "Scan", [*initial, "messages"], [*finals, *(value.name for value in rasters)], num_scan_inputs=1, body=step
+        )
+    )
+    last = program.population(program.readout.population)
+    outer.readout(program)
+    graph = helper.make_graph(
+        outer.nodes,
+        "spikeproof",
+        [_value("messages", TensorProto.INT32, [program.steps, "batch", *program.input.shape])],
+        [_value("output", TensorProto.INT64, ["batch", int(np.prod(last.shape))]), *rasters],
+        [numpy_helper.from_array(array, name) for name, array in (body.constants | outer.constants).items()],
+    )
+    model = helper.make_model(
+        graph, producer_name="spikeproof", ir_version=IR_VERSION, opset_imports=[helper.make_opsetid("", OPSET)]
+    )
+    helper.set_model_props(model, {"program_sha256": program.sha256(), "profile": program.profile})
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def write_onnx(path: Path, program: Program) -> None:
+    """Write ``program`` as ONNX, atomically."""
+    model = to_onnx(program)
+    with atomic(path) as temporary:
+        temporary.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def read_onnx(path: Path, program: Program) -> bytes:
+    """Return the bytes of an ONNX file that :func:`write_onnx` wrote for ``program``.
+
+    Raises:
+        FileError: missing, corrupt, foreign, or of another Program.
+    """
+    data = read_bytes(path)
+    try:
+        model = onnx.load_model_from_string(data)
+    except Exception as error:  # protobuf raises several kinds on damaged files
+        raise FileError(f"{path}: not a readable ONNX file ({type(error).__name__}); export again") from error
+    # The whole model is compared, not a hash that it claims of itself: operator versions and functions matter, too.
+    if model != to_onnx(program):
+        raise FileError(f"{path}: was not made from this Program; export again")
+    return data

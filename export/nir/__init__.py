@@ -1,0 +1,1 @@
+"""NIR: what we write, and anybody's files read, checked and executed."""

@@ -1,0 +1,136 @@
+"""Reading any NIR file, whoever wrote it: sizes, kinds and links are looked at before a byte of data is loaded."""
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import nir
+import numpy as np
+
+from ...toolkit.errors import FileError
+from .graph import EDGE_LIMIT, NAME_LIMIT, NESTING_LIMIT, NODE_LIMIT
+from .nodes import KINDS
+
+DATA_LIMIT, TOTAL_LIMIT = 2**28, 2**30
+"""Most bytes that one array, and all arrays of a file, may unpack to."""
+
+_TYPES = {kind.__name__: kind for kind in KINDS}
+# Those that are part of HDF5 and h5py; others would load a library that the file names.
+_FILTERS = frozenset({1, 2, 3, 4, 5, 6, 32000})
+
+
+class _Reader:
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.bytes = 0
+        self.nodes = 0
+
+    def item(self, group: h5py.Group, name: str, where: str) -> Any:
+        """Return a group's member; only members that lie in the file itself are taken."""
+        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+            raise FileError(f"{where}: {name!r} is a link to another place")
+        return group[name]
+
+    def values(self, item: h5py.Dataset, where: str) -> Any:
+        """Return the text, list of texts or numbers of a dataset."""
+        if not isinstance(item, h5py.Dataset) or item.shape is None:
+            raise FileError(f"{where}: is not an array of numbers or texts")
+        plist = item.id.get_create_plist()
+        filters = {plist.get_filter(index)[0] for index in range(plist.get_nfilters())}
+        if item.is_virtual or item.external or not filters <= _FILTERS:
+            raise FileError(f"{where}: data is kept outside the file or packed by an unknown filter")
+        if h5py.check_string_dtype(item.dtype) is not None:
+            return self.texts(item, where)
+        if item.dtype.kind not in "fiub":
+            raise FileError(f"{where}: holds {item.dtype}, expected numbers or texts")
+        chunk = float(np.prod(item.chunks or (1,), dtype=np.float64))
+        size = max(float(np.prod(item.shape, dtype=np.float64)), chunk) * item.dtype.itemsize
+        self.bytes += int(min(size, TOTAL_LIMIT))
+        if size > DATA_LIMIT or self.bytes > TOTAL_LIMIT:
+            raise FileError(f"{where}: array of shape {item.shape} is too large for a network")
+        return item[()]
+
+    def texts(self, item: h5py.Dataset, where: str) -> Any:
+        """Return a text or nested lists of texts, read one by one: many may point to one long text."""
+        if item.size > 2 * EDGE_LIMIT or item.dtype.itemsize * item.size > DATA_LIMIT:
+            raise FileError(f"{where}: {item.size} texts of {item.dtype.itemsize} bytes, too many for a network")
+        found = np.empty(item.shape, dtype=object)
+        for index in np.ndindex(item.shape):
+            text = item[index]
+            text = text.decode("utf8") if isinstance(text, bytes) else str(text)
+            if len(text) > NAME_LIMIT:
+                raise FileError(f"{where}: a text of {len(text)} characters, expected at most {NAME_LIMIT}")
+            found[index] = text
+        return found.item() if found.shape == () else found.tolist()
+
+    def node(self, group: Any, name: str, depth: int) -> nir.NIRNode:
+        """Return the node that a group holds; nodes of inner graphs are named ``graph.node``."""
+        where = f"{self.source}: node {name!r}" if name else self.source
+        self.nodes += 1
+        if self.nodes > NODE_LIMIT:
+            raise FileError(f"{where}: more than {NODE_LIMIT} nodes")
+        if depth > NESTING_LIMIT:
+            raise FileError(f"{where}: more than {NESTING_LIMIT} graphs within one another")
+        if not isinstance(group, h5py.Group) or "type" not in group:
+            raise FileError(f"{where}: is not a node (it has no type)")
+        kind = self.values(self.item(group, "type", where), f"{where}: field 'type'")
+        if not isinstance(kind, str):
+            raise FileError(f"{where}: its type is not a text")
+        if kind == "NIRGraph":
+            return self.graph(group, name, where, depth)
+        if kind not in _TYPES:
+            raise FileError(f"{where}: type {kind!r} is not a node of NIR 1.0")
+        names = [field for field in group if field not in ("type", "metadata")]
+        if len(names) > 64:
+            raise FileError(f"{where}: {len(names)} fields, too many for a node")
+        fields = {n: self.values(self.item(group, n, where), f"{where}: field {n!r}") for n in names}
+        if kind in ("Conv1d", "Conv2d"):
+            fields = {"input_shape": None, "bias": None} | fields
+        try:
+            return nir.dict2NIRNode({"type": kind, **fields})
+        except Exception as error:  # the package asserts, indexes and calls with whatever the file holds
+            raise FileError(f"{where}: not a valid {kind} ({type(error).__name__}: {error})") from error
+
+    def graph(self, group: h5py.Group, name: str, where: str, depth: int) -> nir.NIRGraph:
+        """Return the graph that a group holds."""
+        if "nodes" not in group or "edges" not in group:
+            raise FileError(f"{where}: a graph needs nodes and edges")
+        members = self.item(group, "nodes", where)
+        edges = self.values(self.item(group, "edges", where), f"{where}: field 'edges'")
+        if not isinstance(members, h5py.Group) or len(members) > NODE_LIMIT:
+            raise FileError(f"{where}: its nodes are not a group of at most {NODE_LIMIT}")
+        if isinstance(edges, np.ndarray) and not edges.size:
+            edges = []
+        pairs = isinstance(edges, list) and all(isinstance(edge, list) and len(edge) == 2 for edge in edges)
+        if not pairs or any(not isinstance(name, str) for edge in edges for name in edge):
+            raise FileError(f"{where}: edges are not pairs of names")
+        nodes = {}
+        for member in members:
+            inner = f"{name}.{member}" if name else member
+            nodes[member] = self.node(self.item(members, member, where), inner, depth + 1)
+        return nir.NIRGraph(nodes, [(start, end) for start, end in edges], type_check=False)
+
+
+def read_graph(path: Path) -> nir.NIRGraph:
+    """Return the graph in a NIR file, of any origin.
+
+    Nothing outside the file is opened, and no more than 1 GiB is unpacked. Metadata is not read: it means nothing.
+
+    Raises:
+        FileError: the file is missing, damaged, no NIR graph, or impossibly large; the place in it is named.
+    """
+    if not path.is_file():
+        raise FileError(f"{path}: no such file")
+    try:
+        with h5py.File(path, "r") as file:
+            if "node" not in file:
+                raise FileError(f"{path}: an HDF5 file, but not of NIR (it has no 'node')")
+            reader = _Reader(str(path))
+            graph = reader.node(reader.item(file, "node", str(path)), "", 1)
+    except FileError:
+        raise
+    except Exception as error:  # h5py raises many kinds on damaged files
+        raise FileError(f"{path}: not a readable NIR file ({type(error).__name__}: {error})") from error
+    if not isinstance(graph, nir.NIRGraph):
+        raise FileError(f"{path}: holds a single {type(graph).__name__}, expected a graph")
+    return graph

@@ -1,0 +1,261 @@
+"""Layers that keep state and scan over time: spiking neurons and delays."""
+
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable
+from typing import Any, cast
+
+import snntorch
+import torch
+from torch import Tensor, nn
+
+from ..errors import InputError
+from ..kernels.pool import halves
+from ..kernels.scan import Derivative, compiled, scan, scan_pooled
+from .surrogates import Kind, Spike, Surrogate, derivative_of
+
+Step = Callable[[Tensor], Tensor]
+
+
+class Scanned(nn.Module, ABC):
+    """A layer with state: a function of one step, scanned over time. The state starts at 0 in every call."""
+
+    @abstractmethod
+    def stepper(self) -> Step:
+        """Return a function of the signal (batch, ...) of one step; its state starts at 0."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return what the layer sends (time, batch, ...) for what it receives (time, batch, ...)."""
+        step = self.stepper()
+        return torch.stack([step(now) for now in x])
+
+
+class Neuron(Scanned):
+    """Spiking neurons with a hard reset that the backward pass does not go through."""
+
+
+class LIF(Neuron):
+    """Leaky integrate-and-fire neurons with hard reset: snnTorch's ``Leaky``, all steps in one :mod:`..kernels.scan`.
+
+    v(t) = beta v(t-1) (1 - s(t-1)) + I(t),  s(t) = 1 if v(t) > threshold else 0.  Without a leak (IF) beta is 1. The
+    backward pass takes a surrogate of x = v - threshold for ds/dv, by default the arctan's
+    (alpha/2) / (1 + (pi alpha x / 2)^2), and does not go through the reset.
+
+    Args:
+        beta: membrane factor a time step.
+        threshold: firing threshold; the comparison is strict.
+        alpha: sharpness of the surrogate.
+        kind: shape of the surrogate, see :class:`.surrogates.Surrogate`.
+    """
+
+    def __init__(self, beta: float, threshold: float, alpha: float, kind: Kind = "arctan") -> None:
+        super().__init__()
+        self.alpha = alpha
+        # It looks at its own constants, which fails where a network is built on torch's meta device.
+        with torch.device("cpu"):
+            self.neuron = snntorch.Leaky(
+                beta=beta, threshold=threshold, spike_grad=Spike(Surrogate(kind, alpha)), reset_mechanism="zero"
+            )
+
+    @property
+    def beta(self) -> float:
+        """Membrane factor a time step."""
+        return float(self.neuron.beta)
+
+    @property
+    def threshold(self) -> float:
+        """Firing threshold."""
+        return float(self.neuron.threshold)
+
+    def unlike(self) -> str | None:
+        """Return why these are not LIF neurons at inference, None if they are; for classes that derive from it."""
+        return None
+
+    def stepper(self) -> Step:
+        """Return a function of the current (batch, ...) of one step; its state starts at 0."""
+        membrane: Tensor | None = None
+
+        def step(current: Tensor) -> Tensor:
+            nonlocal membrane
+            spike, membrane = self.neuron(current, torch.zeros_like(current) if membrane is None else membrane)
+            # snnTorch keeps the last membrane, and with it the whole graph; nothing may outlive the call.
+            self.neuron.mem = current.new_zeros(0)
+            self.neuron.reset = None
+            return cast(Tensor, spike)
+
+        return step
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return spikes (time, batch, ...) for input current (time, batch, ...); state starts at 0."""
+        if self.neuron.reset_mechanism != "zero" or self.neuron.beta.numel() > 1:
+            # Somebody changed the neuron: snnTorch knows how it runs.
+            return super().forward(x)
+        return scan(x, *self.settings)
+
+    def pooled(self, x: Tensor, pool: nn.MaxPool2d) -> Tensor | None:
+        """Return ``pool`` of the spikes for input current (time, batch, channels, height, width), computed in one pass.
+
+        None where there is no such pass: for other pools, changed neurons, without a compiled loop.
+        """
+        return None if self.loops(x, pool) is None else scan_pooled(x, *self.settings)
+
+    @property
+    def settings(self) -> tuple[float, float, Derivative]:
+        """Membrane factor, threshold, and what stands for ds/dv."""
+        return self.beta, self.threshold, derivative_of(self.neuron.spike_grad)
+
+    def loops(self, x: Tensor, pool: nn.MaxPool2d) -> Any:
+        """Return the compiled loops if they have these neurons and ``pool`` in one pass, else None."""
+        own = type(self).forward in (LIF.forward, PLIF.forward) and self.neuron.reset_mechanism == "zero"
+        if not own or self.neuron.beta.numel() > 1 or self._learns() or x.dim() != 5 or not halves(pool, x):
+            return None
+        return compiled(x, derivative_of(self.neuron.spike_grad))
+
+    def _learns(self) -> bool:
+        """Return whether the leak wants a gradient."""
+        return False
+
+
+class PLIF(LIF):
+    """LIF that learns its leak: beta = sigmoid(w), one w a layer (Fang et al., arXiv 2007.05785, written for beta).
+
+    Args:
+        beta: membrane factor a time step before training, between 0 and 1.
+        threshold: see :class:`LIF`.
+        alpha: see :class:`LIF`.
+        kind: see :class:`LIF`.
+
+    Raises:
+        InputError: ``beta`` is not between 0 and 1.
+    """
+
+    def __init__(self, beta: float, threshold: float, alpha: float, kind: Kind = "arctan") -> None:
+        if not 0 < beta < 1:
+            raise InputError(f"PLIF: beta {beta} is no sigmoid of a finite number; start between 0 and 1")
+        super().__init__(beta, threshold, alpha, kind)
+        self.leak = nn.Parameter(torch.logit(torch.tensor(beta)))
+
+    @property
+    def beta(self) -> float:
+        """Membrane factor a time step."""
+        return float(torch.sigmoid(self.leak.detach()))
+
+    def stepper(self) -> Step:
+        """Return a function of the current (batch, ...) of one step; its state starts at 0."""
+        beta, inner = torch.sigmoid(self.leak), super().stepper()
+
+        def step(current: Tensor) -> Tensor:
+            self.neuron.beta = beta
+            spikes = inner(current)
+            # A buffer with a history could not be copied.
+            self.neuron.beta = beta.detach()
+            return spikes
+
+        return step
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return spikes (time, batch, ...) for input current (time, batch, ...), with a gradient for the leak."""
+        return Scanned.forward(self, x) if self._learns() else super().forward(x)
+
+    def _learns(self) -> bool:
+        return torch.is_grad_enabled() and self.leak.requires_grad
+
+
+class CUBA(Neuron):
+    """Current-based LIF as Loihi's: a synaptic current with memory, and a bias that enters the voltage.
+
+    u(t) = gamma u(t-1) + I(t),  v(t) = beta v(t-1) (1 - s(t-1)) + u(t) + bias,  s(t) = 1 if v(t) > threshold else 0.
+    A spike resets the voltage, not the current. Without a bias this is snnTorch's ``Synaptic``, apart from its reset.
+
+    Args:
+        gamma: share of the current that a step keeps, below 1.
+        beta: membrane factor a time step.
+        threshold: firing threshold; the comparison is strict.
+        alpha: sharpness of the surrogate.
+        kind: shape of the surrogate.
+        bias: added to the voltage in each step, (channels,) or (neurons,), or None.
+
+    Raises:
+        InputError: ``gamma`` is 1 or more, or negative.
+    """
+
+    def __init__(
+        self,
+        gamma: float,
+        beta: float,
+        threshold: float,
+        alpha: float,
+        kind: Kind = "arctan",
+        bias: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        if not 0 <= gamma < 1:
+            raise InputError(f"CUBA: a current that keeps {gamma} of itself a step; expected 0 to below 1")
+        self.gamma, self.beta, self.threshold, self.alpha = gamma, beta, threshold, alpha
+        self.spike_grad = Spike(Surrogate(kind, alpha))
+        self.bias = None if bias is None else nn.Parameter(bias.detach().clone())
+
+    def stepper(self) -> Step:
+        """Return a function of the input (batch, ...) of one step; current and voltage start at 0."""
+        u: Tensor | None = None
+        v: Tensor | None = None
+
+        def step(x: Tensor) -> Tensor:
+            nonlocal u, v
+            u = x if u is None else self.gamma * u + x
+            v = u if v is None else self.beta * v + u
+            if self.bias is not None:
+                v = v + self.bias.view(-1, *[1] * (x.dim() - 2))
+            spikes = self.spike_grad(v - self.threshold)
+            v = v * (1 - spikes.detach())
+            return spikes
+
+        return step
+
+
+class Integrator(Scanned):
+    """Neurons that neither leak nor fire, to be read: v(t) = v(t-1) + I(t)."""
+
+    def stepper(self) -> Step:
+        """Return a function of the current (batch, ...) of one step that gives the membrane."""
+        v: Tensor | None = None
+
+        def step(current: Tensor) -> Tensor:
+            nonlocal v
+            v = current if v is None else v + current
+            return v
+
+        return step
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the membrane (time, batch, ...) for input current (time, batch, ...)."""
+        return x.cumsum(0)
+
+
+class Delay(Scanned):
+    """An axonal delay: x(t) -> x(t - steps), 0 before.
+
+    Args:
+        steps: 1 or more.
+    """
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        if steps < 1:
+            raise InputError(f"delay of {steps} steps: must be 1 or more")
+        self.steps = steps
+
+    def stepper(self) -> Step:
+        """Return a function of the signal (batch, ...) of one step; nothing is under way when it starts."""
+        past: deque[Tensor] = deque()
+
+        def step(x: Tensor) -> Tensor:
+            past.append(x)
+            return past.popleft() if len(past) > self.steps else torch.zeros_like(x)
+
+        return step
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the delayed signal, (time, batch, ...) as the given one."""
+        kept = max(len(x) - self.steps, 0)
+        return torch.cat([torch.zeros_like(x[: len(x) - kept]), x[:kept]])
