@@ -5,8 +5,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ..eval.cost.table import Row, SideBySide
-    from ..eval.run.folder import Run
-    from ..toolkit.progress import Track
 
 
 def asked(targets: str | None, bitwise: bool, csv: Path | None, again: bool) -> bool:
@@ -43,13 +41,14 @@ def compare(folder: Path, samples: int | None, csv: Path | None, again: bool, as
 
     run = Run.open(folder)
     with show.loading(as_json):
+        from ..eval.run.cost import cost
         from ..eval.run.pages import beside, write_pages
         from ..eval.run.steps import quiet_libraries
         from ..toolkit.files import write_text
 
         quiet_libraries()
     with show.progress(as_json) as track:
-        measured = measure(run, samples, again, track)
+        measured = cost(run, samples=samples, again=again, track=track)
     found = beside(run)
     write_pages(run)
     if csv is not None:
@@ -61,55 +60,6 @@ def compare(folder: Path, samples: int | None, csv: Path | None, again: bool, as
         _print(found)
         for name, path in files.items():
             show.out.print(f"{name}: {path}", soft_wrap=True, highlight=False)
-
-
-def measure(run: "Run", samples: int | None, again: bool, track: "Track") -> bool:
-    """Measure the cost of a run's forms: cost.json; return False if it is on record already.
-
-    Args:
-        run: trained, quantized and exported; attacked, if the price of attacks is wanted.
-        samples: the first so many test images; all if None.
-        again: measure even so.
-        track: progress.
-
-    Raises:
-        FileError: a step is missing, or a file has changed since.
-    """
-    from ..eval.cost.measure import fingerprints, measure_cost, read_cost, write_cost
-    from ..eval.measure.forms import Forms
-    from ..eval.run.steps import attacked
-    from ..export.program import read_program
-    from ..toolkit.checkpoint import load_network
-    from ..toolkit.data import load_data
-    from ..toolkit.quantize import load_quantized
-
-    network, recipe = load_network(run.path("model.safetensors"))
-    quantized, _ = load_quantized(run.path("quantized.safetensors"))
-    program = read_program(run.path("program.safetensors"))
-    for step in ("train", "quantize", "export"):
-        run.require(step)
-    data = load_data(recipe.data, recipe.coding.steps)
-    images = {"clean": data.test_images}
-    if run.path("attacks.json").exists():
-        run.require("attack")
-        images |= attacked(run, recipe, data)
-    conditions = {name: part[:samples] for name, part in images.items()}
-    if run.is_done("cost") and not again:
-        found = read_cost(run.path("cost.json"))
-        if found.images == fingerprints(conditions):
-            return False
-    cost = measure_cost(
-        recipe.name,
-        Forms(network, quantized, program),
-        conditions,
-        data.test_labels[:samples],
-        bits=recipe.quantize.bits,
-        batch=recipe.evaluate.batch,
-        track=track,
-    )
-    write_cost(run.path("cost.json"), cost)
-    run.finished("cost")
-    return True
 
 
 def _print(found: "SideBySide") -> None:

@@ -1,6 +1,5 @@
 """``explain``: why the deployed number differs."""
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,7 +7,6 @@ import typer
 
 if TYPE_CHECKING:
     from ..eval.records.explanation import Explanation
-    from ..toolkit.progress import Track
 
 WIDTH = 16
 """Least width of a table's first column: names wrap between words, not letters."""
@@ -32,11 +30,12 @@ def explain(
     from . import show
 
     with show.loading(as_json):
+        from ..eval.run.explain import explain as explain_run
         from ..eval.run.steps import quiet_libraries
 
         quiet_libraries()
     with show.progress(as_json) as track:
-        record = explain_run(Run.open(run).folder, samples, lava, track)
+        record = explain_run(Run.open(run), samples=samples, lava=lava, track=track)
     files = {"record": str(run / "explain.json"), "report": str(run / "explain.html")}
     if as_json:
         show.show({"step": "explain", **record.model_dump(mode="json"), **files}, True)
@@ -49,69 +48,6 @@ def explain(
             f"Lava fires {last.effect.different} of {last.effect.compared} spike values otherwise than the Program on "
             f"loihi; run 'spikeproof compare --bitwise {run}'"
         )
-
-
-def explain_run(folder: Path, samples: int | None, lava: bool | None, track: "Track") -> "Explanation":
-    """Explain a run and write explain.json and explain.html.
-
-    Args:
-        folder: the run.
-        samples: the first so many test images; all if None.
-        lava: whether Lava is run; None: where it is installed.
-        track: progress.
-    """
-    from ..eval.explain.explainer import explain as find
-    from ..eval.measure.forms import Forms
-    from ..eval.records.evaluation import machine, now, packages
-    from ..eval.records.explanation import Explanation, write
-    from ..eval.report.explain import write_explanation
-    from ..eval.run.folder import Run
-    from ..export.program import read_program
-    from ..hw_targets.target import get_target
-    from ..toolkit.checkpoint import load_network
-    from ..toolkit.data import load_data
-    from ..toolkit.quantize import load_quantized
-
-    begun = time.perf_counter()
-    run = Run.open(folder)
-    network, recipe = load_network(run.path("model.safetensors"))
-    quantized, _ = load_quantized(run.path("quantized.safetensors"))
-    program = read_program(run.path("program.safetensors"))
-    for step in ("train", "quantize", "export"):
-        run.require(step)
-    data = load_data(recipe.data, recipe.coding.steps)
-    images, labels = data.test_images[:samples], data.test_labels[:samples]
-    target, notes, most = get_target("lava"), list[str](), 0
-    if lava:
-        target.compile(program)  # Unavailable or refused: said now.
-    missing = target.unavailable()
-    reasons = ["--no-lava"] if lava is False else [missing] if missing else target.unsupported(program)
-    if reasons:
-        notes.append(f"Lava was not run: {reasons[0]}.")
-    else:
-        most = min(recipe.evaluate.lava_samples, len(labels))
-        if most < len(labels):
-            notes.append(f"Lava was run on the first {most} samples only.")
-    if len(labels) < 300:
-        notes.append(f"Only {len(labels)} test samples: intervals are wide, do not quote.")
-    forms = Forms(network, quantized, program)
-    found, overlays = find(forms, images, labels, lava=most, batch=recipe.evaluate.batch, track=track)
-    record = Explanation(
-        **dict(found),
-        name=recipe.name,
-        created=now(),
-        data={"name": data.name, "sha256": data.sha256, "test": len(data.test_labels)},
-        program={"sha256": program.sha256(), "profile": program.profile},
-        recipe=recipe.model_dump(mode="json"),
-        machine=machine(),
-        packages=packages(),
-        notes=notes,
-        seconds=time.perf_counter() - begun,
-    )
-    write(run.path("explain.json"), record)
-    write_explanation(run.path("explain.html"), record, overlays)
-    run.finished("explain")
-    return record
 
 
 def _print(record: "Explanation") -> None:

@@ -1,7 +1,7 @@
 """``fit``: whether a run's Program fits a chip, where it lies, and what each core holds."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -39,11 +39,12 @@ def fit(
 
     found = Run.open(run)
     with show.loading(as_json):
+        from ..eval.run.fit import fit as place
         from ..eval.run.steps import quiet_libraries
 
         quiet_libraries()
     with show.loading(as_json, f"placing it on {chip}, and running it split and whole"):
-        record = _fit(found, chip, mapper, samples)
+        record = place(found, chip=chip, mapper=mapper, samples=samples)
     files = {"record": str(found.path(f"fit-{chip}.json")), "report": str(found.path("fit.html"))}
     if as_json:
         show.show({"step": "fit", **record.model_dump(mode="json"), **files}, True)
@@ -51,37 +52,6 @@ def fit(
         _print(record, files)
     if record.verdict == "refused":
         raise typer.Exit(EXIT_DOES_NOT_FIT)
-
-
-def _fit(run: Any, chip: str, mapper: str, samples: int) -> "Fit":
-    from typing import cast
-
-    from ..eval.fit import fit as place
-    from ..eval.fit import read_fit
-    from ..eval.report.fit import write_fit
-    from ..eval.run.simulate import chip_input
-    from ..export.chip.chips import CHIPS, Chip
-    from ..export.chip.mapper import MAPPERS, Mapper
-    from ..export.program import read_program
-    from ..toolkit.errors import FileError, InputError
-    from ..toolkit.files import write_json
-
-    for option, value, known in (("chip", chip, CHIPS), ("mapper", mapper, MAPPERS)):
-        if value not in known:
-            raise InputError(f"--{option} {value}: unknown; choose {' or '.join(known)}")
-    program = read_program(run.path("program.safetensors"))
-    run.require("export")
-    record = place(program, cast(Chip, chip), cast(Mapper, mapper), chip_input(run, samples))
-    write_json(run.path(f"fit-{chip}.json"), record.model_dump(mode="json"))
-    records = []
-    for name in CHIPS:
-        try:
-            records.append(read_fit(run.path(f"fit-{name}.json")))
-        except FileError:
-            continue  # Not asked for yet, or by another version.
-    write_fit(run.path("fit.html"), run.recipe().name, [one for one in records if one.program == record.program])
-    run.finished("fit", [f"fit-{chip}.json"])
-    return record
 
 
 def _print(record: "Fit", files: dict[str, str]) -> None:

@@ -1,6 +1,5 @@
 """``evaluate --protocol``: robustness of every form of a run, with alarms where a number cannot be believed."""
 
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,9 +47,6 @@ Draws = Annotated[
         help="Draws of a stochastic coder that attacks with gradients average, 1 by default.", rich_help_panel=_PANEL
     ),
 ]
-DEFAULT_TARGETS = ("torch", "loihi")
-KEPT = "robustness-attacks"
-"""Folder of attacks that are done or interrupted, inside the run."""
 
 
 def asked(folder: Path, protocol: str | None, own: dict[str, Any], device: str | None, others: dict[str, Any]) -> bool:
@@ -109,6 +105,7 @@ def evaluate(
 
     run = Run.open(folder)
     with show.loading(as_json):
+        from ..eval.run.robustness import robustness, step_of
         from ..eval.run.steps import quiet_libraries
         from ..toolkit.errors import DisagreementError
 
@@ -116,7 +113,7 @@ def evaluate(
     with _progress(as_json) as track:
         epsilon = own.pop("epsilon")
         others = {name: value for name, value in own.items() if value is not None}
-        record = robustness(run.folder, protocol, targets, epsilon, samples, track, **others)
+        record = robustness(run, protocol, targets=targets, epsilon=epsilon, samples=samples, track=track, **others)
     result = {"step": "robustness", **record.model_dump(mode="json")}
     step = step_of(record.threat)
     result |= {"record": str(run.path(f"{step}.json")), "report": str(run.path(f"{step}.html"))}
@@ -132,117 +129,6 @@ def evaluate(
                     f"{name} answers {2 * one.samples - one.same} of {2 * one.samples} images otherwise than "
                     f"{form.target}; run 'spikeproof compare --bitwise {folder}'"
                 )
-
-
-def step_of(threat: str) -> str:
-    """Return the step, and name of files, of a threat model: they are never mixed in one table."""
-    return "robustness" if threat == "pixel" else f"robustness-{threat}"
-
-
-def robustness(
-    folder: Path,
-    protocol: str,
-    targets: list[str] | None,
-    epsilon: float | None,
-    samples: int | None,
-    track: "Track",
-    *,
-    threat: str = "pixel",
-    budget: int | None = None,
-    seed: int = 0,
-    draws: int = 1,
-) -> "Robustness":
-    """Run a protocol on a run and write what was found; see :func:`evaluate`."""
-    from ..eval.records.evaluation import machine, now, packages
-    from ..eval.records.robustness import Robustness, write
-    from ..eval.report.robustness import write_robustness
-    from ..eval.robustness import plan
-    from ..eval.robustness.protocol import Subject, run_protocol, summary
-    from ..eval.robustness.threat import make_threat
-    from ..eval.run.folder import Run
-    from ..eval.run.pages import write_pages
-    from ..export.program import read_program
-    from ..hw_targets.target import get_target
-    from ..toolkit.checkpoint import load_network
-    from ..toolkit.coding import LEVELS
-    from ..toolkit.data import load_data
-    from ..toolkit.errors import InputError
-    from ..toolkit.quantize import load_quantized
-
-    begun = time.perf_counter()
-    run = Run.open(folder)
-    plan.check(protocol)
-    names = list(DEFAULT_TARGETS) if targets is None else targets
-    found = {name: get_target(name) for name in names}
-    network, recipe = load_network(run.path("model.safetensors"))
-    if threat == "pixel" and epsilon is None:
-        epsilon = 0.1
-    model = make_threat(threat, network.coder, epsilon, budget)
-    if model.unreceivable and targets is not None and set(targets) - {"torch"}:
-        raise InputError(f"--targets {','.join(targets)}: {model.unreceivable}")
-    if draws < 1 or (draws > 1 and not network.coder.stochastic):
-        raise InputError(
-            f"--draws {draws}: 1 or more, and 1 for the {network.coder.name} coder as it is set here: no draws"
-        )
-    quantized, _ = load_quantized(run.path("quantized.safetensors"))
-    program = read_program(run.path("program.safetensors"))
-    for step in ("train", "quantize", "export"):
-        run.require(step)
-    data = load_data(recipe.data, recipe.coding.steps)
-    images, labels = data.test_images[:samples], data.test_labels[:samples]
-    others = {
-        name: recipe.evaluate.lava_samples if target.slow else len(labels)
-        for name, target in found.items()
-        if target.form == "program" and name != "loihi"
-    }
-    for name in others:
-        found[name].compile(program)  # Unavailable or refused: said now, not after an hour of attacks.
-    subject = Subject(network, quantized, program, others, torch="torch" in names)
-    forms = run_protocol(
-        subject,
-        images,
-        labels,
-        protocol=protocol,
-        threat=model,
-        seed=seed,
-        draws=draws,
-        folder=run.path(KEPT),
-        track=track,
-    )
-    record = Robustness(
-        name=recipe.name,
-        created=now(),
-        protocol=protocol,
-        threat=model.name,
-        threat_model=model.words,
-        epsilon=model.radius,
-        levels=round(model.radius * LEVELS) if threat == "pixel" else None,
-        asked=model.radius if epsilon is None else epsilon,
-        samples=len(labels),
-        cascade=plan.cascade(protocol),
-        seed=seed,
-        draws=draws,
-        unreceivable=model.unreceivable,
-        data={
-            "name": data.name,
-            "provenance": data.provenance,
-            "sha256": data.sha256,
-            "test": len(data.test_labels),
-        },
-        program={"sha256": program.sha256(), "profile": program.profile},
-        recipe=recipe.model_dump(mode="json"),
-        machine=machine(),
-        packages=packages(),
-        forms=forms,
-        summary=summary(forms, model.unreceivable),
-        seconds=time.perf_counter() - begun,
-    )
-    step = step_of(threat)
-    write(run.path(f"{step}.json"), record)
-    write_robustness(run.path(f"{step}.html"), record)
-    run.finished(step)
-    write_pages(run)
-    return record
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """``spikeproof study seed``: what pooling, residual kind and coder do to gradients, accuracy and robustness."""
 
-import itertools
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,113 +8,13 @@ import typer
 
 if TYPE_CHECKING:
     from ..eval.records.study import Study
-    from ..toolkit.config import Recipe
-    from ..toolkit.progress import Track
 
 app = typer.Typer(help="Studies: many cells, one record, one page; interrupted, they go on.", no_args_is_help=True)
-ATTACKS = (("fgsm", 0.1, None), ("pgd", 0.05, 10), ("pgd", 0.1, 10), ("pgd", 0.15, 10))
-"""Single white-box attacks of the design notes' acceptance block: name, epsilon, steps."""
 
 
 @app.callback()
 def _main() -> None:
     """Nothing happens before the command."""
-
-
-def recipe_of(base: "Recipe", family: dict[str, str], seed: int, trail: int) -> "Recipe":
-    """Return the recipe of a cell.
-
-    Args:
-        base: what all cells share.
-        family: ``pool``, ``network``, ``coder`` (with its time steps, as "phase:10") and ``bits``.
-        seed: of training.
-        trail: epochs between points of the trail; 0 keeps none.
-
-    Raises:
-        RecipeError: a value is refused.
-    """
-    from ..toolkit.config import parse_recipe
-
-    values: dict[str, Any] = base.model_dump(mode="json")
-    values["name"] = f"{base.name}-{'-'.join(family.values()).replace(' ', '').replace(':', '')}"
-    values["train"] |= {"seed": seed, "trail": trail}
-    values["model"]["pool"] = family["pool"]
-    if family["network"] == "plain":
-        values["model"] |= {"kind": "conv", "blocks": None, "depth": None}
-    elif family["network"] == "spiking":
-        values["model"]["kind"] = "spiking-resnet"
-    else:
-        values["model"] |= {"kind": "sew", "residual": family["network"].removeprefix("sew-")}
-    name, _, steps = family["coder"].partition(":")
-    if name != values["coding"]["name"]:
-        values["coding"] = {"name": name, "steps": values["coding"]["steps"]}
-    if steps:
-        values["coding"]["steps"] = int(steps)
-    values["quantize"]["bits"] = int(family["bits"].split()[0])
-    return parse_recipe(values, f"cell {', '.join(family.values())}")
-
-
-def study(
-    base: "Recipe",
-    axes: dict[str, list[str]],
-    seeds: list[int],
-    trail: int,
-    plan: dict[str, Any],
-    command: str,
-    out: Path,
-    ray: str | None,
-    track: "Track",
-) -> "Study":
-    """Measure every cell of a study and write seed.json and seed.html into ``out``.
-
-    Args:
-        base: what all cells share.
-        axes: values of each part of a family.
-        seeds: of training.
-        trail: see :func:`recipe_of`.
-        plan: see :func:`..eval.study.measure.measure`.
-        command: that does the same again, for the record.
-        out: folder.
-        ray: see :func:`..eval.study.cells.run_cells`.
-        track: progress.
-    """
-    from ..eval.records.evaluation import machine, now, packages
-    from ..eval.records.study import Row, Study, write
-    from ..eval.study import page
-    from ..eval.study.cells import Cell, code_version, run_cells
-    from ..eval.study.measure import measure
-    from ..toolkit.data import load_data
-
-    data = load_data(base.data, base.coding.steps)
-    families = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
-    cells = {}
-    for family, seed in itertools.product(families, seeds):
-        recipe = recipe_of(base, family, seed, trail)
-        cells[f"{', '.join(family.values())}, seed {seed}"] = (family, seed, recipe)
-    made = {name: Cell(name, recipe, plan, data.sha256) for name, (_, _, recipe) in cells.items()}
-    results = run_cells(list(made.values()), measure, out / "cells", ray=ray, track=track)
-    rows = [
-        Row.model_validate(
-            {"name": name, "family": family, "seed": seed, "key": made[name].key, "epochs": recipe.train.epochs}
-            | results[name]
-        )
-        for name, (family, seed, recipe) in cells.items()
-    ]
-    record = Study(
-        name=base.name,
-        created=now(),
-        data={"name": data.name, "provenance": data.provenance, "sha256": data.sha256},
-        plan=plan,
-        command=command,
-        code=code_version(),
-        machine=machine(),
-        packages=packages(),
-        recipe=base.model_dump(mode="json"),
-        rows=tuple(rows),
-    )
-    write(out / "seed.json", record)
-    page.write_page(out / "seed.html", record)
-    return record
 
 
 @app.command("seed")
@@ -149,6 +48,7 @@ def seed(
         from ..eval.records.study import read
         from ..eval.robustness.plan import check, levels
         from ..eval.study import page
+        from ..eval.study.seed import ATTACKS, study
         from ..toolkit.config import load_recipe
 
     if records is not None:

@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from ...cli.protocol import robustness
 from ...export.program import read_program
 from ...hw_targets.target import get_target
 from ...hw_targets.twin import Twin
@@ -34,6 +33,7 @@ from ..robustness import plan as plans
 from ..robustness.protocol import measure as measure_protocol
 from ..run import steps
 from ..run.folder import Run
+from ..run.robustness import robustness
 
 GRADIENT_SAMPLES = 100
 """Of the norm of the input gradient: the first so many test images."""
@@ -175,7 +175,7 @@ def _attacked(run: Run, deployed: bool, protocol: str, plan: Mapping[str, Any]) 
     """Return every form's result under a protocol: pixels, L-infinity."""
     samples, epsilon = int(plan["samples"]), float(plan["epsilon"])
     if deployed:
-        return robustness(run.folder, protocol, None, epsilon, samples, silent).forms
+        return robustness(run, protocol, epsilon=epsilon, samples=samples).forms
     network, recipe = load_network(run.path("model.safetensors"))
     data = load_data(recipe.data, recipe.coding.steps)
     radius = plans.levels(epsilon) / LEVELS
