@@ -5,7 +5,6 @@ figures were measured, and "recipe", the default of the project. Writes records/
 """
 
 import argparse
-import sys
 import time
 from collections import OrderedDict
 from importlib.metadata import version
@@ -19,7 +18,6 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from spikeproof.cli import show
 from spikeproof.toolkit.attacks.base import Attack
 from spikeproof.toolkit.attacks.blind import Noise, Square
 from spikeproof.toolkit.attacks.gradient import FGSM, PGD, classifier
@@ -34,6 +32,7 @@ from spikeproof.toolkit.network.backward import Backward
 from spikeproof.toolkit.network.network import SpikingNetwork
 from spikeproof.toolkit.network.neurons import LIF
 from spikeproof.toolkit.network.surrogates import KINDS, AdaptiveSharpness
+from spikeproof.toolkit.progress import bars
 from spikeproof.toolkit.train import seeded, train_network
 
 OUT = Path(__file__).resolve().parents[1] / "records" / "attacks"
@@ -177,7 +176,7 @@ def main() -> None:
         for seed in asked.seeds:
             records = {}
             for pool in asked.pools:
-                with show.progress(quiet=not sys.stderr.isatty()) as track:
+                with bars() as track:
                     records[pool] = measure(family, pool, seed, asked.samples, data, track)
                 write_json(OUT / f"{family}-{pool}-seed{seed}.json", records[pool])
             table = Table(title=f"{family}, seed {seed}, {asked.samples} digits, accuracy in %")

@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from spikeproof.cli import protocol, show
 from spikeproof.eval.run import steps
 from spikeproof.eval.run.folder import Run
+from spikeproof.eval.run.robustness import robustness
 from spikeproof.toolkit.config import Recipe, load_recipe
+from spikeproof.toolkit.progress import bars
 
 HERE = Path(__file__).resolve().parent
 OUT = HERE.parent / "records" / "robustness"
@@ -20,11 +21,11 @@ SEEDS = (3407, 3408, 3409)
 
 def measure(recipe: Recipe, name: str, epsilon: float, samples: int) -> None:
     """Train, deploy and attack one network, and keep its record."""
-    with TemporaryDirectory() as folder, show.progress(quiet=not sys.stderr.isatty()) as track:
+    with TemporaryDirectory() as folder, bars() as track:
         run = Run.create(Path(folder) / "run", recipe)
         for step in (steps.train, steps.quantize, steps.export):
             step(run, track)
-        record = protocol.robustness(run.folder, "strong", ["torch", "loihi"], epsilon, samples, track)
+        record = robustness(run, "strong", epsilon=epsilon, samples=samples, track=track)
         OUT.mkdir(parents=True, exist_ok=True)
         (OUT / f"{name}.json").write_bytes(run.path("robustness.json").read_bytes())
     print(f"{name}: {record.summary}")

@@ -3,17 +3,16 @@
 Writes records/digits/RECIPE-seedN.json and prints accuracy, robustness and zero-gradient share of every run.
 """
 
-import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from rich.console import Console
 from rich.table import Table
 
-from spikeproof.cli import show
 from spikeproof.eval.run import steps
 from spikeproof.eval.run.folder import Run
 from spikeproof.toolkit.config import load_recipe
+from spikeproof.toolkit.progress import bars
 
 SEEDS = (3407, 3408, 3409)
 OUT = Path(__file__).resolve().parents[1] / "records" / "digits"
@@ -27,7 +26,7 @@ def main() -> None:
         recipe = load_recipe(name)
         for seed in SEEDS:
             chosen = recipe.model_copy(update={"train": recipe.train.model_copy(update={"seed": seed})})
-            with TemporaryDirectory() as folder, show.progress(quiet=not sys.stderr.isatty()) as track:
+            with TemporaryDirectory() as folder, bars() as track:
                 run = Run.create(Path(folder) / "run", chosen)
                 for step in (steps.train, steps.attack, steps.quantize, steps.export):
                     step(run, track)

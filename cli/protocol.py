@@ -1,7 +1,5 @@
 """``evaluate --protocol``: robustness of every form of a run, with alarms where a number cannot be believed."""
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -9,7 +7,6 @@ import typer
 
 if TYPE_CHECKING:
     from ..eval.records.robustness import Robustness
-    from ..toolkit.progress import Track
 
 T = TypeVar("T")
 _PANEL = "Robustness of a run"
@@ -108,9 +105,11 @@ def evaluate(
         from ..eval.run.robustness import robustness, step_of
         from ..eval.run.steps import quiet_libraries
         from ..toolkit.errors import DisagreementError
+        from ..toolkit.progress import bars
 
         quiet_libraries()
-    with _progress(as_json) as track:
+    # Some fifty attacks: bars of those that are done would push the others off the screen.
+    with bars(as_json, show.err, keep=False) as track:
         epsilon = own.pop("epsilon")
         others = {name: value for name, value in own.items() if value is not None}
         record = robustness(run, protocol, targets=targets, epsilon=epsilon, samples=samples, track=track, **others)
@@ -129,45 +128,6 @@ def evaluate(
                     f"{name} answers {2 * one.samples - one.same} of {2 * one.samples} images otherwise than "
                     f"{form.target}; run 'spikeproof compare --bitwise {folder}'"
                 )
-
-
-@contextmanager
-def _progress(quiet: bool) -> Iterator["Track"]:
-    """Yield a Track with a bar of all work and one of the attack that is running; as :func:`.show.progress` else."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    from ..toolkit.progress import silent
-    from . import show
-
-    if quiet or not show.err.is_terminal:
-        yield silent
-        return
-    left = (TextColumn("left"), TimeRemainingColumn())
-    with Progress(
-        TextColumn("{task.description:<40}"),
-        BarColumn(20),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        *left,
-        console=show.err,
-    ) as bars:
-
-        def track(items: Iterable[T], what: str, total: int) -> Iterable[T]:
-            task = bars.add_task(what, total=total)
-            for item in items:
-                yield item
-                bars.advance(task)
-            # Some fifty attacks: bars of those that are done would push the others off the screen.
-            bars.remove_task(task)
-
-        yield track
 
 
 def _print(record: "Robustness") -> None:

@@ -2,43 +2,23 @@
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from ..toolkit.progress import Track, silent
+from ..toolkit.progress import Track, bars
 
-T = TypeVar("T")
 out = Console()
 err = Console(stderr=True)
 
 
-@contextmanager
-def progress(quiet: bool) -> Iterator[Track]:
+def progress(quiet: bool) -> AbstractContextManager[Track]:
     """Yield a Track that draws one bar a task on standard error; silent with ``--json`` or without a terminal."""
-    # Where nobody watches, bars would only fill a log.
-    if quiet or not err.is_terminal:
-        yield silent
-        return
-    columns = (
-        TextColumn("{task.description:<34}"),
-        BarColumn(bar_width=30),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=err) as bars:
-
-        def track(items: Iterable[T], what: str, total: int) -> Iterable[T]:
-            return bars.track(items, total=total, description=what)
-
-        yield track
+    return bars(quiet, err)
 
 
 @contextmanager

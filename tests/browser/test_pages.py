@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from spikeproof.cli import beside, explain, protocol
 from spikeproof.eval.run import pages
+from spikeproof.eval.run.cost import cost
+from spikeproof.eval.run.explain import explain
 from spikeproof.eval.run.folder import Run
-from spikeproof.toolkit.progress import silent
+from spikeproof.eval.run.robustness import robustness
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 PAGES = ("report.html", "compare.html", "robustness.html", "explain.html")
@@ -42,9 +43,9 @@ def browser() -> Iterator[Any]:
 def folder(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = Path(shutil.copytree(finished, tmp_path_factory.mktemp("browser") / "run"))
     run = Run.open(made)
-    protocol.robustness(made, "quick", None, 0.1, 6, silent)
-    beside.measure(run, 6, False, silent)
-    explain.explain_run(made, 6, False, silent)
+    robustness(run, "quick", epsilon=0.1, samples=6)
+    cost(run, samples=6)
+    explain(run, samples=6, lava=False)
     pages.write_pages(run)
     return made
 

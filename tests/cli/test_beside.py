@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from spikeproof.cli import beside
 from spikeproof.eval.cost.constants import table
 from spikeproof.eval.report.words import interval
 from spikeproof.eval.run import pages, steps
+from spikeproof.eval.run.cost import cost
 from spikeproof.eval.run.folder import Run
 
 Call = Callable[..., Any]
@@ -25,7 +25,7 @@ def compared(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run that was compared; not to be changed."""
     folder = Path(shutil.copytree(finished, tmp_path_factory.mktemp("compared") / "run"))
     run = Run.open(folder)
-    beside.measure(run, None, False, lambda items, what, total: items)
+    cost(run)
     pages.write_pages(run)
     return folder
 

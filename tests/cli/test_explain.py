@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spikeproof.cli import explain as command
 from spikeproof.eval.explain.verdict import verdict
 from spikeproof.eval.records.explanation import Explanation, read
+from spikeproof.eval.run import explain as step
 from spikeproof.eval.run.folder import Run
 from spikeproof.export.program import read_program
 from spikeproof.hw_targets.lava.client import LavaTarget
@@ -128,7 +128,7 @@ def test_the_terminal_marks_a_fault(call: Call, run_folder: Path, monkeypatch: p
     record = read(run_folder / "explain.json")
     fault = record.causes[0].model_copy(update={"code": "wrong_leak", "title": "wrong leak", "kind": "fault"})
     planted: Explanation = record.model_copy(update={"causes": [fault], "verdict": ["A [planted] fault."]})
-    monkeypatch.setattr(command, "explain_run", lambda *arguments: planted)
+    monkeypatch.setattr(step, "explain", lambda *arguments, **options: planted)
     answer = call("explain", run_folder)
     assert "A [planted] fault." in answer.out
     assert "wrong leak" in answer.out

@@ -7,16 +7,15 @@ from typing import Any
 
 import pytest
 
-from spikeproof.cli.beside import measure
 from spikeproof.eval.cost import measure as module
 from spikeproof.eval.cost.measure import Cost, Metering, read_cost
 from spikeproof.eval.cost.table import ANN, Cell, Row, SideBySide, side_by_side
 from spikeproof.eval.records.evaluation import Record, read_record
 from spikeproof.eval.records.robustness import FormResult, Outcome, Robustness, share_of
 from spikeproof.eval.report.words import amount, figure, interval
+from spikeproof.eval.run.cost import cost as measure_run
 from spikeproof.eval.run.folder import Run
 from spikeproof.toolkit.errors import FileError
-from spikeproof.toolkit.progress import silent
 
 FLOAT, QUANTIZED, PROGRAM = "float · torch cpu", "quantized · torch cpu", "Program · loihi"
 
@@ -27,7 +26,7 @@ def run(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
     folder = shutil.copytree(finished, tmp_path_factory.mktemp("beside") / "run")
     run = Run.open(Path(folder))
-    assert measure(run, 12, False, silent)
+    assert measure_run(run, samples=12)
     return run
 
 
