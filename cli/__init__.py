@@ -299,11 +299,15 @@ def doctor(as_json: Json = False) -> None:
 
     from ..eval.records.evaluation import machine, packages
     from ..hw_targets.lava.environment import status
+    from ..hw_targets.loihi import neurons
+    from ..toolkit.kernels import native, norm
     from .show import show
 
+    loops = [one.row() for one in (native.status(), norm.status(), neurons.status())]
     found = {"lava": status("lava"), "netx": status("netx")}
     environments = {name: asdict(one) for name, one in found.items()}
-    show({"machine": machine().model_dump(), "packages": packages(), **environments}, as_json)
+    facts = {"machine": machine().model_dump(), "packages": packages(), "compiled loops": loops}
+    show(facts | environments, as_json)
     if not all(one.installed for one in found.values()):
         raise typer.Exit(EXIT_TARGET)
 
