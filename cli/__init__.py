@@ -10,7 +10,6 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from .. import __version__
 from . import beside, board, explain, foreign, study
 from . import protocol as robustness
 from .fit import fit
@@ -43,6 +42,8 @@ Samples = Annotated[int, typer.Option("--samples", "-n", min=1, help="How many t
 
 def _version(value: bool) -> None:
     if value:
+        from .. import __version__
+
         typer.echo(f"spikeproof {__version__}")
         raise typer.Exit
 
