@@ -1,4 +1,5 @@
 # make demo: from a fresh clone to the report.   make test: everything that CI runs.   make setup: the set-up alone.
+# make docs: serve the documentation.   make site: build it into site/.   make commands: docs/commands.md anew.
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
@@ -6,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 SOURCES := $(shell git ls-files -co --exclude-standard -- '*.py' '*.c' '*.toml' '*.j2' '*.txt' py.typed 2>/dev/null | sort | tr '\n' ' ')
 STAMP := .venv/.installed-$(shell { cat pyproject.toml constraints.txt Makefile; echo '$(SOURCES)'; } | cksum | cut -d' ' -f1)
 
-.PHONY: demo test setup check
+.PHONY: demo test setup check docs site commands
 
 setup: $(STAMP)-test
 	@$(BIN)/spikeproof lava status >/dev/null 2>&1 || $(BIN)/spikeproof lava install || \
@@ -20,6 +21,15 @@ demo: $(STAMP)
 
 test: setup check
 	$(BIN)/python -m pytest
+
+docs: setup
+	$(BIN)/zensical serve
+
+site: setup
+	$(BIN)/zensical build --strict --clean
+
+commands: setup
+	$(BIN)/typer spikeproof.cli utils docs --name spikeproof --title 'Command line' --output docs/commands.md
 
 check: setup
 	$(BIN)/ruff check .
