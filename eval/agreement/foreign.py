@@ -64,7 +64,7 @@ def load_graph(path: Path, told: Told) -> tuple[Graph, list[str]]:
     if errors:
         first = errors[0]
         where = f"node {first.node!r}: " if first.node else ""
-        more = f" ({len(errors) - 1} more: 'spikeproof check')" if len(errors) > 1 else ""
+        more = f" ({len(errors) - 1} more: 'spikeproof nir check')" if len(errors) > 1 else ""
         kind = FileError if first.code == "file" else UnsupportedError
         raise kind(f"{path}: {where}{first.message}{more}")
     graph = flatten(read_graph(path), str(path))

@@ -141,7 +141,7 @@ def _accuracy(record: Record | None, columns: Sequence[str], folder: str) -> Ite
 
 def _robustness(record: Robustness | None, columns: Sequence[str], folder: str) -> Iterator[Row]:
     if record is None:
-        why = missing(f"not measured: run 'spikeproof evaluate {folder} --protocol standard'")
+        why = missing(f"not measured: run 'spikeproof robustness {folder} --protocol standard'")
         yield Row("robustness", "worst case of all attacks", "", "share", "higher", dict.fromkeys(columns, why))
         return
     forms = {column(form.form, form.target): form for form in record.forms}

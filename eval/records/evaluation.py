@@ -118,7 +118,7 @@ class Record(_Part):
         gradients: zero-gradient share, a form: layer -> input and output share, and all hidden LIF layers together;
             "clean", statistics of the same gradients; for float also "weights", density and bound of theirs.
         trail: the network along training; None if the recipe did not ask for it.
-        comparison: bit for bit, from ``spikeproof compare --bitwise``; None if it was not run.
+        comparison: bit for bit, from ``spikeproof agree``; None if it was not run.
         warnings: what a reader must know before quoting a number.
     """
 

@@ -232,4 +232,4 @@ def read(path: Path) -> Robustness:
     Raises:
         FileError: missing, corrupt, or of another schema.
     """
-    return read_model(Robustness, path, "run 'spikeproof evaluate --protocol'")
+    return read_model(Robustness, path, "run 'spikeproof robustness --protocol'")

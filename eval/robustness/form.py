@@ -212,7 +212,7 @@ def _run(side: Side, attack: Attack, images: Images, labels: Labels, tried: Mask
         if different:
             raise DisagreementError(
                 f"{side.form}: {different} examples of {attack.label} get another verdict "
-                f"from {side.target} than from the module that was attacked; run 'spikeproof compare --bitwise'"
+                f"from {side.target} than from the module that was attacked; run 'spikeproof agree'"
             )
     return done
 

@@ -158,7 +158,7 @@ def test_what_was_not_measured_says_how_to_measure_it(cost: Cost) -> None:
     found = side_by_side(None, None, cost, "my/run")
     assert find(found, "accuracy").cells[PROGRAM].note == "not measured: run 'spikeproof evaluate my/run'"
     worst = find(found, "worst case", "").cells[FLOAT]
-    assert (worst.how, worst.note) == ("missing", "not measured: run 'spikeproof evaluate my/run --protocol standard'")
+    assert (worst.how, worst.note) == ("missing", "not measured: run 'spikeproof robustness my/run --protocol standard'")
     assert found.sources.keys() == {"cost.json"}
 
 
