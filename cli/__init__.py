@@ -297,7 +297,7 @@ def doctor(as_json: Json = False) -> None:
     """Check what this installation can do; exit code 3 if a target is missing."""
     from dataclasses import asdict
 
-    from ..eval.records.evaluation import machine, packages
+    from ..eval.records.base import machine, packages
     from ..hw_targets.lava.environment import status
     from .show import show
 

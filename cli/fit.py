@@ -8,7 +8,7 @@ import typer
 from .nir import Json
 
 if TYPE_CHECKING:
-    from ..eval.fit import Fit
+    from ..eval.records.fit import Fit
 
 EXIT_DOES_NOT_FIT = 5
 

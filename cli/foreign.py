@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from ..eval.agreement.foreign import Foreign
+    from ..eval.records.foreign import Foreign
 
 RunOrFile = Annotated[
     Path,
@@ -109,9 +109,9 @@ def evaluate(
     with show.loading(as_json):
         from ..eval.agreement import foreign
         from ..eval.agreement.samples import load_samples
+        from ..eval.records.base import write_record
         from ..export.lowering.lower import Deployment
         from ..toolkit.errors import DisagreementError, InputError, UnsupportedError
-        from ..toolkit.files import write_json
 
         quiet_libraries()
     known = foreign.Told(**told)
@@ -127,11 +127,11 @@ def evaluate(
         found = foreign.measure(
             graph, program, settings, given, list(TARGETS) if targets is None else targets, track=track
         )
-    result = foreign.record(file, data, known, deployment, given, found, warnings)
+    record = foreign.record(file, data, known, deployment, given, program, found, warnings)
     if out is not None:
-        write_json(out, result)
+        write_record(out, record)
     if as_json:
-        show.show(result, True)
+        show.show(record.model_dump(mode="json"), True)
     else:
         _print(found, warnings)
     if not found.equal:

@@ -2,17 +2,20 @@
 
 from ...export.program import read_program
 from ...toolkit.checkpoint import load_network
+from ...toolkit.code import code_hash
 from ...toolkit.data import load_data
 from ...toolkit.progress import Track, silent
 from ...toolkit.quantize import load_quantized
-from ..cost.measure import fingerprints, measure_cost, read_cost, write_cost
+from ..cost.measure import fingerprints, measure_cost
 from ..measure.forms import Forms
+from ..records.base import command_line, header, write_record
+from ..records.cost import read_cost
 from .folder import Run
 from .steps import attacked
 
 
 def cost(run: Run, *, samples: int | None = None, again: bool = False, track: Track = silent) -> bool:
-    """Measure the cost of a run's forms: cost.json; return False if it is on record already.
+    """Measure the cost of a run's forms: cost.json; return False if this code has it on record already.
 
     Args:
         run: trained, quantized and exported; attacked, if the price of attacks is wanted.
@@ -36,10 +39,16 @@ def cost(run: Run, *, samples: int | None = None, again: bool = False, track: Tr
     conditions = {name: part[:samples] for name, part in images.items()}
     if run.is_done("cost") and not again:
         kept = read_cost(run.path("cost.json"))
-        if kept.images == fingerprints(conditions):
+        if kept.code == code_hash() and kept.images == fingerprints(conditions):
             return False
     found = measure_cost(
-        recipe.name,
+        header(
+            recipe.name,
+            command_line("compare", "DIR", samples=samples, again=again),
+            data=data,
+            program=program,
+            recipe=recipe,
+        ),
         Forms(network, quantized, program),
         conditions,
         data.test_labels[:samples],
@@ -47,6 +56,6 @@ def cost(run: Run, *, samples: int | None = None, again: bool = False, track: Tr
         batch=recipe.evaluate.batch,
         track=track,
     )
-    write_cost(run.path("cost.json"), found)
+    write_record(run.path("cost.json"), found)
     run.finished("cost")
     return True

@@ -10,8 +10,8 @@ from ...toolkit.progress import Track, silent
 from ...toolkit.quantize import load_quantized
 from ..explain.explainer import explain as find
 from ..measure.forms import Forms
-from ..records.evaluation import machine, now, packages
-from ..records.explanation import Explanation, write
+from ..records.base import command_line, header, write_record
+from ..records.explanation import Explanation
 from ..report.explain import write_explanation
 from .folder import Run
 
@@ -52,19 +52,14 @@ def explain(run: Run, *, samples: int | None = None, lava: bool | None = None, t
         notes.append(f"Only {len(labels)} test samples: intervals are wide, do not quote.")
     forms = Forms(network, quantized, program)
     found, overlays = find(forms, images, labels, lava=most, batch=recipe.evaluate.batch, track=track)
+    typed = command_line("explain", "DIR", samples=samples, **{"lava": lava} if lava else {"no-lava": lava is False})
     record = Explanation(
+        **header(recipe.name, typed, data=data, program=program, recipe=recipe),
         **dict(found),
-        name=recipe.name,
-        created=now(),
-        data={"name": data.name, "sha256": data.sha256, "test": len(data.test_labels)},
-        program={"sha256": program.sha256(), "profile": program.profile},
-        recipe=recipe.model_dump(mode="json"),
-        machine=machine(),
-        packages=packages(),
         notes=notes,
         seconds=time.perf_counter() - begun,
     )
-    write(run.path("explain.json"), record)
+    write_record(run.path("explain.json"), record)
     write_explanation(run.path("explain.html"), record, overlays)
     run.finished("explain")
     return record

@@ -12,12 +12,14 @@ from ...hw_targets.target import get_target
 from ...toolkit.coding import make_coder
 from ...toolkit.data import Images, Labels, check_labels, load_data, read_npz
 from ...toolkit.errors import DisagreementError, InputError
-from ...toolkit.files import write_arrays, write_json
+from ...toolkit.files import write_arrays
 from ...toolkit.progress import Track, silent
 from ...toolkit.train import seeded
 from ..agreement.profiles import compare_profiles
-from ..agreement.targets import Comparison, compare
+from ..agreement.targets import compare
 from ..measure.forms import DRAWS
+from ..records.base import command_line, header, write_record
+from ..records.comparison import Compared, Comparison
 from .folder import Run
 
 Result = dict[str, Any]
@@ -95,20 +97,28 @@ def compare_targets(run: Run, targets: list[str], samples: int, bitwise: bool, t
     run.require("export")
     x, _ = _images(run, None, samples)
     comparison = compare(program, _messages(run, x), targets, track=track)
-    result = {"step": "compare", "program_sha256": program.sha256(), **comparison.to_dict()}
+    recipe = run.recipe()
+    about = header(
+        recipe.name,
+        command_line("compare", "DIR", targets=targets, samples=samples, bitwise=bitwise),
+        data=load_data(recipe.data, recipe.coding.steps),
+        program=program,
+        recipe=recipe,
+    )
+    record = Comparison(**about, **dict(comparison))
     if bitwise:
-        write_json(run.path("compare.json"), result)
+        write_record(run.path("compare.json"), record)
         run.finished("compare")
         if not comparison.equal:
             raise DisagreementError(_first_difference(comparison))
-    return result
+    return {"step": "compare", **record.model_dump(mode="json")}
 
 
-def _first_difference(comparison: Comparison) -> str:
+def _first_difference(comparison: Compared) -> str:
     bits = next(bits for bits in comparison.values if bits.different)
     step, sample, *neuron = bits.first or ()
     return (
-        f"{bits.target} differs from {comparison.reference}: {comparison.different()} values, first {bits.quantity} of "
+        f"{bits.target} differs from {comparison.reference}: {comparison.different} values, first {bits.quantity} of "
         f"population {bits.population!r} at step {step}, sample {sample}, neuron {tuple(neuron)}"
     )
 

@@ -28,7 +28,8 @@ from ...toolkit.quantize import load_quantized
 from ..measure.forms import Forms, evaluate, gradient_sparsity
 from ..measure.gradients import IMAGE, watch
 from ..measure.trail import read_trail
-from ..records.robustness import FormResult, share
+from ..records.base import share
+from ..records.robustness import FormResult
 from ..robustness import plan as plans
 from ..robustness.protocol import measure as measure_protocol
 from ..run import steps
