@@ -37,11 +37,11 @@ class Revision:
 
     Attributes:
         commit: of git; None outside a checkout of this package.
-        clean: whether every file is as in that commit, but for :data:`MEASURED`; None outside a checkout.
+        dirty: whether any file but those of :data:`MEASURED` differs from that commit; None outside a checkout.
     """
 
     commit: str | None = None
-    clean: bool | None = None
+    dirty: bool | None = None
 
 
 @cache
@@ -56,6 +56,6 @@ def revision(root: Path = ROOT) -> Revision:
         if Path(git("rev-parse", "--show-toplevel")).resolve() != root:
             return Revision()
         others = [f":(exclude){folder}" for folder in MEASURED]
-        return Revision(git("rev-parse", "HEAD"), not git("status", "--porcelain", "--", ".", *others))
+        return Revision(git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--", ".", *others)))
     except (OSError, subprocess.SubprocessError):
         return Revision()

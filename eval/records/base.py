@@ -115,7 +115,7 @@ class Record(Part):
         created: time in UTC.
         code: SHA-256 of the package's code, see :func:`.toolkit.code.code_hash`; None in a record of schema 1.
         revision: git commit; None outside a checkout.
-        clean: whether the checkout was as in that commit; None outside one.
+        dirty: whether the checkout differed from that commit; None outside one.
         command: that makes the record again, on a command line or in Python; DIR names a run of this recipe.
         machine: None where unknown.
         packages: their versions.
@@ -129,7 +129,7 @@ class Record(Part):
     created: str
     code: str | None
     revision: str | None
-    clean: bool | None
+    dirty: bool | None
     command: str | None
     machine: Machine | None
     packages: dict[str, str]
@@ -141,7 +141,7 @@ class Record(Part):
     def of_schema_1(cls, values: dict[str, Any]) -> dict[str, Any]:
         """Return the values of a record of schema 1 as those of schema 2; what is not known is marked so."""
         unknown: dict[str, Any] = {"name": UNKNOWN, "created": UNKNOWN, "packages": {}}
-        unknown |= dict.fromkeys(("code", "revision", "clean", "command", "machine"))
+        unknown |= dict.fromkeys(("code", "revision", "dirty", "command", "machine"))
         return unknown | values | {"schema_version": SCHEMA}
 
 
@@ -171,7 +171,7 @@ def header(
         "created": now(),
         "code": code_hash(),
         "revision": source.commit,
-        "clean": source.clean,
+        "dirty": source.dirty,
         "command": command,
         "machine": machine(),
         "packages": packages(),

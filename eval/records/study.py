@@ -94,7 +94,7 @@ class Mean:
 
 def families(study: Study) -> list[dict[str, str]]:
     """Return the families of rows, in order, each once."""
-    found: list[dict[str, str]] = Field(default_factory=list)
+    found: list[dict[str, str]] = []
     for row in study.rows:
         if row.family not in found:
             found.append(row.family)

@@ -333,7 +333,7 @@ def evaluate_run(run: Run, targets: list[str] | None, device: str, track: Track 
     gradients["float"]["weights"] = weight_gradients(network, data.test_images[few], data.test_labels[few], track=track)
     attacks = read_json(run.path("attacks.json"))
     compared = read_comparison(run.path("compare.json")) if run.is_done("compare") else None
-    typed = command_line("evaluate", "DIR", targets=targets, device=device)
+    typed = command_line("evaluate", "DIR", targets=targets, device=None if device == "cpu" else device)
     record = Evaluation(
         **header(recipe.name, typed, data=data, program=program, recipe=recipe),
         populations=describe(program),

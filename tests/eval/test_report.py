@@ -99,7 +99,7 @@ def fields() -> dict[str, Any]:
         "populations": [population("lif1", "input", 5001), population("lif2", "lif1", 400_000)],
         "code": "c" * 64,
         "revision": "e" * 40,
-        "clean": True,
+        "dirty": False,
         "command": "spikeproof evaluate DIR",
         "machine": Machine(processor="p", cores=2, system="Linux", python="3.11.7", accelerator=None),
         "packages": {"spikeproof": "0.1.0", "torch": "absent"},
