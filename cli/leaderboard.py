@@ -27,7 +27,7 @@ def show_board(entries: "list[Entry]", as_json: bool, markdown: bool) -> None:
     from rich.table import Table
 
     from ..eval.leaderboard import page
-    from ..eval.records.leaderboard import FORMS
+    from ..eval.records.base import FORMS
     from . import show
 
     if as_json:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from .checkpoint import learned, load_state, save_state
+from .code import code_hash
 from .config import TrainSettings
 from .data import Images, Labels
 from .defences.base import Batch, Defence, Gradients
@@ -131,7 +132,7 @@ def train_network(
         One entry an epoch, those before a resumption included.
 
     Raises:
-        FileError: ``state`` is damaged or belongs to another recipe or other data.
+        FileError: ``state`` is damaged, belongs to another recipe or other data, or was begun by other code.
         InputError: the loss became NaN, or the devices are absent.
     """
     fabric = make_fabric(settings)
@@ -143,6 +144,12 @@ def train_network(
         header = load_state(state, network, optimizer)
         if header.get("identity") != identity:
             raise FileError(f"{state}: belongs to another recipe or other data; delete it to start over")
+        if header.get("code") != code_hash():
+            # Half of the epochs by one code and half by another: nobody could train that network again.
+            raise FileError(
+                f"{state}: begun by other code than this one; go on with the spikeproof that began it, or delete the "
+                "file to start over"
+            )
         try:
             history = [Epoch(**entry) for entry in header["history"]]
         except (KeyError, TypeError) as error:
@@ -186,7 +193,9 @@ def train_network(
             history.append(Epoch(epoch + 1, loss_sum / seen, correct / seen))
             if state is not None and fabric.is_global_zero:
                 entries = [vars(entry) for entry in history]
-                save_state(state, network, optimizer.optimizer, {"identity": identity, "history": entries})
+                save_state(
+                    state, network, optimizer.optimizer, {"identity": identity, "code": code_hash(), "history": entries}
+                )
             if after_epoch is not None:
                 after_epoch(history[-1])
     fabric.barrier()

@@ -15,7 +15,7 @@ from ...toolkit.data import Images, Labels
 from ...toolkit.network.network import SpikingNetwork
 from ...toolkit.progress import Track, silent
 from ...toolkit.train import seeded
-from ..records.evaluation import Condition, Form, Share
+from ..records.evaluation import Condition, MeasuredForm
 from .metrics import Accuracy, SpikeRate, SynapticOperations
 from .weights import WeightGradientDensity
 from .zeros import ZeroGradientShare
@@ -87,7 +87,7 @@ def measure(
     predicted = np.concatenate(classes)
     same = 1.0 if reference is None else float((predicted == reference).mean())
     condition = Condition(
-        accuracy=Share(**asdict(accuracy.compute())),
+        accuracy=accuracy.compute(),
         same_as_float=same,
         spike_rates=rate.compute(),
         operations=operations.compute(),
@@ -104,7 +104,7 @@ def evaluate(
     batch: int,
     device: str = "cpu",
     track: Track = silent,
-) -> list[Form]:
+) -> list[MeasuredForm]:
     """Measure the float and the quantized network, and the Program on every target.
 
     Args:
@@ -147,7 +147,7 @@ def evaluate(
             overflow = events if name == "clean" else overflow
         seconds = time.perf_counter() - begun
         found.append(
-            Form(
+            MeasuredForm(
                 form=form,
                 target=target,
                 device=where,

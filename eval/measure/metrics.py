@@ -1,18 +1,17 @@
 """Measurements: pure update and compute, unit and direction on the class; a measurement that fails raises."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 from torch.nn import functional
 
 from ...export.program import Dense, Program, Sparse, Synapse
 from ...hw_targets.target import Counts, Trace
 from ...toolkit.errors import InputError
+from ..records.base import Share, share_of
 
 
 class Metric(ABC):
@@ -29,17 +28,6 @@ class Metric(ABC):
     def _need(self, samples: int) -> None:
         if samples == 0:
             raise InputError(f"metric {self.name!r}: nothing was measured")
-
-
-@dataclass(frozen=True)
-class Proportion:
-    """A share with its 95 % Wilson score interval (Wilson 1927)."""
-
-    value: float
-    low: float
-    high: float
-    correct: int
-    samples: int
 
 
 class Accuracy(Metric):
@@ -68,13 +56,10 @@ class Accuracy(Metric):
         self.correct += int((classes == labels).sum())
         self.samples += len(labels)
 
-    def compute(self) -> Proportion:
+    def compute(self) -> Share:
         """Return the share and its interval."""
         self._need(self.samples)
-        interval = binomtest(self.correct, self.samples).proportion_ci(method="wilson")
-        return Proportion(
-            self.correct / self.samples, float(interval.low), float(interval.high), self.correct, self.samples
-        )
+        return share_of(self.correct, self.samples)
 
 
 class SpikeRate(Metric):

@@ -9,7 +9,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from ...hw_targets.target import Trace
 from ...toolkit.errors import InputError
 from ...toolkit.files import write_text
-from ..records.evaluation import Record
+from ..records.evaluation import Evaluation
 from .content import content
 
 __all__ = ["render", "write_report"]
@@ -31,7 +31,7 @@ def environment() -> Environment:
     )
 
 
-def render(record: Record, trace: Trace, links: Mapping[str, str] | None = None) -> str:
+def render(record: Evaluation, trace: Trace, links: Mapping[str, str] | None = None) -> str:
     """Return the report of a record as HTML.
 
     Args:
@@ -48,7 +48,7 @@ def render(record: Record, trace: Trace, links: Mapping[str, str] | None = None)
     return environment().get_template("report.html.j2").render(parts).strip() + "\n"
 
 
-def write_report(path: Path, record: Record, trace: Trace, links: Mapping[str, str] | None = None) -> None:
+def write_report(path: Path, record: Evaluation, trace: Trace, links: Mapping[str, str] | None = None) -> None:
     """Write the report of a record, with the raster of one sample.
 
     Args:

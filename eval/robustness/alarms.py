@@ -10,7 +10,8 @@ from typing import Literal
 import numpy as np
 from scipy.stats import binomtest
 
-from ..records.robustness import BROKEN, Alarm, FormResult, Mask, Outcome, is_letter, share_of
+from ..records.base import share_of
+from ..records.robustness import BROKEN, Alarm, FormResult, Mask, Outcome, is_letter
 from .plan import NONE, TRANSFER, WHITE
 from .probes import family
 

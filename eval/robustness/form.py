@@ -14,7 +14,8 @@ from ...toolkit.coding import on_grid
 from ...toolkit.data import Images, Labels
 from ...toolkit.errors import DisagreementError
 from ...toolkit.train import seeded
-from ..records.robustness import FormResult, Mask, Outcome, letters, share
+from ..records.base import share
+from ..records.robustness import FormResult, Mask, Outcome, letters
 from .alarms import alarms
 from .plan import DECISION_SAMPLES, NONE, TRANSFER, WHITE, victim_of
 from .probes import probe

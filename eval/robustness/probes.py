@@ -16,7 +16,8 @@ from ...toolkit.data import Images, Labels
 from ...toolkit.network.backward import Backward, attack_gradient
 from ...toolkit.network.surrogates import AdaptiveSharpness, Surrogate
 from ...toolkit.train import seeded
-from ..records.robustness import Mask, Probes, share
+from ..records.base import share
+from ..records.robustness import Mask, Probes
 from .plan import spiking
 from .runner import Runner
 

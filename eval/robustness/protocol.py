@@ -20,7 +20,8 @@ from ...toolkit.errors import InputError
 from ...toolkit.network.network import SpikingNetwork
 from ...toolkit.progress import Track, silent
 from ...toolkit.train import seeded
-from ..records.robustness import FormResult, Judged, share
+from ..records.base import share
+from ..records.robustness import FormResult, Judged
 from . import plan
 from .alarms import clearly
 from .form import Attackers, Found, Side, assess

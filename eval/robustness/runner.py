@@ -10,6 +10,7 @@ import numpy as np
 
 from ...toolkit.attacks.base import Attack
 from ...toolkit.attacks.victim import Victim, fingerprint
+from ...toolkit.code import code_hash
 from ...toolkit.data import Images, Labels
 from ...toolkit.errors import FileError
 from ...toolkit.files import digest, read_arrays, write_arrays
@@ -39,7 +40,8 @@ class Runner:
     """Runs attacks with progress; keeps what is done in a folder.
 
     Args:
-        folder: for files of finished and unfinished attacks, by hash of attack, victim and input; None keeps nothing.
+        folder: for files of finished and unfinished attacks, by hash of attack, victim, input and code; None keeps
+            nothing.
         track: progress.
     """
 
@@ -87,8 +89,8 @@ class Runner:
         # A stochastic victim answers by the generator's state; so does who it is.
         with seeded(attack.seed):
             who = fingerprint(victim, images[:8]) + attack.uses(images[:8])
-        packages = [version(name) for name in ("spikeproof", "torch", "adversarial-robustness-toolbox")]
-        facts = f"{attack!r} {images.shape} {who} {salt} {packages}"
+        packages = [version(name) for name in ("torch", "adversarial-robustness-toolbox")]
+        facts = f"{attack!r} {images.shape} {who} {salt} {packages} {code_hash()}"
         return digest(facts.encode() + images.tobytes() + labels.tobytes())[:24]
 
     def forget_unfinished(self) -> None:

@@ -5,8 +5,8 @@ import time
 from ...hw_targets.target import get_target
 from ...toolkit.progress import Track, silent
 from ..explain.explainer import explain as find
-from ..records.evaluation import machine, now, packages
-from ..records.explanation import Explanation, write
+from ..records.base import command_line, header, write_record
+from ..records.explanation import Explanation
 from ..report.explain import write_explanation
 from .folder import Run
 
@@ -42,19 +42,14 @@ def explain(run: Run, *, samples: int | None = None, lava: bool | None = None, t
     if len(labels) < 300:
         notes.append(f"Only {len(labels)} test samples: intervals are wide, do not quote.")
     found, overlays = find(forms, images, labels, lava=most, batch=recipe.evaluate.batch, track=track)
+    typed = command_line("explain", "DIR", samples=samples, **{"lava": lava} if lava else {"no-lava": lava is False})
     record = Explanation(
+        **header(recipe.name, typed, data=data, program=program, recipe=recipe),
         **dict(found),
-        name=recipe.name,
-        created=now(),
-        data={"name": data.name, "sha256": data.sha256, "test": len(data.test_labels)},
-        program={"sha256": program.sha256(), "profile": program.profile},
-        recipe=recipe.model_dump(mode="json"),
-        machine=machine(),
-        packages=packages(),
         notes=notes,
         seconds=time.perf_counter() - begun,
     )
-    write(run.path("explain.json"), record)
+    write_record(run.path("explain.json"), record)
     write_explanation(run.path("explain.html"), record, overlays)
     run.finished("explain")
     return record

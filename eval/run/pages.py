@@ -2,10 +2,11 @@
 
 from ...export.program import read_program
 from ...hw_targets.target import get_target
-from ..cost.measure import read_cost
 from ..cost.table import SideBySide, side_by_side
 from ..records import robustness
-from ..records.evaluation import Record, read_record, write_record
+from ..records.base import write_record
+from ..records.cost import read_cost
+from ..records.evaluation import Evaluation, read_record
 from ..report import write_report
 from ..report.compare import write_compare
 from .folder import Run
@@ -25,7 +26,7 @@ def _links(run: Run, own: str) -> dict[str, str]:
     return {name: title for name, title in PAGES.items() if name != own and run.path(name).exists()}
 
 
-def write_run_report(run: Run, record: Record) -> None:
+def write_run_report(run: Run, record: Evaluation) -> None:
     """Write record.json and report.html, with the raster of the first test image, and note that evaluate is done."""
     write_record(run.path("record.json"), record)
     program = read_program(run.path("program.safetensors"))

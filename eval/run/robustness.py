@@ -6,8 +6,8 @@ from ...hw_targets.target import get_target
 from ...toolkit.coding import LEVELS
 from ...toolkit.errors import InputError
 from ...toolkit.progress import Track, silent
-from ..records.evaluation import machine, now, packages
-from ..records.robustness import Robustness, write
+from ..records.base import command_line, header, write_record
+from ..records.robustness import Robustness
 from ..report.robustness import write_robustness
 from ..robustness import plan
 from ..robustness.protocol import Subject, run_protocol, summary
@@ -94,9 +94,20 @@ def robustness(
         folder=run.path(KEPT),
         track=track,
     )
+    typed = command_line(
+        "robustness",
+        "DIR",
+        protocol=protocol,
+        targets=targets,
+        epsilon=epsilon,
+        samples=samples,
+        threat=threat,
+        budget=budget,
+        seed=seed,
+        draws=draws,
+    )
     record = Robustness(
-        name=recipe.name,
-        created=now(),
+        **header(recipe.name, typed, data=data, program=program, recipe=recipe),
         protocol=protocol,
         threat=model.name,
         threat_model=model.words,
@@ -108,22 +119,12 @@ def robustness(
         seed=seed,
         draws=draws,
         unreceivable=model.unreceivable,
-        data={
-            "name": data.name,
-            "provenance": data.provenance,
-            "sha256": data.sha256,
-            "test": len(data.test_labels),
-        },
-        program={"sha256": program.sha256(), "profile": program.profile},
-        recipe=recipe.model_dump(mode="json"),
-        machine=machine(),
-        packages=packages(),
         forms=forms,
         summary=summary(forms, model.unreceivable),
         seconds=time.perf_counter() - begun,
     )
     step = step_of(threat)
-    write(run.path(f"{step}.json"), record)
+    write_record(run.path(f"{step}.json"), record)
     write_robustness(run.path(f"{step}.html"), record)
     run.finished(step)
     write_pages(run)

@@ -26,7 +26,8 @@ from ...toolkit.progress import Track, quiet_libraries, silent
 from ..measure.forms import Forms, evaluate, gradient_sparsity
 from ..measure.gradients import IMAGE, watch
 from ..measure.trail import read_trail
-from ..records.robustness import FormResult, share
+from ..records.base import share
+from ..records.robustness import FormResult
 from ..robustness import plan as plans
 from ..robustness.protocol import measure as measure_protocol
 from ..run import steps

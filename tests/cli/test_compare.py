@@ -170,8 +170,8 @@ def test_names_are_escaped_and_nothing_comes_from_elsewhere(folder: Path) -> Non
     path = folder / "cost.json"
     told = json.loads(path.read_text(encoding="utf-8"))
     told["name"] = "<b>x</b>"
-    from spikeproof.eval.cost.measure import Cost
     from spikeproof.eval.cost.table import side_by_side
+    from spikeproof.eval.records.cost import Cost
     from spikeproof.eval.report.compare import render_compare
 
     cost = Cost.model_validate(told)

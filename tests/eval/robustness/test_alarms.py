@@ -8,7 +8,8 @@ import snntorch.surrogate
 import torch
 from torch import Tensor, nn
 
-from spikeproof.eval.records.robustness import FormResult, Outcome, Probes, letters, share, share_of
+from spikeproof.eval.records.base import share, share_of
+from spikeproof.eval.records.robustness import FormResult, Outcome, Probes, letters
 from spikeproof.eval.robustness.alarms import alarms, clearly
 from spikeproof.eval.robustness.form import Attackers, Side, assess
 from spikeproof.eval.robustness.protocol import measure

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from spikeproof.eval.records.robustness import FormResult, letters, share
+from spikeproof.eval.records.base import share
+from spikeproof.eval.records.robustness import FormResult, letters
 from spikeproof.eval.robustness import plan
 from spikeproof.eval.robustness.form import Attackers, Side, assess
 from spikeproof.eval.robustness.protocol import measure, one_thread, summary
