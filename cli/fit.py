@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 EXIT_DOES_NOT_FIT = 5
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, made by 'train' or 'run'.")]
-ChipName = Annotated[str, typer.Option("--chip", metavar="loihi1|loihi2", help="Whose limits.")]
+ChipName = Annotated[str, typer.Option("--chip", metavar="CHIP", help="Whose limits.")]
 MapperName = Annotated[
     str,
     typer.Option(
