@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..export.chip import chips
-from ..export.chip.chips import Chip
 from ..export.chip.demand import demand
 from ..export.chip.limits import Limits, load_limits
 from ..export.chip.mapper import Mapper, excesses, place
@@ -30,7 +29,7 @@ class _Placed:
     warnings: list[str]
 
 
-def _place(program: Program, chip: Chip, mapper: Mapper) -> _Placed:
+def _place(program: Program, chip: str, mapper: Mapper) -> _Placed:
     reasons = chips.unsupported(program, chip)
     try:
         mapping = place(program, chip, mapper)
@@ -39,7 +38,7 @@ def _place(program: Program, chip: Chip, mapper: Mapper) -> _Placed:
     return _Placed(mapping, reasons, [text for text, _ in excesses(program, mapping)])
 
 
-def _layers(program: Program, chip: Chip, mapping: Mapping | None) -> list[LayerFit]:
+def _layers(program: Program, chip: str, mapping: Mapping | None) -> list[LayerFit]:
     sizes = {population.name: int(np.prod(population.shape)) for population in program.populations}
     apart = Mapping(chip, tuple(Core(i, (Slice(name, 0, size),)) for i, (name, size) in enumerate(sizes.items())))
     uncut = whole(program)
@@ -110,7 +109,7 @@ def _integers(program: Program, mapping: Mapping, messages: NDArray[np.int32], e
 
 def fit(
     program: Program,
-    chip: Chip,
+    chip: str,
     mapper: Mapper,
     messages: NDArray[np.int32],
     about: dict[str, Any] | None = None,

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from ...export.chip import chips
+from ...export.chip import CHIPS, chips
 from ...export.chip.mapper import place
 from ...export.program import Population, Program
 from ...hw_targets.target import get_target
@@ -88,7 +88,7 @@ def _program_memory(program: Program) -> Memory:
     )
 
 
-def _traffic(program: Program, chip: chips.Chip) -> Traffic:
+def _traffic(program: Program, chip: str) -> Traffic:
     try:
         return mapped(program, place(program, chip, "partition"), table())
     except UnsupportedError:
@@ -99,7 +99,7 @@ def chip_cost(
     program: Program,
     conditions: Mapping[str, Views],
     sent: Mapping[str, Mapping[str, NDArray[np.float64]]],
-    chip: chips.Chip,
+    chip: str,
 ) -> ChipCost:
     """Return the estimate for one chip, by condition, from what was counted on the Program.
 
@@ -213,7 +213,7 @@ def measure_cost(
         samples=len(labels),
         images=fingerprints(conditions),
         forms=found,
-        chips=[chip_cost(program, found[-1].conditions, sent, chip) for chip in chips.CHIPS],
+        chips=[chip_cost(program, found[-1].conditions, sent, chip) for chip in CHIPS.names()],
         ann=AnnCost(
             macs=ann.macs,
             weights=ann.weights,

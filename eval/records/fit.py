@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from ...export.chip.chips import Chip
 from ...export.chip.limits import Limits
 from ...export.chip.mapper import Mapper
 from .base import Part, ProgramId, Record, read_model
@@ -79,7 +78,7 @@ class Fit(Record):
     """
 
     program: ProgramId
-    chip: Chip
+    chip: str
     mapper: Mapper
     verdict: Literal["fits", "unsure", "refused"]
     reasons: list[str]

@@ -7,10 +7,12 @@ from art.attacks.evasion import FastGradientMethod, ProjectedGradientDescentPyTo
 from art.estimators.classification import PyTorchClassifier
 from torch import nn
 
-from ..config import AttackSettings
 from ..data import Images, Labels
 from ..errors import InputError
+from ..named import make
 from ..network.backward import Backward, attack_gradient
+from ..settings import AttackSettings
+from . import ATTACKS
 from .base import Attack, Norm, Space
 from .victim import Averaged, answer, device_of, no_weight_gradients
 
@@ -137,6 +139,4 @@ def _checked(draws: int) -> int:
 
 def make_attack(settings: AttackSettings, batch: int) -> Attack:
     """Return the attack that a recipe's entry names."""
-    if settings.name == "fgsm":
-        return FGSM(epsilon=settings.epsilon, batch=batch, seed=settings.seed)
-    return PGD(epsilon=settings.epsilon, steps=settings.steps, batch=batch, seed=settings.seed)
+    return make(ATTACKS.get(settings.name), settings, batch=batch)
