@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from spikeproof.eval.support.constructs import constructs as support
+from spikeproof.eval.support import constructs as support
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -178,7 +178,7 @@ class Explanation(Record, Findings):
 
     data: Data
     program: ProgramId
-    recipe: dict[str, Any]
+    recipe: dict[str, Any] | None
     machine: Machine
     notes: list[str]
     seconds: float

@@ -168,7 +168,7 @@ class Robustness(Record):
 
     data: Data
     program: ProgramId
-    recipe: dict[str, Any]
+    recipe: dict[str, Any] | None
     machine: Machine
     protocol: str
     threat: str = "pixel"

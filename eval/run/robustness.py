@@ -1,22 +1,12 @@
 """The step ``robustness``: every form of a run under a protocol of attacks."""
 
-import time
-
-from ...hw_targets.target import get_target
-from ...toolkit.coding import LEVELS
-from ...toolkit.errors import InputError
 from ...toolkit.progress import Track, silent
 from ..records.base import command_line, header, write_record
 from ..records.robustness import Robustness
 from ..report.robustness import write_robustness
-from ..robustness import plan
-from ..robustness.protocol import Subject, run_protocol, summary
-from ..robustness.threat import make_threat
+from ..robustness.forms import measure_robustness
 from .folder import Run
 from .pages import write_pages
-
-DEFAULT_TARGETS = ("torch", "loihi")
-
 
 KEPT = "robustness-attacks"
 """Folder of attacks that are done or interrupted, inside the run."""
@@ -58,70 +48,25 @@ def robustness(
         InputError: an option does not fit the run.
         FileError: a step is missing, or a file has changed since.
     """
-    begun = time.perf_counter()
-    plan.check(protocol)
-    names = list(DEFAULT_TARGETS) if targets is None else targets
-    found = {name: get_target(name) for name in names}
-    recipe, forms_of = run.recipe(), run.forms()
-    network, program = forms_of.network, forms_of.program
-    if threat == "pixel" and epsilon is None:
-        epsilon = 0.1
-    model = make_threat(threat, network.coder, epsilon, budget)
-    if model.unreceivable and targets is not None and set(targets) - {"torch"}:
-        raise InputError(f"--targets {','.join(targets)}: {model.unreceivable}")
-    if draws < 1 or (draws > 1 and not network.coder.stochastic):
-        raise InputError(
-            f"--draws {draws}: 1 or more, and 1 for the {network.coder.name} coder as it is set here: no draws"
-        )
-    data = run.data()
-    images, labels = data.test_images[:samples], data.test_labels[:samples]
-    others = {
-        name: recipe.evaluate.lava_samples if target.slow else len(labels)
-        for name, target in found.items()
-        if target.form == "program" and name != "loihi"
-    }
-    for name in others:
-        found[name].compile(program)  # Unavailable or refused: said now, not after an hour of attacks.
-    subject = Subject(network, forms_of.quantized, program, others, torch="torch" in names)
-    forms = run_protocol(
-        subject,
-        images,
-        labels,
-        protocol=protocol,
-        threat=model,
-        seed=seed,
-        draws=draws,
-        folder=run.path(KEPT),
-        track=track,
-    )
-    typed = command_line(
-        "robustness",
-        "DIR",
+    asked = {"protocol": protocol, "targets": targets, "epsilon": epsilon, "threat": threat, "budget": budget}
+    asked |= {"seed": seed, "draws": draws}
+    recipe, forms, data = run.recipe(), run.forms(), run.data()
+    typed = command_line("robustness", "DIR", samples=samples, **asked)
+    record = measure_robustness(
+        forms,
+        data.test_images[:samples],
+        data.test_labels[:samples],
+        header(recipe.name, typed, data=data, program=forms.program, recipe=recipe),
         protocol=protocol,
         targets=targets,
         epsilon=epsilon,
-        samples=samples,
         threat=threat,
         budget=budget,
         seed=seed,
         draws=draws,
-    )
-    record = Robustness(
-        **header(recipe.name, typed, data=data, program=program, recipe=recipe),
-        protocol=protocol,
-        threat=model.name,
-        threat_model=model.words,
-        epsilon=model.radius,
-        levels=round(model.radius * LEVELS) if threat == "pixel" else None,
-        asked=model.radius if epsilon is None else epsilon,
-        samples=len(labels),
-        cascade=plan.cascade(protocol),
-        seed=seed,
-        draws=draws,
-        unreceivable=model.unreceivable,
-        forms=forms,
-        summary=summary(forms, model.unreceivable),
-        seconds=time.perf_counter() - begun,
+        slow=recipe.evaluate.lava_samples,
+        folder=run.path(KEPT),
+        track=track,
     )
     step = step_of(threat)
     write_record(run.path(f"{step}.json"), record)
