@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 # Strict editable mode links files one by one, so a new file asks for another installation.
-SOURCES := $(shell git ls-files -co --exclude-standard -- '*.py' '*.toml' '*.j2' '*.txt' py.typed 2>/dev/null | sort | tr '\n' ' ')
+SOURCES := $(shell git ls-files -co --exclude-standard -- '*.py' '*.c' '*.toml' '*.j2' '*.txt' py.typed 2>/dev/null | sort | tr '\n' ' ')
 STAMP := .venv/.installed-$(shell { cat pyproject.toml constraints.txt Makefile; echo '$(SOURCES)'; } | cksum | cut -d' ' -f1)
 
 .PHONY: demo test setup check

@@ -88,11 +88,15 @@ def doctor(as_json: Json = False) -> None:
 
     from ..eval.records.evaluation import machine, packages
     from ..hw_targets.lava.environment import status
+    from ..hw_targets.loihi import neurons
+    from ..toolkit.kernels import native, norm
     from .show import values
 
+    loops = [one.row() for one in (native.status(), norm.status(), neurons.status())]
     found = {"lava": status("lava"), "netx": status("netx")}
     environments = {name: asdict(one) for name, one in found.items()}
-    values({"machine": machine().model_dump(), "packages": packages(), **environments}, as_json)
+    facts = {"machine": machine().model_dump(), "packages": packages(), "compiled loops": loops}
+    values(facts | environments, as_json)
     if not all(one.installed for one in found.values()):
         raise typer.Exit(EXIT_TARGET)
 

@@ -31,6 +31,8 @@ from spikeproof.export.program import (
 from spikeproof.hw_targets.lava.environment import environment_python, status
 from spikeproof.toolkit.config import CodingSettings, ModelSettings, Recipe, load_recipe
 from spikeproof.toolkit.errors import UnsupportedError
+from spikeproof.toolkit.kernels.compiler import compiler
+from spikeproof.toolkit.kernels.native import REQUIRE_VARIABLE, Status
 from spikeproof.toolkit.models import build_network
 from spikeproof.toolkit.network.network import SpikingNetwork
 
@@ -91,6 +93,28 @@ def need_netx() -> Path:
         leave(f"lava-dl is not installed: {status('netx').how}")
     assert python is not None
     return python
+
+
+@pytest.fixture(scope="session")
+def need_loops() -> Callable[[Status], None]:
+    """Skip without the compiled loops of a C file; fail if SPIKEPROOF_REQUIRE_NATIVE says that they must be there."""
+
+    def need(loops: Status) -> None:
+        if loops.library is None:
+            leave = pytest.fail if os.environ.get(REQUIRE_VARIABLE) == "1" else pytest.skip
+            leave(f"no compiled loops of {loops.loops}: {loops.missing}")
+
+    return need
+
+
+@pytest.fixture(scope="session")
+def need_compiler(need_loops: Callable[[Status], None]) -> str:
+    """The C compiler; as ``need_loops`` where there is none."""
+    found = compiler()
+    if found is None:
+        need_loops(Status("any file", missing="no C compiler"))
+    assert found is not None
+    return found
 
 
 @pytest.fixture(scope="session")
