@@ -4,7 +4,7 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from ctypes import c_double, c_float, c_int, c_int64, c_void_p
 from pathlib import Path
 from typing import Any
@@ -94,7 +94,10 @@ def test_a_library_of_the_wheel_is_taken_and_one_that_cannot_be_loaded_is_told(
 
 @pytest.mark.usefixtures("need_compiler")
 @pytest.mark.parametrize("level", LEVELS)
-def test_every_level_of_a_wheel_gives_the_bits_of_this_machines(level: str, tmp_path: Path) -> None:
+def test_every_level_of_a_wheel_gives_the_bits_of_this_machines(
+    level: str, tmp_path: Path, need_loops: Callable[[native.Status], None]
+) -> None:
+    need_loops(norm.status())
     if level != "any" and not torch.backends.cpu.get_cpu_capability().startswith("AVX"):
         pytest.skip(f"this CPU has no {level}")
     for source, functions, wrong in (

@@ -123,7 +123,10 @@ def test_the_first_use_may_be_without_gradients() -> None:
 
 
 @pytest.mark.parametrize("loop", ["statistics", "applied", "backward"])
-def test_a_pytorch_with_other_bits_is_noticed_and_told(loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pytorch_with_other_bits_is_noticed_and_told(
+    loop: str, monkeypatch: pytest.MonkeyPatch, need_loops: Callable[[native.Status], None]
+) -> None:
+    need_loops(norm.status())
     name = loop if hasattr(norm, loop) else f"_{loop}"
     own = getattr(norm, name)
 
