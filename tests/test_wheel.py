@@ -7,6 +7,7 @@ import subprocess
 import sys
 import venv
 import zipfile
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -32,11 +33,18 @@ def run(*command, cwd, env=None):
 def source(tmp_path_factory):
     """A copy, so that the tree's own build folder neither helps nor hinders."""
     source = tmp_path_factory.mktemp("source")
+    (source / "records").mkdir()
+    (source / "records" / "note.toml").write_text("not of the package\n")
     for name in (*FOLDERS, *FILES, "pyproject.toml", "setup.py", "README.md", "LICENSE"):
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(ROOT / name, source / name)
+    git = ("git", "-c", "user.name=test", "-c", "user.email=test", "-c", "commit.gpgsign=false", "-C", source)
+    for command in (("init", "-q"), ("add", "-A"), ("commit", "-qm", "all"), ("tag", "v9.8.7")):
+        run(*git, *command, cwd=source)
+    # What is built stays out of git, as in the tree itself, and so does not make it dirty.
+    (source / ".git" / "info" / "exclude").write_text("build/\n*.egg-info/\n")
     return source
 
 
@@ -80,6 +88,30 @@ def test_wheel_holds_every_file_of_the_package_and_the_compiled_loops(wheel, nee
     # Of this platform, and for every Python.
     assert wheel.name.split("-", 2)[2].startswith("py3-none-")
     assert not wheel.name.endswith("-any.whl")
+
+
+def test_the_version_is_the_tag_in_a_wheel_and_in_a_source_archive(wheel, source, need_compiler, tmp_path):
+    assert wheel.name.startswith("spikeproof-9.8.7-")
+    run(sys.executable, "-m", "build", "--sdist", "--outdir", tmp_path, source, cwd=tmp_path)
+    (archive,) = tmp_path.glob("*.tar.gz")
+    assert archive.name == "spikeproof-9.8.7.tar.gz"
+    again = built(archive, tmp_path)
+    assert again.name == wheel.name
+    assert packed(again) == packed(wheel)
+
+
+def test_a_tree_without_git_says_that_its_version_is_unknown(source, tmp_path):
+    shutil.copytree(source, tmp_path / "tree", ignore=shutil.ignore_patterns(".git", "build", "*.egg-info"))
+    assert built(tmp_path / "tree", tmp_path, CC=NO_COMPILER).name == "spikeproof-0+unknown-py3-none-any.whl"
+
+
+def test_the_version_is_looked_up_when_asked_for():
+    code = (
+        "import sys, importlib.metadata as m, spikeproof; assert '__version__' not in vars(spikeproof);"
+        "print(spikeproof.__version__); m.version = lambda _: (_ for _ in ()).throw(m.PackageNotFoundError());"
+        "print(spikeproof.__version__)"
+    )
+    assert run(sys.executable, "-c", code, cwd=ROOT.parent).split() == [version("spikeproof"), "0+unknown"]
 
 
 def test_without_a_compiler_the_wheel_is_for_every_platform(pure_wheel):
