@@ -17,4 +17,4 @@ def __getattr__(name: str) -> str:
     try:
         return version("spikeproof")
     except PackageNotFoundError:  # a tree that was never installed
-        return "0+unknown"
+        return "0.0+unknown"

@@ -4,12 +4,16 @@ from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
-
 from ...hw_targets.target import Trace
 from ...toolkit.errors import InputError
+from ...toolkit.extras import extra
 from ...toolkit.files import write_text
 from ..records.evaluation import Record
+
+with extra("report"):
+    import matplotlib  # noqa: F401 - the other files of this folder draw with it
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
+
 from .content import content
 
 __all__ = ["render", "write_report"]

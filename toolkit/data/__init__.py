@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..config import DataSettings
 from ..errors import FileError, InputError
+from ..extras import extra
 from ..files import read_bytes
 from .cifar import read_cifar, subset_file
 from .events import SMALL_ARRAYS, read_nmnist, small_file, split_small
@@ -186,8 +187,9 @@ def _unzipped(path: Path, content: bytes, names: tuple[str, ...], optional: tupl
 
 def _digits() -> Arrays:
     """Handwritten digits of scikit-learn, 8x8: 1297 for training, 500 for testing, stratified, always the same."""
-    from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
+    with extra("data"):
+        from sklearn.datasets import load_digits
+        from sklearn.model_selection import train_test_split
 
     digits = load_digits()
     images = (digits.images / 16).astype(np.float32)[:, None]
