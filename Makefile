@@ -44,10 +44,10 @@ check: setup
 
 $(STAMP): .venv/bin/python
 	@echo "installing spikeproof into .venv (a few minutes the first time)"
-	$(PIP) --editable . --config-settings editable_mode=strict
+	$(PIP) --editable '.[all]' --config-settings editable_mode=strict
 	@rm -f .venv/.installed-*; touch $@
 
 $(STAMP)-test: $(STAMP)
-	$(PIP) --editable '.[test]' --config-settings editable_mode=strict
+	$(PIP) --editable '.[all,test]' --config-settings editable_mode=strict
 	$(PIP) --no-deps neurobench norse sinabs spikingjelly
 	@touch $@

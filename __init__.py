@@ -73,7 +73,7 @@ def __getattr__(name: str) -> Any:
     try:
         return version("spikeproof")
     except PackageNotFoundError:  # a tree that was never installed
-        return "0+unknown"
+        return "0.0+unknown"
 
 
 def __dir__() -> list[str]:

@@ -102,7 +102,7 @@ def test_the_version_is_the_tag_in_a_wheel_and_in_a_source_archive(wheel, source
 
 def test_a_tree_without_git_says_that_its_version_is_unknown(source, tmp_path):
     shutil.copytree(source, tmp_path / "tree", ignore=shutil.ignore_patterns(".git", "build", "*.egg-info"))
-    assert built(tmp_path / "tree", tmp_path, CC=NO_COMPILER).name == "spikeproof-0+unknown-py3-none-any.whl"
+    assert built(tmp_path / "tree", tmp_path, CC=NO_COMPILER).name == "spikeproof-0.0+unknown-py3-none-any.whl"
 
 
 def test_the_version_is_looked_up_when_asked_for():
@@ -111,7 +111,7 @@ def test_the_version_is_looked_up_when_asked_for():
         "print(spikeproof.__version__); m.version = lambda _: (_ for _ in ()).throw(m.PackageNotFoundError());"
         "print(spikeproof.__version__)"
     )
-    assert run(sys.executable, "-c", code, cwd=ROOT.parent).split() == [version("spikeproof"), "0+unknown"]
+    assert run(sys.executable, "-c", code, cwd=ROOT.parent).split() == [version("spikeproof"), "0.0+unknown"]
 
 
 def test_without_a_compiler_the_wheel_is_for_every_platform(pure_wheel):
@@ -155,7 +155,7 @@ def test_demo_runs_from_an_empty_environment(wheel, tmp_path):
         '[project]\nname = "other"\nversion = "1"\n[tool.setuptools]\npackages = ["export"]\n'
     )
     pip = (python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
-    run(*pip, "--constraint", ROOT / "constraints.txt", wheel, other, cwd=tmp_path)
+    run(*pip, "--constraint", ROOT / "constraints.txt", f"{wheel}[all]", other, cwd=tmp_path)
 
     elsewhere = tmp_path / "elsewhere"
     (elsewhere / "eval").mkdir(parents=True)

@@ -7,11 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -20,9 +19,13 @@ from .code import code_hash
 from .data import Images, Labels
 from .defences.base import Batch, Defence, Gradients
 from .errors import FileError, InputError
+from .extras import extra
 from .network.network import SpikingNetwork
 from .progress import Track, silent
 from .settings import TrainSettings
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ def seeded(seed: int) -> Iterator[None]:
             np.random.set_state(numpy_state)
 
 
-def make_fabric(settings: TrainSettings) -> Fabric:
+def make_fabric(settings: TrainSettings) -> "Fabric":
     """Return Fabric on the recipe's devices and precision.
 
     Raises:
@@ -60,6 +63,8 @@ def make_fabric(settings: TrainSettings) -> Fabric:
             f"train.devices: {settings.devices} CUDA devices asked for, {torch.cuda.device_count()} found; "
             'set train.accelerator = "cpu"'
         )
+    with extra("train"):
+        from lightning_fabric import Fabric
     try:
         return Fabric(accelerator=settings.accelerator, devices=settings.devices, precision=settings.precision)
     except (ValueError, RuntimeError) as error:
@@ -72,7 +77,7 @@ def _flipped(images: Tensor) -> Tensor:
     return torch.where(turned.view(-1, *[1] * (images.dim() - 1)), images.flip(-1), images)
 
 
-def _gradients(batch: Batch, defences: Sequence[Defence], fabric: Fabric, optimizer: Any) -> Tensor:
+def _gradients(batch: Batch, defences: Sequence[Defence], fabric: "Fabric", optimizer: Any) -> Tensor:
     """Compute the gradients of all weights for one batch and return its loss."""
 
     def plainly() -> Tensor:

@@ -2,13 +2,12 @@
 
 from ...export.program import read_program
 from ...hw_targets.target import get_target
+from ...toolkit.files import read_bytes, write_text
 from ..cost.table import SideBySide, side_by_side
 from ..records import robustness
 from ..records.base import write_record
 from ..records.cost import read_cost
 from ..records.evaluation import Evaluation, read_record
-from ..report import write_report
-from ..report.compare import write_compare
 from .folder import Run
 from .simulate import chip_input
 
@@ -28,6 +27,8 @@ def _links(run: Run, own: str) -> dict[str, str]:
 
 def write_run_report(run: Run, record: Evaluation) -> None:
     """Write record.json and report.html, with the raster of the first test image, and note that evaluate is done."""
+    from ..report import write_report
+
     write_record(run.path("record.json"), record)
     program = read_program(run.path("program.safetensors"))
     trace = get_target("loihi").compile(program).run(chip_input(run, 1), rasters=True)
@@ -49,6 +50,8 @@ def beside(run: Run) -> SideBySide:
 def write_compare_page(run: Run) -> None:
     """Write compare.html if the run's cost was measured."""
     if run.is_done("cost"):
+        from ..report.compare import write_compare
+
         write_compare(
             run.path("compare.html"),
             beside(run),
@@ -59,7 +62,11 @@ def write_compare_page(run: Run) -> None:
 
 
 def write_pages(run: Run) -> None:
-    """Write report.html and compare.html again, where their steps are done."""
+    """Write compare.html again, which shows what other steps found, and let report.html link to all pages there are."""
     write_compare_page(run)
     if run.is_done("evaluate"):
-        write_run_report(run, read_record(run.path("record.json")))
+        from ..report import relinked
+
+        page = run.path("report.html")
+        write_text(page, relinked(read_bytes(page).decode(), _links(run, page.name)))
+        run.finished("evaluate")

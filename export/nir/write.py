@@ -12,7 +12,6 @@ from typing import Annotated, Any, Literal
 import nir
 import numpy as np
 import torch
-from brevitas.nn import QuantConv2d, QuantLinear
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from torch import nn
 
@@ -211,21 +210,22 @@ class _Writer:
             after: shape that it sends.
             spiking: whether it receives the spikes of one layer.
         """
-        if isinstance(layer, QuantConv2d | QuantLinear):
-            quantized = layer.quant_weight()
+        if hasattr(layer, "quant_weight"):  # Brevitas' layers
+            made: Any = layer
+            quantized = made.quant_weight()
             self.grids[name] = Grid(bits=int(quantized.bit_width), step=float(quantized.scale))
             weight = quantized.value.detach().numpy()
-            bias = None if layer.bias is None else layer.bias.detach().numpy()
-            if isinstance(layer, QuantLinear):
+            bias = None if made.bias is None else made.bias.detach().numpy()
+            if isinstance(layer, nn.Linear):
                 return [nir.Linear(weight=weight) if bias is None else nir.Affine(weight=weight, bias=bias)]
             return [
                 nir.Conv2d(
                     input_shape=before[1:],
                     weight=weight,
-                    stride=_pair(layer.stride),
-                    padding=_pair(layer.padding),
-                    dilation=_pair(layer.dilation),
-                    groups=layer.groups,
+                    stride=_pair(made.stride),
+                    padding=_pair(made.padding),
+                    dilation=_pair(made.dilation),
+                    groups=made.groups,
                     # The format demands a bias here; zeros are none.
                     bias=np.zeros(len(weight), dtype=np.float32) if bias is None else bias,
                 )

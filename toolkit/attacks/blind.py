@@ -5,13 +5,12 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from art.attacks.evasion import HopSkipJump as LibraryHopSkipJump
-from art.estimators.classification import BlackBoxClassifier
 from numpy.typing import NDArray
 from torch import nn
 
 from ..data import Images, Labels
 from ..errors import InputError
+from ..extras import extra
 from .base import Attack
 from .gradient import ORDERS
 from .victim import Victim, fingerprint, logits_of, predict
@@ -188,6 +187,10 @@ class HopSkipJump(Attack):
             # A class never seen before is an error like any other.
             found = np.minimum(predict(model, np.asarray(inputs, np.float32), self.batch), classes - 1)
             return np.eye(classes, dtype=np.float32)[found]
+
+        with extra("attacks"):
+            from art.attacks.evasion import HopSkipJump as LibraryHopSkipJump
+            from art.estimators.classification import BlackBoxClassifier
 
         box = BlackBoxClassifier(one_hot, images.shape[1:], classes, clip_values=(0.0, 1.0))
         attack = LibraryHopSkipJump(

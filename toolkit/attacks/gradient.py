@@ -3,12 +3,11 @@
 from typing import Any, ClassVar
 
 import numpy as np
-from art.attacks.evasion import FastGradientMethod, ProjectedGradientDescentPyTorch
-from art.estimators.classification import PyTorchClassifier
 from torch import nn
 
 from ..data import Images, Labels
 from ..errors import InputError
+from ..extras import extra
 from ..named import make
 from ..network.backward import Backward, attack_gradient
 from ..settings import AttackSettings
@@ -19,8 +18,11 @@ from .victim import Averaged, answer, device_of, no_weight_gradients
 ORDERS = {"linf": np.inf, "l2": 2}
 
 
-def classifier(model: nn.Module, images: Images, draws: int = 1) -> PyTorchClassifier:
+def classifier(model: nn.Module, images: Images, draws: int = 1) -> Any:
     """Return the library's view of a module; of a stochastic one, of the mean logits over ``draws``."""
+    with extra("attacks"):
+        from art.estimators.classification import PyTorchClassifier
+
     return PyTorchClassifier(
         model=Averaged(model, draws) if draws > 1 else model,
         loss=nn.CrossEntropyLoss(),
@@ -67,6 +69,9 @@ class FGSM(Attack):
 
     def run(self, model: nn.Module, images: Images, labels: Labels) -> Images:
         """Return adversarial images (batch, channels, height, width)."""
+        with extra("attacks"):
+            from art.attacks.evasion import FastGradientMethod
+
         with attack_gradient(model, self.backward), no_weight_gradients(model):
             attack = FastGradientMethod(
                 classifier(model, images, self.draws),
@@ -117,6 +122,9 @@ class PGD(Attack):
 
     def run(self, model: nn.Module, images: Images, labels: Labels) -> Images:
         """Return adversarial images (batch, channels, height, width)."""
+        with extra("attacks"):
+            from art.attacks.evasion import ProjectedGradientDescentPyTorch
+
         with attack_gradient(model, self.backward), no_weight_gradients(model):
             attack = ProjectedGradientDescentPyTorch(
                 classifier(model, images, self.draws),
