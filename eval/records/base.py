@@ -137,6 +137,16 @@ class Record(Part):
     program: ProgramId | None = None
     recipe: dict[str, Any] | None = None
 
+    @property
+    def made_by(self) -> list[tuple[str, str]]:
+        """Which code made it, and how, in words: (key, text), for pages."""
+        changed = {True: ", with changes", False: "", None: ""}[self.dirty]
+        return [
+            ("command", self.command or UNKNOWN),
+            ("code, sha256", self.code or UNKNOWN),
+            ("revision", f"{self.revision}{changed}" if self.revision else UNKNOWN),
+        ]
+
     @classmethod
     def of_schema_1(cls, values: dict[str, Any]) -> dict[str, Any]:
         """Return the values of a record of schema 1 as those of schema 2; what is not known is marked so."""

@@ -287,6 +287,17 @@ def test_plots_are_named_for_screen_readers() -> None:
     assert all(attrs["role"] == "img" and attrs["aria-label"] for attrs in plots)
 
 
+def test_the_page_says_which_code_made_the_record_and_how() -> None:
+    text = parse(default_page()).text
+    assert "spikeproof evaluate DIR" in text
+    assert "c" * 64 in text
+    assert "e" * 40 in text
+    assert ", with changes" not in text
+    assert f"{'e' * 40}, with changes" in parse(render(record(dirty=True), trace())).text
+    old = parse(render(record(code=None, revision=None, dirty=None, command=None), trace())).text
+    assert "code, sha256unknown" in "".join(old.splitlines())
+
+
 def test_equal_records_give_equal_pages() -> None:
     assert render(record(), trace()) == default_page()
 

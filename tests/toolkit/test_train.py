@@ -131,6 +131,21 @@ def test_a_state_of_another_recipe_is_refused_and_kept(train: Train, tmp_path: P
     assert state.read_bytes() == before
 
 
+def test_a_state_that_other_code_began_is_refused_and_kept(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = tmp_path / "state.safetensors"
+    with pytest.raises(Stopped):
+        train(state=state, identity="mine", after_epoch=stop_after(1))
+    before = state.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr("spikeproof.toolkit.train.code_hash", lambda: "another")
+        with pytest.raises(FileError, match=r"state\.safetensors: begun by other code than this one; go on with"):
+            train(state=state, identity="mine")
+    assert state.read_bytes() == before
+    assert_same_bits(train(state=state, identity="mine")[0], train()[0])
+
+
 def test_a_state_of_another_network_is_refused(train: Train, tmp_path: Path) -> None:
     state = tmp_path / "state.safetensors"
     with pytest.raises(Stopped):

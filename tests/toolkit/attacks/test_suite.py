@@ -114,8 +114,8 @@ def test_an_interrupted_attack_goes_on_and_ends_with_the_same_examples(
     assert not path.exists()
 
 
-def test_a_state_of_another_attack_victim_or_input_is_refused(
-    spiking: SpikingNetwork, plain: nn.Module, digits: Digits, tmp_path: Path
+def test_a_state_of_another_attack_victim_input_or_code_is_refused(
+    spiking: SpikingNetwork, plain: nn.Module, digits: Digits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images, labels = digits[0][:20], digits[1][:20]
     path = tmp_path / "attack.safetensors"
@@ -129,6 +129,10 @@ def test_a_state_of_another_attack_victim_or_input_is_refused(
     ):
         with pytest.raises(FileError, match="another attack, victim or input"):
             other(victim, shown, labels, state=path)
+    with monkeypatch.context() as patch:
+        patch.setattr("spikeproof.toolkit.attacks.state.code_hash", lambda: "another")
+        with pytest.raises(FileError, match="begun by other code"):
+            attack(spiking, images, labels, state=path)
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(FileError, match=r"attack\.safetensors"):
         attack(spiking, images, labels, state=path)
