@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 SOURCES := $(shell git ls-files -co --exclude-standard -- '*.py' '*.c' '*.toml' '*.j2' '*.txt' py.typed 2>/dev/null | sort | tr '\n' ' ')
 STAMP := .venv/.installed-$(shell { cat pyproject.toml constraints.txt Makefile; echo '$(SOURCES)'; } | cksum | cut -d' ' -f1)
 
-.PHONY: demo test setup check
+.PHONY: demo test setup check types
 
 setup: $(STAMP)-test
 	@$(BIN)/spikeproof lava status >/dev/null 2>&1 || $(BIN)/spikeproof lava install || \
@@ -24,7 +24,12 @@ test: setup check
 check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	@$(MAKE) --no-print-directory types
+
+# Tests take from the package's modules what those themselves only import.
+types:
 	$(BIN)/mypy -p spikeproof
+	$(BIN)/mypy --implicit-reexport --no-warn-unused-ignores tests
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "no Python found; install Python 3.11 or newer, or say make PYTHON=..."; exit 1; }
