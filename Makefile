@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 SOURCES := $(shell git ls-files -co --exclude-standard -- '*.py' '*.c' '*.toml' '*.j2' '*.txt' py.typed 2>/dev/null | sort | tr '\n' ' ')
 STAMP := .venv/.installed-$(shell { cat pyproject.toml constraints.txt Makefile; echo '$(SOURCES)'; } | cksum | cut -d' ' -f1)
 
-.PHONY: demo test setup check docs site commands
+.PHONY: demo test setup check types docs site commands
 
 setup: $(STAMP)-test
 	@$(BIN)/spikeproof lava status >/dev/null 2>&1 || $(BIN)/spikeproof lava install || \
@@ -34,7 +34,12 @@ commands: setup
 check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	@$(MAKE) --no-print-directory types
+
+# Tests take from the package's modules what those themselves only import.
+types:
 	$(BIN)/mypy -p spikeproof
+	$(BIN)/mypy --implicit-reexport --no-warn-unused-ignores tests
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "no Python found; install Python 3.11 or newer, or say make PYTHON=..."; exit 1; }

@@ -84,8 +84,9 @@ def test_a_program_is_simulated_with_hard_dependencies_alone(
     run_folder: Path, images: np.ndarray, others: set[str], tmp_path: Path
 ) -> None:
     np.savez(tmp_path / "mine.npz", x=images)
-    expected = LoihiTarget().compile(read_program(run_folder / "program.safetensors"))
-    messages = np.broadcast_to(np.rint(images * 255).astype(np.int32), (expected.program.steps, *images.shape))
+    program = read_program(run_folder / "program.safetensors")
+    expected = LoihiTarget().compile(program)
+    messages = np.broadcast_to(np.rint(images * 255).astype(np.int32), (program.steps, *images.shape))
     code = """
 from pathlib import Path
 import numpy as np

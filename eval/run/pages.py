@@ -27,8 +27,6 @@ def _links(run: Run, own: str) -> dict[str, str]:
 
 def write_run_report(run: Run, record: Evaluation) -> None:
     """Write record.json and report.html, with the raster of the first test image, and note that evaluate is done."""
-    from ..report import write_report
-
     write_record(run.path("record.json"), record)
     program = read_program(run.path("program.safetensors"))
     trace = get_target("loihi").compile(program).run(chip_input(run, 1), rasters=True)
@@ -50,8 +48,6 @@ def beside(run: Run) -> SideBySide:
 def write_compare_page(run: Run) -> None:
     """Write compare.html if the run's cost was measured."""
     if run.is_done("cost"):
-        from ..report.compare import write_compare
-
         write_compare(
             run.path("compare.html"),
             beside(run),

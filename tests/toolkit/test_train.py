@@ -281,7 +281,7 @@ def test_training_is_this_loop(data: tuple[np.ndarray, np.ndarray], train: Train
         if settings.schedule == "cosine":
             falling.step()
     for (name, one), other in zip(found.named_parameters(), network.parameters(), strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4, msg=lambda text, name=name: f"{name}: {text}")  # type: ignore[misc]
 
 
 def test_flip_mirrors_half_of_the_images_and_nothing_else() -> None:

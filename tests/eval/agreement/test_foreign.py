@@ -22,7 +22,7 @@ from spikeproof.export.nir.graph import Graph
 from spikeproof.export.program import Program
 from spikeproof.hw_targets.loihi.simulator import LoihiTarget
 from spikeproof.hw_targets.onnx import OnnxTarget
-from spikeproof.hw_targets.target import Raster, Target, Trace, get_target
+from spikeproof.hw_targets.target import CompiledProgram, Raster, Target, Trace, get_target
 from spikeproof.toolkit.errors import FileError, InputError, UnsupportedError
 
 pytestmark = [
@@ -204,6 +204,7 @@ class Liar(Target[Program]):
 
     def _compile(self, network: Program) -> Any:
         compiled = OnnxTarget().compile(network)
+        assert isinstance(compiled, CompiledProgram)
         honest = compiled._run
 
         def lie(inputs: np.ndarray, rasters: bool, track: Any) -> Trace:
@@ -216,7 +217,7 @@ class Liar(Target[Program]):
             spikes[3, 5, 7] ^= True
             return replace(trace, rasters={**trace.rasters, name: replace(trace.rasters[name], spikes=spikes)})
 
-        compiled._run = lie
+        compiled._run = lie  # type: ignore[method-assign]
         return compiled
 
 

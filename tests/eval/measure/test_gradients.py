@@ -125,12 +125,12 @@ def test_fgsm_has_the_zeros_of_the_clean_gradient(
         assert (layers[name]["input"]["zeros"], layers[name]["output"]["zeros"]) == (zeros.input, zeros.output), name
 
 
+MODEL = ModelSettings(channels=[3, 4], threshold=0.3)
 NETWORKS = [
     pytest.param(lambda: sew_network(MODEL, 3, (1, 8, 8), 4), id="sew"),
     pytest.param(lambda: recurrent_network(MODEL, 3, (1, 8, 8), 4), id="recurrent"),
     pytest.param(lambda: delayed_network(MODEL, 3, (1, 8, 8), 4), id="delayed"),
 ]
-MODEL = ModelSettings(channels=[3, 4], threshold=0.3)
 
 
 def inputs(samples: int = 5) -> tuple[np.ndarray, np.ndarray]:

@@ -42,7 +42,7 @@ def same_bits(one: Tensor, other: Tensor) -> bool:
 def both(mine: nn.Module, x: Tensor, seed: int = 0) -> None:
     """Compare output and gradient with PyTorch's."""
     one, other = x.clone().requires_grad_(), x.clone().requires_grad_()
-    found, expected = mine(one), functional.max_pool2d(other, mine.kernel_size, mine.stride, mine.padding)  # type: ignore[arg-type]
+    found, expected = mine(one), functional.max_pool2d(other, mine.kernel_size, mine.stride, mine.padding)  # type: ignore[call-overload]
     assert same_bits(found.detach(), expected.detach())
     to = torch.randn(expected.shape, generator=torch.Generator().manual_seed(seed))
     to[to.abs() < 0.3] = -0.0

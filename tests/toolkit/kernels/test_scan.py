@@ -113,7 +113,11 @@ def test_a_surrogate_with_a_state_sees_every_step_as_it_does_in_snntorch() -> No
     generator = torch.Generator().manual_seed(2)
     values, back = torch.randn(5, 3, 4, generator=generator), torch.randn(5, 3, 4, generator=generator)
     results = []
-    for run in (snntorchs, lambda *rest: scan(*rest[:3], derivative_of(rest[3]))):
+
+    def ours(current: Tensor, beta: float, threshold: float, fire: Callable[[Tensor], Tensor]) -> Tensor:
+        return scan(current, beta, threshold, derivative_of(fire))
+
+    for run in (snntorchs, ours):
         follow, passes = Following(AdaptiveSharpness()), []
         for _ in range(3):
             follow.restart()
