@@ -3,8 +3,6 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
-from importlib.metadata import entry_points
 from typing import Any, ClassVar, Generic, Literal, TypeVar, final
 
 import numpy as np
@@ -14,6 +12,7 @@ from ..export.program import Program
 from ..toolkit.errors import InputError, TargetError, UnsupportedError
 from ..toolkit.network.network import SpikingNetwork
 from ..toolkit.progress import Track, silent
+from . import TARGETS
 
 Counts = NDArray[np.int64]
 
@@ -193,28 +192,13 @@ class Target(ABC, Generic[Form]):
         return self._compile(network)
 
 
-_BUILTIN = {
-    "torch": "torch:TorchTarget",
-    "loihi": "loihi.simulator:LoihiTarget",
-    "twin": "twin:TwinTarget",
-    "onnx": "onnx:OnnxTarget",
-    "lava": "lava.client:LavaTarget",
-    "netx": "lava.netx:NetxTarget",
-}
-GROUP = "spikeproof.targets"
-
-
 def target_names() -> list[str]:
     """Return the names of all targets: built-ins first, then those of other packages.
 
     Raises:
         InputError: another package's target has the name of a built-in one.
     """
-    others = [entry.name for entry in entry_points(group=GROUP)]
-    clash = sorted({name for name in others if name in _BUILTIN or others.count(name) > 1})
-    if clash:
-        raise InputError(f"target {clash[0]!r} is defined twice, see the entry points of group {GROUP!r}; rename one")
-    return [*_BUILTIN, *sorted(others)]
+    return TARGETS.names()
 
 
 def get_target(name: str) -> Target[Any]:
@@ -222,22 +206,12 @@ def get_target(name: str) -> Target[Any]:
 
     Raises:
         InputError: there is none of that name, or it is not a Target.
-        TargetError: another package fails to load it.
+        TargetError: another package fails to load or to make it.
     """
-    known = target_names()
-    if name not in known:
-        raise InputError(f"target {name!r}: unknown; known targets: {', '.join(known)}")
-    if name in _BUILTIN:
-        module, _, attribute = _BUILTIN[name].partition(":")
-        found = getattr(import_module(f".{module}", __package__), attribute)
-    else:
-        try:
-            found = next(iter(entry_points(group=GROUP, name=name))).load()
-            made = found()
-        except Exception as error:  # whatever another package's code raises
-            raise TargetError(f"target {name!r}: cannot be loaded ({type(error).__name__}: {error})") from error
-        if not isinstance(made, Target):
-            raise InputError(f"target {name!r}: {found!r} is not a Target")
-        return made
-    built_in: Target[Any] = found()
-    return built_in
+    kind = TARGETS.get(name)
+    if name in TARGETS.built_in:
+        return kind()
+    try:
+        return kind()
+    except Exception as error:  # whatever another package's code raises
+        raise TargetError(f"target {name!r}: cannot be made ({type(error).__name__}: {error})") from error

@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 from spikeproof.eval.run import steps
 from spikeproof.export.formats.onnx import write_onnx
 from spikeproof.export.program import Population, Program, read_program
-from spikeproof.hw_targets import target as registry
+from spikeproof.hw_targets import TARGETS
 from spikeproof.hw_targets.loihi.simulator import LoihiTarget
 from spikeproof.toolkit.errors import DisagreementError, SpikeproofError
 
@@ -202,7 +202,7 @@ class Bent(LoihiTarget.__mro__[1]):  # type: ignore[misc]
 
 @pytest.fixture
 def with_bent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(registry._BUILTIN, "bent", "loihi.simulator:Bent")
+    monkeypatch.setitem(TARGETS.built_in, "bent", "loihi.simulator:Bent")
     monkeypatch.setattr("spikeproof.hw_targets.loihi.simulator.Bent", Bent, raising=False)
 
 

@@ -120,6 +120,6 @@ def test_the_leaderboard_is_the_same_here_and_on_ray(recipe: Path, tmp_path: Pat
 
 
 def test_an_unknown_method_is_refused_before_anything_is_measured(recipe: Path, tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"method 'magic'.*unknown defence 'magic'"):
+    with pytest.raises(RecipeError, match=r"method 'magic'.*defence 'magic': unknown"):
         run("leaderboard", str(recipe), "--methods", "plain,magic", "--out", str(tmp_path / "out"))
     assert not (tmp_path / "out").exists()

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from spikeproof.export.program import Dense, Input, Population, Program, Readout
-from spikeproof.hw_targets import target as registry
+from spikeproof.hw_targets import TARGETS
 from spikeproof.hw_targets.loihi.simulator import LoihiTarget
 from spikeproof.hw_targets.onnx import OnnxTarget
 from spikeproof.hw_targets.target import (
@@ -18,6 +18,7 @@ from spikeproof.hw_targets.target import (
     join,
     target_names,
 )
+from spikeproof.toolkit import registry
 from spikeproof.toolkit.errors import InputError, TargetError, UnsupportedError
 from spikeproof.toolkit.progress import Track
 
@@ -103,7 +104,7 @@ class Picky(Other):
 
 
 def install(monkeypatch: pytest.MonkeyPatch, *entries: tuple[str, str]) -> None:
-    points = [EntryPoint(name, f"builtins:{attribute}", registry.GROUP) for name, attribute in entries]
+    points = [EntryPoint(name, f"builtins:{attribute}", TARGETS.group) for name, attribute in entries]
 
     def found(group: str, name: str | None = None) -> list[EntryPoint]:
         return [point for point in points if point.group == group and name in (None, point.name)]
@@ -136,7 +137,7 @@ def test_targets_of_other_packages_come_after_the_built_in_ones(monkeypatch: pyt
 @pytest.mark.parametrize("entries", [[("loihi", "Other")], [("ant", "Other"), ("ant", "Absent")]])
 def test_a_name_that_is_taken_is_an_error(monkeypatch: pytest.MonkeyPatch, entries: list[tuple[str, str]]) -> None:
     install(monkeypatch, *entries)
-    with pytest.raises(InputError, match=rf"target '{entries[0][0]}' is defined twice.*{registry.GROUP}"):
+    with pytest.raises(InputError, match=rf"target '{entries[0][0]}' is defined twice.*{TARGETS.group}"):
         target_names()
     with pytest.raises(InputError, match="is defined twice"):
         get_target("loihi")
@@ -144,7 +145,7 @@ def test_a_name_that_is_taken_is_an_error(monkeypatch: pytest.MonkeyPatch, entri
 
 def test_an_entry_point_that_is_no_target_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch, ("ant", "dict"))
-    with pytest.raises(InputError, match=r"target 'ant': .*dict.* is not a Target"):
+    with pytest.raises(InputError, match=r"target 'ant': .*dict.* is not a class derived from Target"):
         get_target("ant")
 
 

@@ -1,33 +1,36 @@
 """Defences: ways of training, and neurons, that shall make a network more robust. Found by name."""
 
 from collections.abc import Mapping
-from importlib import import_module
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
 
 from ..errors import InputError
+from ..registry import Registry
 
 if TYPE_CHECKING:
     from .base import Defence
 
-_BUILTIN = {
-    "at": "adversarial:AT",
-    "trades": "trades:TRADES",
-    "rat": "rat:RAT",
-    "sr": "sr:SR",
-    "tgo": "tgo:TGO",
-    "slif": "slif:SLIF",
-    "trr": "trr:TRR",
-    "lfm": "lfm:LFM",
-    "sca": "sca:SCA",
-    "self_connection": "self_connection:SelfConnection",
-    "stochastic": "stochastic:Stochastic",
-    "cap": "cap:CAP",
-}
-GROUP = "spikeproof.defences"
+DEFENCES: "Registry[type[Defence]]" = Registry(
+    "defence",
+    __name__,
+    {
+        "at": "adversarial:AT",
+        "trades": "trades:TRADES",
+        "rat": "rat:RAT",
+        "sr": "sr:SR",
+        "tgo": "tgo:TGO",
+        "slif": "slif:SLIF",
+        "trr": "trr:TRR",
+        "lfm": "lfm:LFM",
+        "sca": "sca:SCA",
+        "self_connection": "self_connection:SelfConnection",
+        "stochastic": "stochastic:Stochastic",
+        "cap": "cap:CAP",
+    },
+    base="base:Defence",
+)
 
 
 def defence_names() -> list[str]:
@@ -36,11 +39,7 @@ def defence_names() -> list[str]:
     Raises:
         InputError: another package's defence has the name of a built-in one.
     """
-    others = [entry.name for entry in entry_points(group=GROUP)]
-    clash = sorted({name for name in others if name in _BUILTIN or others.count(name) > 1})
-    if clash:
-        raise InputError(f"defence {clash[0]!r} is defined twice, see the entry points of group {GROUP!r}; rename one")
-    return [*_BUILTIN, *sorted(others)]
+    return DEFENCES.names()
 
 
 def get_defence(name: str) -> "type[Defence]":
@@ -49,21 +48,7 @@ def get_defence(name: str) -> "type[Defence]":
     Raises:
         InputError: there is none of that name, or another package's cannot be loaded or is no Defence.
     """
-    from .base import Defence  # PyTorch: a recipe without defences is read without it
-
-    known = defence_names()
-    if name not in known:
-        raise InputError(f"unknown defence {name!r}; known defences: {', '.join(known)}")
-    if name in _BUILTIN:
-        module, _, attribute = _BUILTIN[name].partition(":")
-        built_in: type[Defence] = getattr(import_module(f".{module}", __package__), attribute)
-        return built_in
-    try:
-        found = next(iter(entry_points(group=GROUP, name=name))).load()
-    except Exception as error:  # whatever another package's code raises
-        raise InputError(f"defence {name!r}: cannot be loaded ({type(error).__name__}: {error})") from error
-    if not (isinstance(found, type) and issubclass(found, Defence)):
-        raise InputError(f"defence {name!r}: {found!r} is not a class derived from Defence")
+    found = DEFENCES.get(name)
     if found.model_fields["name"].default != name:
         raise InputError(f"defence {name!r}: its class calls itself {found.model_fields['name'].default!r}")
     return found

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from spikeproof.toolkit import defences as registry
+from spikeproof.toolkit import registry
 from spikeproof.toolkit.config import CodingSettings, ModelSettings, Recipe, TrainSettings, parse_recipe
-from spikeproof.toolkit.defences import defence_names, get_defence
+from spikeproof.toolkit.defences import DEFENCES, defence_names, get_defence
 from spikeproof.toolkit.errors import InputError, RecipeError
 from spikeproof.toolkit.models import build_network
 from spikeproof.toolkit.network.network import SpikingNetwork
@@ -92,7 +92,7 @@ def test_a_recipe_without_defences_is_what_it_was() -> None:
 @pytest.mark.parametrize(
     ("entry", "wanted"),
     [
-        ("sparse", "defences.0: unknown defence 'sparse'; known defences: at, trades, rat, sr"),
+        ("sparse", "defences.0: defence 'sparse': unknown; known defences: at, trades, rat, sr"),
         ({"name": "sr", "weigth": 1}, "defences.0: weigth: unknown key; valid keys of 'sr': name, weight, step, form"),
         ({"name": "sr", "weight": -1.0}, "defences.0: weight: Input should be greater than or equal to 0"),
         ({"name": "at", "attack": "cw"}, "'pgd', 'r-fgsm' or 'sa-pgd'"),
@@ -120,7 +120,7 @@ def test_defences_compose_in_the_order_of_the_recipe() -> None:
 
 
 def _installed(monkeypatch: pytest.MonkeyPatch, *entries: tuple[str, str]) -> None:
-    found = [EntryPoint(name, value, registry.GROUP) for name, value in entries]
+    found = [EntryPoint(name, value, DEFENCES.group) for name, value in entries]
     monkeypatch.setattr(registry, "entry_points", lambda group, name=None: [e for e in found if name in (None, e.name)])
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from spikeproof.toolkit.config import TrainSettings, parse_recipe
-from spikeproof.toolkit.defences import GROUP, defence_names, get_defence
+from spikeproof.toolkit.defences import DEFENCES, defence_names, get_defence
 from spikeproof.toolkit.errors import RecipeError
 from spikeproof.toolkit.models import build_network
 from spikeproof.toolkit.train import train_network
@@ -21,11 +21,11 @@ EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "defence_plugin"
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Put the example on the path with the metadata that installing it writes."""
     project = tomllib.loads((EXAMPLE / "pyproject.toml").read_text())["project"]
-    entries = project["entry-points"][GROUP]
+    entries = project["entry-points"][DEFENCES.group]
     info = tmp_path / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
-    lines = [f"[{GROUP}]", *(f"{name} = {value}" for name, value in entries.items())]
+    lines = [f"[{DEFENCES.group}]", *(f"{name} = {value}" for name, value in entries.items())]
     (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
     monkeypatch.syspath_prepend(EXAMPLE)
     monkeypatch.syspath_prepend(tmp_path)
@@ -64,5 +64,5 @@ def test_its_settings_are_checked_as_the_built_in_ones_are() -> None:
 
 
 def test_without_it_the_name_is_unknown() -> None:
-    with pytest.raises(RecipeError, match="unknown defence 'noise_training'; known defences: at, trades"):
+    with pytest.raises(RecipeError, match="defence 'noise_training': unknown; known defences: at, trades"):
         parse_recipe({"defences": ["noise_training"]}, "own.toml")
