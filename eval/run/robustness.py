@@ -3,15 +3,15 @@
 import time
 
 from ...hw_targets.target import get_target
+from ...toolkit.attacks.protocol import Protocol, check_name
 from ...toolkit.coding import LEVELS
 from ...toolkit.errors import InputError
 from ...toolkit.progress import Track, silent
 from ..records.evaluation import machine, now, packages
 from ..records.robustness import Robustness, write
 from ..report.robustness import write_robustness
-from ..robustness import plan
-from ..robustness.protocol import Subject, run_protocol, summary
-from ..robustness.threat import make_threat
+from ..robustness.protocol import Subject, run_protocol
+from ..robustness.threat import USUAL_EPSILON, threat_of
 from .folder import Run
 from .pages import write_pages
 
@@ -29,12 +29,12 @@ def step_of(threat: str) -> str:
 
 def robustness(
     run: Run,
-    protocol: str = "quick",
+    protocol: str | Protocol = "quick",
     *,
     targets: list[str] | None = None,
     epsilon: float | None = None,
     samples: int | None = None,
-    threat: str = "pixel",
+    threat: str | None = None,
     budget: int | None = None,
     seed: int = 0,
     draws: int = 1,
@@ -44,13 +44,13 @@ def robustness(
 
     Args:
         run: trained, quantized and exported.
-        protocol: "quick", "standard" or "strong".
+        protocol: "quick", "standard", "strong", or one of your own.
         targets: "torch" for the float and quantized network, "loihi" for the Program, others to judge worst cases.
         epsilon: L-infinity radius, of pixels of [0, 1] or of coded entries; the threat model's default if None.
         samples: the first so many test images; all if None.
-        threat: "pixel", "encoded" or "encoded-binary".
+        threat: "pixel", "encoded" or "encoded-binary"; None for the protocol's, "pixel" for the built-in ones.
         budget: edits of spikes a sample, for "encoded-binary".
-        seed: of every attack.
+        seed: added to the seed of every attack.
         draws: of a stochastic coder that attacks with gradients average.
         track: progress.
 
@@ -59,14 +59,15 @@ def robustness(
         FileError: a step is missing, or a file has changed since.
     """
     begun = time.perf_counter()
-    plan.check(protocol)
+    if isinstance(protocol, str):
+        check_name(protocol)
     names = list(DEFAULT_TARGETS) if targets is None else targets
     found = {name: get_target(name) for name in names}
     recipe, forms_of = run.recipe(), run.forms()
     network, program = forms_of.network, forms_of.program
-    if threat == "pixel" and epsilon is None:
-        epsilon = 0.1
-    model = make_threat(threat, network.coder, epsilon, budget)
+    model = threat_of(protocol, network.coder, threat, epsilon, budget)
+    if model.name == "pixel" and epsilon is None:
+        epsilon = USUAL_EPSILON if isinstance(protocol, str) else protocol.radius
     if model.unreceivable and targets is not None and set(targets) - {"torch"}:
         raise InputError(f"--targets {','.join(targets)}: {model.unreceivable}")
     if draws < 1 or (draws > 1 and not network.coder.stochastic):
@@ -83,7 +84,7 @@ def robustness(
     for name in others:
         found[name].compile(program)  # Unavailable or refused: said now, not after an hour of attacks.
     subject = Subject(network, forms_of.quantized, program, others, torch="torch" in names)
-    forms = run_protocol(
+    measured = run_protocol(
         subject,
         images,
         labels,
@@ -97,14 +98,14 @@ def robustness(
     record = Robustness(
         name=recipe.name,
         created=now(),
-        protocol=protocol,
+        protocol=measured.protocol.name,
         threat=model.name,
         threat_model=model.words,
         epsilon=model.radius,
-        levels=round(model.radius * LEVELS) if threat == "pixel" else None,
+        levels=round(model.radius * LEVELS) if model.name == "pixel" else None,
         asked=model.radius if epsilon is None else epsilon,
         samples=len(labels),
-        cascade=plan.cascade(protocol),
+        cascade=measured.protocol.cascade,
         seed=seed,
         draws=draws,
         unreceivable=model.unreceivable,
@@ -118,11 +119,11 @@ def robustness(
         recipe=recipe.model_dump(mode="json"),
         machine=machine(),
         packages=packages(),
-        forms=forms,
-        summary=summary(forms, model.unreceivable),
+        forms=list(measured.forms),
+        summary=measured.summary,
         seconds=time.perf_counter() - begun,
     )
-    step = step_of(threat)
+    step = step_of(model.name)
     write(run.path(f"{step}.json"), record)
     write_robustness(run.path(f"{step}.html"), record)
     run.finished(step)
