@@ -9,7 +9,7 @@ from .options import EXIT_DOES_NOT_FIT, Json, RunFolder
 if TYPE_CHECKING:
     from ..eval.fit import Fit
 
-ChipName = Annotated[str, typer.Option("--chip", metavar="loihi1|loihi2", help="Whose limits.")]
+ChipName = Annotated[str, typer.Option("--chip", metavar="CHIP", help="Whose limits.")]
 MapperName = Annotated[
     str,
     typer.Option(

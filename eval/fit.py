@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..export.chip import chips
-from ..export.chip.chips import Chip
 from ..export.chip.demand import demand
 from ..export.chip.limits import Limits, load_limits
 from ..export.chip.mapper import Mapper, excesses, place
@@ -102,7 +101,7 @@ class Fit(_Part):
     schema_version: Literal[1] = 1
     created: str
     program: str
-    chip: Chip
+    chip: str
     mapper: Mapper
     verdict: Literal["fits", "unsure", "refused"]
     reasons: list[str]
@@ -124,7 +123,7 @@ class _Placed:
     warnings: list[str]
 
 
-def _place(program: Program, chip: Chip, mapper: Mapper) -> _Placed:
+def _place(program: Program, chip: str, mapper: Mapper) -> _Placed:
     reasons = chips.unsupported(program, chip)
     try:
         mapping = place(program, chip, mapper)
@@ -133,7 +132,7 @@ def _place(program: Program, chip: Chip, mapper: Mapper) -> _Placed:
     return _Placed(mapping, reasons, [text for text, _ in excesses(program, mapping)])
 
 
-def _layers(program: Program, chip: Chip, mapping: Mapping | None) -> list[LayerFit]:
+def _layers(program: Program, chip: str, mapping: Mapping | None) -> list[LayerFit]:
     sizes = {population.name: int(np.prod(population.shape)) for population in program.populations}
     apart = Mapping(chip, tuple(Core(i, (Slice(name, 0, size),)) for i, (name, size) in enumerate(sizes.items())))
     uncut = whole(program)
@@ -202,7 +201,7 @@ def _integers(program: Program, mapping: Mapping, messages: NDArray[np.int32], e
     return Integers(samples=messages.shape[1], compared=sum(bits.compared for bits in compared), different=0)
 
 
-def fit(program: Program, chip: Chip, mapper: Mapper, messages: NDArray[np.int32]) -> Fit:
+def fit(program: Program, chip: str, mapper: Mapper, messages: NDArray[np.int32]) -> Fit:
     """Place a Program on a chip, count what it needs, and run it split against whole.
 
     Args:

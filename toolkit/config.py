@@ -3,22 +3,45 @@
 import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, model_validator
 
 from .defences import parse_defence
 from .errors import RecipeError
 from .files import read_bytes, read_json
+from .named import Section
+from .settings import (
+    CODER_KEYS,
+    Attacking,
+    AttackSettings,
+    Coding,
+    CodingSettings,
+    Data,
+    DataSettings,
+    EvaluateSettings,
+    ExportSettings,
+    ModelSettings,
+    QuantizeSettings,
+    TrainSettings,
+)
 
-Positive = Annotated[int, Field(ge=1)]
-
-
-class Section(BaseModel):
-    """A part of a recipe: unknown keys are errors, types are not converted, values do not change."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
+__all__ = [
+    "CODER_KEYS",
+    "AttackSettings",
+    "CodingSettings",
+    "DataSettings",
+    "EvaluateSettings",
+    "ExportSettings",
+    "ModelSettings",
+    "QuantizeSettings",
+    "Recipe",
+    "Section",
+    "TrainSettings",
+    "builtin_recipes",
+    "load_recipe",
+    "parse_recipe",
+]
 
 if TYPE_CHECKING:
     from .defences.base import Defence
@@ -26,223 +49,16 @@ else:  # a recipe is read without PyTorch; parse_defence sees to the type
     Defence = Section
 
 
-class DataSettings(Section):
-    """Which images, and how many of them: the first ``train_samples`` and ``test_samples``.
-
-    scikit-learn's digits; a published data set from its files in the folder ``path`` (or under ``$SPIKEPROOF_DATA``);
-    the images of the folder ``path``; or the arrays ``x_train y_train x_test y_test`` of the ``.npz`` file ``path``.
-    """
-
-    name: Literal[
-        "digits",
-        "mnist",
-        "fashion-mnist",
-        "cifar10",
-        "cifar10-exact",
-        "n-mnist",
-        "n-mnist-small",
-        "folder",
-        "arrays",
-    ] = "digits"
-    path: str | None = None
-    train_samples: Positive | None = None
-    test_samples: Positive | None = None
-
-    @model_validator(mode="after")
-    def _path(self) -> "DataSettings":
-        if self.name in ("arrays", "folder") and self.path is None:
-            raise ValueError(f"name = \"{self.name}\" needs 'path'")
-        if self.name == "digits" and self.path is not None:
-            raise ValueError("'path' does not belong to name = \"digits\", which comes with scikit-learn")
-        return self
-
-
-CODER_KEYS: dict[str, tuple[str, ...]] = {
-    "direct": (),
-    "phase": ("weighted",),
-    "rate": ("stochastic",),
-    "latency": ("dark",),
-    "delta": ("threshold",),
-    "events": (),
-}
-"""Keys of each coder beside its name and ``steps``."""
-
-
-class CodingSettings(Section):
-    """How an image becomes input over ``steps`` time steps (docs/coding.md).
-
-    ``direct`` shows the image at each step. ``phase`` sends its bits; ``weighted`` (false): they carry their weight.
-    ``rate`` spikes by brightness; ``stochastic`` (true): drawn, else evenly spaced. ``latency`` spikes once, the
-    brighter the earlier; ``dark`` ("silent"): what black pixels do, or "last". ``delta`` sends the changes of a
-    sequence that reach ``threshold`` (0.1). ``events`` are spikes already. Keys of other coders are refused.
-    """
-
-    name: Literal["direct", "phase", "rate", "latency", "delta", "events"] = "direct"
-    steps: Annotated[int, Field(ge=1, le=256)] = 4
-    weighted: bool | None = None
-    stochastic: bool | None = None
-    dark: Literal["silent", "last"] | None = None
-    threshold: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
-
-    @model_validator(mode="after")
-    def _keys(self) -> "CodingSettings":
-        own = CODER_KEYS[self.name]
-        for key in ("weighted", "stochastic", "dark", "threshold"):
-            if getattr(self, key) is not None and key not in own:
-                known = ", ".join(("steps", *own))
-                raise ValueError(f'{key!r} does not belong to name = "{self.name}", which takes {known}; remove it')
-        if self.name == "latency" and self.steps < 2:
-            raise ValueError("'steps' must be 2 or more for name = \"latency\"")
-        return self
-
-
-DEPTHS: dict[str, dict[int, list[int]]] = {
-    "resnet": {18: [2, 2, 2, 2], 34: [3, 4, 6, 3], 50: [3, 4, 6, 3], 101: [3, 4, 23, 3], 152: [3, 8, 36, 3]},
-    "vgg": {11: [1, 1, 2, 2, 2], 13: [2, 2, 2, 2, 2], 16: [2, 2, 3, 3, 3], 19: [2, 2, 4, 4, 4]},
-    "wrn": {6 * blocks + 4: [blocks] * 3 for blocks in range(1, 8)},
-}
-"""Blocks (of a VGG: convolutions) a stage, by the depth that names a network in the literature."""
-Width = Annotated[int, Field(ge=1, le=4096)]
-
-
-class ModelSettings(Section):
-    """The network, see docs/models.md.
-
-    ``channels`` are the widths of the stages, with as many ``blocks`` (2 each by default), or as ``depth`` says.
-    ``pool`` is the pool of ``conv`` and ``vgg``, and of the stem of ``sew`` and ``spiking-resnet`` (or "none").
-    ``residual`` is the join of ``sew``, ``widen`` multiplies the stages of ``wrn``, ``hidden`` are the widths of the
-    linear layers of ``vgg`` before the last one.
-
-    ``beta`` is the membrane factor in v <- beta v + I (not of ``if``; of ``plif`` before training), ``current`` that of
-    the synaptic current of ``cuba``, ``surrogate`` and ``alpha`` shape and sharpness of ds/dv. ``gain`` is the logit of
-    a class whose neuron fires at every step or, read by its membrane, whose input is 1 on average.
-    """
-
-    kind: Literal["conv", "sew", "spiking-resnet", "vgg", "wrn", "recurrent", "delayed"] = "conv"
-    pool: Literal["max", "avg", "none"] = "max"
-    channels: Annotated[list[Width], Field(min_length=1, max_length=8)] = [16, 32]
-    blocks: Annotated[list[Annotated[int, Field(ge=1, le=36)]], Field(min_length=1, max_length=8)] | None = None
-    depth: int | None = None
-    stem: Literal["small", "imagenet"] = "small"
-    residual: Literal["add", "and", "iand"] = "add"
-    widen: Annotated[int, Field(ge=1, le=16)] = 1
-    hidden: Annotated[list[Width], Field(max_length=4)] = []
-    neuron: Literal["if", "lif", "plif", "cuba"] = "lif"
-    beta: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
-    current: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.5
-    threshold: Annotated[float, Field(gt=0.0)] = 1.0
-    surrogate: Literal["arctan", "triangular", "sigmoid", "rectangular", "gaussian"] = "arctan"
-    alpha: Annotated[float, Field(gt=0.0)] = 2.0
-    readout: Literal["spikes", "membrane"] = "spikes"
-    gain: Annotated[float, Field(gt=0.0)] = 10.0
-
-    @property
-    def stages(self) -> list[int]:
-        """Blocks (of ``vgg``: convolutions) of each stage."""
-        if self.depth is not None:
-            return DEPTHS["resnet" if self.kind in ("sew", "spiking-resnet") else self.kind][self.depth]
-        return self.blocks or [2] * len(self.channels)
-
-    @model_validator(mode="after")
-    def _fits(self) -> "ModelSettings":
-        family = {"sew": "resnet", "spiking-resnet": "resnet", "vgg": "vgg", "wrn": "wrn"}.get(self.kind)
-        if self.pool == "none" and family != "resnet":
-            raise ValueError(f'pool = "none" belongs to the stem of a ResNet, not to kind = {self.kind!r}')
-        if self.neuron == "plif" and not 0 < self.beta < 1:
-            raise ValueError(f'neuron = "plif" learns beta from a value between 0 and 1, not {self.beta}')
-        if family is None:
-            if self.depth is not None or self.blocks is not None:
-                raise ValueError(f"'depth' and 'blocks' do not belong to kind = {self.kind!r}")
-            return self
-        if self.depth is not None and (self.blocks is not None or self.depth not in DEPTHS[family]):
-            known = ", ".join(map(str, DEPTHS[family]))
-            raise ValueError(f"depth of kind = {self.kind!r} is one of {known}; or give 'blocks' instead")
-        if len(self.stages) != len(self.channels):
-            raise ValueError(f"{len(self.stages)} stages of blocks, but 'channels' has {len(self.channels)} entries")
-        return self
-
-
-class TrainSettings(Section):
-    """Adam; cross-entropy on the logits. Fine-tuning after quantization differs in epochs and rate only.
-
-    ``schedule``: the rate falls to 0 along half a cosine, or stays. ``weight_decay`` times the
-    weights is added to the gradient. ``flip`` mirrors every image left to right with probability 1/2.
-
-    ``trail`` = n measures zero-gradient share, clean accuracy and accuracy under the recipe's last attack after every
-    n epochs and the last; 0 never. It does not change the training. ``once`` computes what is the same at every step on
-    one of them: faster with the direct coder, but gradients add up in another order, and weights come out different.
-    ``checkpointing`` keeps the spikes between populations only and computes the rest again: less memory for many time
-    steps, more time, the same weights.
-    """
-
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 3407
-    epochs: Positive = 40
-    batch: Positive = 64
-    rate: Annotated[float, Field(gt=0.0, le=1e3)] = 2e-3
-    schedule: Literal["cosine", "constant"] = "cosine"
-    weight_decay: Annotated[float, Field(ge=0.0)] = 0.0
-    flip: bool = False
-    accelerator: Literal["auto", "cpu", "cuda"] = "cpu"
-    devices: Positive = 1
-    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
-    trail: Annotated[int, Field(ge=0)] = 0
-    once: bool = False
-    checkpointing: bool = False
-
-
-class AttackSettings(Section):
-    """One attack on the pixels, L-infinity; ``epsilon`` in units of the [0, 1] pixel range."""
-
-    name: Literal["fgsm", "pgd"]
-    epsilon: Annotated[float, Field(gt=0.0, le=1.0)] = 0.1
-    steps: Positive = 10
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-
-    @property
-    def label(self) -> str:
-        """A short name that tells attacks of one recipe apart."""
-        steps = f"-{self.steps}" if self.name == "pgd" else ""
-        return f"{self.name}{steps}@{self.epsilon:g}"
-
-
-class QuantizeSettings(Section):
-    """Quantization-aware fine-tuning: ``bits`` a weight, on Loihi's mixed-sign grid; 0 epochs means rounding only."""
-
-    bits: Annotated[int, Field(ge=2, le=8)] = 8
-    epochs: Annotated[int, Field(ge=0)] = 20
-    rate: Annotated[float, Field(gt=0.0, le=1e3)] = 1e-3
-
-
-class ExportSettings(Section):
-    """What the Program is made for.
-
-    ``chip``: loihi1 knows no graded spikes. ``bias_exponent``: the smallest; lava-dl's importer demands 6. ``relays``:
-    balance paths with relay populations instead of delays.
-    """
-
-    chip: Literal["loihi1", "loihi2"] = "loihi2"
-    bias_exponent: Annotated[int, Field(ge=0, le=7)] = 0
-    relays: bool = False
-
-
-class EvaluateSettings(Section):
-    """What is measured where: ``lava_samples`` bounds the share that the slow simulators, lava and netx, get."""
-
-    targets: list[Literal["loihi", "twin", "onnx", "lava", "netx"]] = ["loihi", "onnx", "lava"]
-    batch: Positive = 250
-    lava_samples: Positive = 64
-
-
 class Recipe(Section):
     """A whole run, from data to evaluation."""
 
     name: str = "digits"
-    data: DataSettings = DataSettings()
-    coding: CodingSettings = CodingSettings()
+    data: Data = DataSettings()
+    coding: Coding = CodingSettings()
     model: ModelSettings = ModelSettings()
     train: TrainSettings = TrainSettings()
     defences: list[Annotated[SerializeAsAny[Defence], BeforeValidator(parse_defence)]] = []
-    attacks: Annotated[list[AttackSettings], Field(min_length=1)] = [
+    attacks: Annotated[list[Attacking], Field(min_length=1)] = [
         AttackSettings(name="fgsm"),
         AttackSettings(name="pgd"),
     ]
@@ -293,7 +109,7 @@ def parse_recipe(values: Any, source: str) -> Recipe:
             where = _where(problem["loc"])
             if problem["type"] == "extra_forbidden":
                 problems.append(f"{where}: unknown key; valid keys here: {_choices(problem['loc'])}")
-            elif problem["type"] == "defence":
+            elif problem["type"] == "named":
                 problems.append(f"{where}: {problem['msg']}")
             else:
                 problems.append(f"{where}: {problem['msg']} (got {problem['input']!r:.80})")

@@ -20,6 +20,10 @@ KINDS = {
     "target": "hw_targets:TARGETS",
     "attack": "toolkit.attacks:ATTACKS",
     "defence": "toolkit.defences:DEFENCES",
+    "coder": "toolkit.coding:CODERS",
+    "dataset": "toolkit.data:DATASETS",
+    "neuron": "toolkit.network:NEURONS",
+    "chip": "export.chip:CHIPS",
 }
 """Where the table of each kind stands, imported when it is asked for."""
 
@@ -109,7 +113,7 @@ class Registry(Generic[T]):
         """
         others = self._points()
         if name in self.built_in:
-            return self._load_built_in(self.built_in[name])
+            return self._load_built_in(name)
         if name not in others:
             raise InputError(
                 f"{self.kind} {name!r}: unknown; known {self.kind}s: {', '.join([*self.built_in, *others])}"
@@ -127,8 +131,8 @@ class Registry(Generic[T]):
         found = self.get(name)
         return str(getattr(found, "summary", "") or (getdoc(found) or "").partition("\n")[0])
 
-    def _load_built_in(self, value: str) -> T:
-        found: T = resolve(value, self.package)
+    def _load_built_in(self, name: str) -> T:
+        found: T = resolve(self.built_in[name], self.package)
         return found
 
     def _load_point(self, point: EntryPoint) -> Any:

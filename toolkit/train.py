@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from .checkpoint import learned, load_state, save_state
-from .config import TrainSettings
 from .data import Images, Labels
 from .defences.base import Batch, Defence, Gradients
 from .errors import FileError, InputError
 from .network.network import SpikingNetwork
 from .progress import Track, silent
+from .settings import TrainSettings
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...export.chip.chips import Chip
 from ...export.chip.limits import load_limits
 from ...export.chip.mapping import Mapping as Mapped
 from ...export.chip.mapping import hops, routes
@@ -42,7 +41,7 @@ class Traffic:
     basis: str
 
 
-def unmapped(program: Program, chip: Chip, constants: Table) -> Traffic:
+def unmapped(program: Program, chip: str, constants: Table) -> Traffic:
     """Return what can be said without a mapping: bounds from neurons a core and the mesh of the chip.
 
     A message goes to one core at least for each population that its sender reaches, and at most to as many as the
@@ -185,7 +184,7 @@ class Estimate:
         return {"chip": self.chip, "terms": pairs, **ends, "steps": self.steps}
 
 
-def estimate(events: Events, chip: Chip, constants: Table) -> Estimate:
+def estimate(events: Events, chip: str, constants: Table) -> Estimate:
     """Return energy and time of an inference on a chip.
 
     The low end of a step's time has all work spread evenly over the cores, the high end has it on one core,

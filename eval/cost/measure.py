@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from torch import nn
 
-from ...export.chip import chips
+from ...export.chip import CHIPS, chips
 from ...export.chip.mapper import place
 from ...export.program import Population, Program
 from ...hw_targets.target import get_target
@@ -96,7 +96,7 @@ class ChipCost(_Part):
     """The estimate on a chip, in joules and seconds; or why there is none.
 
     Attributes:
-        chip: loihi1 or loihi2.
+        chip: name of the chip.
         steps: time steps an inference.
         terms: joules by condition and term.
         total: joules by condition.
@@ -205,7 +205,7 @@ def _program_memory(program: Program) -> Memory:
     )
 
 
-def _traffic(program: Program, chip: chips.Chip) -> Traffic:
+def _traffic(program: Program, chip: str) -> Traffic:
     try:
         return mapped(program, place(program, chip, "partition"), table())
     except UnsupportedError:
@@ -216,7 +216,7 @@ def chip_cost(
     program: Program,
     conditions: Mapping[str, Views],
     sent: Mapping[str, Mapping[str, NDArray[np.float64]]],
-    chip: chips.Chip,
+    chip: str,
 ) -> ChipCost:
     """Return the estimate for one chip, by condition, from what was counted on the Program.
 
@@ -334,7 +334,7 @@ def measure_cost(
         machine=machine(),
         packages=packages(),
         forms=found,
-        chips=[chip_cost(program, found[-1].conditions, sent, chip) for chip in chips.CHIPS],
+        chips=[chip_cost(program, found[-1].conditions, sent, chip) for chip in CHIPS.names()],
         ann=AnnCost(
             macs=ann.macs,
             weights=ann.weights,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from ...export.chip.limits import load_limits
 from ..measure.activity import Views
 from ..records.evaluation import Form, Record, Share
 from ..records.robustness import FormResult, Robustness
@@ -14,7 +15,6 @@ from .measure import ChipCost, Cost, Ends, FormCost
 
 How = Literal["measured", "counted", "estimated", "missing"]
 ANN = "INT8 ANN"
-CHIP_NAMES = {"loihi1": "Loihi 1", "loihi2": "Loihi 2"}
 
 
 @dataclass(frozen=True)
@@ -250,7 +250,7 @@ def _on_chip(
     ``read`` gives intervals by part (empty for the whole) and condition.
     """
     for chip in cost.chips:
-        title = f"{name}, {CHIP_NAMES[chip.chip]}"
+        title = f"{name}, {load_limits(chip.chip).title}"
         if chip.absent:
             yield Row(group, title, "", unit, "lower", {program: missing(chip.absent)})
             continue
@@ -300,7 +300,7 @@ def _attack_price(cost: Cost, program: str) -> Iterator[Row]:
                 continue
             note = "attacked / clean, both at the low end and both at the high end of every price"
             cell = Cell("estimated", None, min(ratios), max(ratios), cost.samples, note)
-            title = f"what the attack costs, {CHIP_NAMES[chip.chip]}"
+            title = f"what the attack costs, {load_limits(chip.chip).title}"
             yield Row("energy", title, name, "times clean", "lower", {program: cell})
 
 
@@ -330,10 +330,11 @@ def _notes(robustness: Robustness | None, cost: Cost, stale: Sequence[str]) -> I
     )
     for chip in cost.chips:
         if chip.absent:
-            yield f"{CHIP_NAMES[chip.chip]}: {chip.absent}."
+            yield f"{load_limits(chip.chip).title}: {chip.absent}."
         elif chip.unsuitable:
             reasons = "; ".join(chip.unsuitable)
-            yield f"{CHIP_NAMES[chip.chip]} cannot hold this Program as it is; only its prices are borrowed: {reasons}."
+            title = load_limits(chip.chip).title
+            yield f"{title} cannot hold this Program as it is; only its prices are borrowed: {reasons}."
     for form in cost.forms:
         if form.form == "float" and form.energy.absent:
             yield f"Energy of float on {form.device}: not measured: {form.energy.absent}."

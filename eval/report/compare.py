@@ -8,10 +8,12 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from ...export.chip import CHIPS
+from ...export.chip.limits import load_limits
 from ...toolkit.files import write_text
 from ..cost.constants import Table, table
 from ..cost.measure import ChipCost, Cost
-from ..cost.table import ANN, CHIP_NAMES, Cell, Row, SideBySide
+from ..cost.table import ANN, Cell, Row, SideBySide
 from ..records.evaluation import Record
 from . import environment, plots, words
 from .drawing import BLUE, GREY, ORANGE, style, svg
@@ -147,7 +149,7 @@ def _lead(found: SideBySide, cost: Cost, record: Record | None) -> str:
         parts.append("Accuracy was not measured.")
     chip = _estimated(cost)
     if chip is not None:
-        name = CHIP_NAMES[chip.chip]
+        name = load_limits(chip.chip).title
         parts.append(f"At the public prices of {name} an image would cost {words.interval(*chip.total['clean'], 'J')}")
         dearest = _dearest(chip)
         ratio = dearest and _first(found, "what the attack costs", dearest, program)
@@ -173,7 +175,7 @@ def _tiles(found: SideBySide, cost: Cost) -> Iterator[words.Tile]:
         yield words.Tile("Worst case", words.amount(worst.value or 0.0, "share"), note, bad=worst.doubtful)
     chip = _estimated(cost)
     if chip is not None:
-        name = CHIP_NAMES[chip.chip]
+        name = load_limits(chip.chip).title
         ends = words.interval(*chip.total["clean"], "J")
         yield words.Tile(f"Energy an image, {name}", ends, "estimate, clean images", bad=bool(chip.unsuitable))
         ends = words.interval(*chip.time["clean"], "s")
@@ -202,7 +204,7 @@ def _chip(chip: ChipCost) -> dict[str, Any]:
         return {condition: terms[name] for condition, terms in chip.terms.items()}
 
     return {
-        "name": CHIP_NAMES[chip.chip],
+        "name": load_limits(chip.chip).title,
         "chip": chip,
         "conditions": list(chip.total),
         "rows": [(TERMS[name], cells(term(name))) for name in next(iter(chip.terms.values()), {})],
@@ -220,7 +222,7 @@ def _constants(constants: Table) -> Iterator[dict[str, Any]]:
         low, high = (f"{end:g}" for end in one.value)
         yield {
             "one": one,
-            "chip": CHIP_NAMES.get(one.chip, ANN),
+            "chip": load_limits(one.chip).title if one.chip in CHIPS.names() else ANN,
             "value": low if low == high else f"{low} to {high}",
             "url": constants.sources[one.source].url,
         }
@@ -239,7 +241,8 @@ def _energy_plot(found: SideBySide, cost: Cost) -> Markup | None:
     bars: list[tuple[str, float, float, str]] = []
     for chip in cost.chips:
         bars += [
-            (f"Program, {CHIP_NAMES[chip.chip]}, {name}", low, high, BLUE) for name, (low, high) in chip.total.items()
+            (f"Program, {load_limits(chip.chip).title}, {name}", low, high, BLUE)
+            for name, (low, high) in chip.total.items()
         ]
     row = next(row for row in found.rows if row.name == "an image, elsewhere")
     for name, cell in row.cells.items():

@@ -1,9 +1,7 @@
 """The step ``fit``: whether a run's Program fits a chip, and where it lies."""
 
-from typing import cast
-
-from ...export.chip.chips import CHIPS, Chip
-from ...export.chip.mapper import MAPPERS, Mapper
+from ...export.chip import CHIPS
+from ...export.chip.mapper import MAPPERS
 from ...export.program import read_program
 from ...toolkit.errors import FileError, InputError
 from ...toolkit.files import write_json
@@ -26,15 +24,15 @@ def fit(run: Run, *, chip: str = "loihi1", mapper: str = "partition", samples: i
     Raises:
         InputError: there is no such chip or mapper.
     """
-    for option, value, known in (("chip", chip, CHIPS), ("mapper", mapper, MAPPERS)):
-        if value not in known:
-            raise InputError(f"--{option} {value}: unknown; choose {' or '.join(known)}")
+    CHIPS.get(chip)
+    if mapper not in MAPPERS:
+        raise InputError(f"--mapper {mapper}: unknown; choose {' or '.join(MAPPERS)}")
     program = read_program(run.path("program.safetensors"))
     run.require("export")
-    record = place(program, cast(Chip, chip), cast(Mapper, mapper), chip_input(run, samples))
+    record = place(program, chip, mapper, chip_input(run, samples))
     write_json(run.path(f"fit-{chip}.json"), record.model_dump(mode="json"))
     records = []
-    for name in CHIPS:
+    for name in CHIPS.names():
         try:
             records.append(read_fit(run.path(f"fit-{name}.json")))
         except FileError:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from ...export.chip import chips
+from ...export.chip import CHIPS, chips
 from ...export.lowering.lower import Deployment, lower_graph
 from ...export.nir.dynamics import ORIGINS
 from ...export.nir.graph import flatten
@@ -278,7 +278,7 @@ def programs() -> list[Answer]:
         for name, target in targets.items():
             if target.form == "program":
                 found.append(Answer(construct, name, "; ".join(target.unsupported(program))))
-        found += [Answer(construct, chip, "; ".join(chips.unsupported(program, chip))) for chip in chips.CHIPS]
+        found += [Answer(construct, chip, "; ".join(chips.unsupported(program, chip))) for chip in CHIPS.names()]
     return found
 
 

@@ -1,13 +1,11 @@
 """The limits of the chips, from one data file (chips.toml) in which every number has its source."""
 
-import tomllib
 from functools import cache
-from importlib import resources
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from .chips import Chip
+from . import CHIPS
 
 QUANTITIES = (
     "cores",
@@ -101,6 +99,11 @@ class Limits(BaseModel):
     limits: dict[str, Limit]
     fields: dict[str, Range]
 
+    @property
+    def graded(self) -> bool:
+        """Whether its spikes carry a number."""
+        return self.fields["message_bits"].high > 0
+
     @model_validator(mode="after")
     def _complete(self) -> "Limits":
         for kind, found, expected in (("limits", self.limits, QUANTITIES), ("fields", self.fields, FIELDS)):
@@ -110,7 +113,6 @@ class Limits(BaseModel):
 
 
 @cache
-def load_limits(chip: Chip) -> Limits:
-    """Return the limits of a chip; the file is part of the package, so a fault in it is a bug."""
-    text = resources.files(__package__).joinpath("chips.toml").read_text(encoding="utf-8")
-    return Limits.model_validate(tomllib.loads(text)[chip])
+def load_limits(chip: str) -> Limits:
+    """Return the limits of a chip; raises as :meth:`CHIPS.get <...toolkit.registry.Registry.get>`."""
+    return CHIPS.get(chip)

@@ -12,7 +12,6 @@ from scipy.sparse import csr_array
 from ...toolkit.errors import UnsupportedError
 from ..program import Program
 from ..program.connections import connections
-from .chips import Chip
 from .demand import Arriving, arriving, axons_out, demand
 from .limits import Limit, Limits, load_limits
 from .mapping import Core, Mapping, Slice, order, routes
@@ -110,7 +109,7 @@ def above(limit: Limit, count: int) -> bool:
     return limit.low is not None and count > limit.low
 
 
-def place(program: Program, chip: Chip, mapper: Mapper = "partition") -> Mapping:
+def place(program: Program, chip: str, mapper: Mapper = "partition") -> Mapping:
     """Return a mapping of ``program`` on ``chip``.
 
     Both mappers cut every population into the fewest equal slices that fit a core, and fill core after core with slices
@@ -135,7 +134,7 @@ def place(program: Program, chip: Chip, mapper: Mapper = "partition") -> Mapping
     return _bisected(program, mapping, limits) if mapper == "partition" else mapping
 
 
-def _filled(program: Program, chip: Chip, limits: Limits) -> Mapping:
+def _filled(program: Program, chip: str, limits: Limits) -> Mapping:
     slicer = _Slicer(program, limits)
     least = dict.fromkeys(slicer.orders, 1)
     alone: set[str] = set()

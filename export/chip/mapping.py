@@ -16,7 +16,6 @@ from ...toolkit.errors import InputError
 from ..program import Program
 from ..program.connections import connections
 from ..program.parts import Synapse
-from .chips import Chip
 from .limits import load_limits
 
 Index = NDArray[np.int64]
@@ -62,7 +61,7 @@ class Core:
 class Mapping:
     """A Program placed on a chip."""
 
-    chip: Chip
+    chip: str
     cores: tuple[Core, ...]
 
     def slices(self, population: str) -> list[Slice]:

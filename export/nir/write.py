@@ -17,13 +17,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from torch import nn
 
 from ...toolkit.coding import MESSAGE_BITS, Coder, Direct, make_coder
-from ...toolkit.config import CodingSettings
 from ...toolkit.errors import FileError, UnsupportedError
 from ...toolkit.files import atomic, digest, read_bytes, read_json, write_json
 from ...toolkit.network.joins import Join
 from ...toolkit.network.network import INPUT, SpikingNetwork, spiking
 from ...toolkit.network.neurons import CUBA, LIF, Delay, Integrator, Neuron
 from ...toolkit.quantize import InputGrid
+from ...toolkit.settings import Coding, CodingSettings
 from .dynamics import Settings
 from .read import read_graph
 
@@ -60,7 +60,7 @@ class SideCar(BaseModel):
     sha256: str
     time_step: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     steps: Annotated[int, Field(ge=1, le=2**16)]
-    coding: Literal["direct"] | CodingSettings = "direct"
+    coding: Literal["direct"] | Coding = "direct"
     input_bits: Annotated[int, Field(ge=0, le=24)] = MESSAGE_BITS
     reset: Literal["zero"] = "zero"
     readout: Literal["spike_count", "membrane"] = "spike_count"
@@ -292,7 +292,7 @@ def write_nir(path: Path, network: SpikingNetwork, shape: tuple[int, int, int]) 
             sha256=digest(temporary.read_bytes()),
             time_step=TIME_STEP,
             steps=network.steps,
-            coding="direct" if isinstance(coder, Direct) else CodingSettings(**coder.settings),
+            coding="direct" if isinstance(coder, Direct) else CodingSettings.of(coder.settings),
             input_bits=coder.message_bits,
             readout="membrane" if network.membrane else "spike_count",
             gain=network.gain,

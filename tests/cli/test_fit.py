@@ -50,7 +50,7 @@ def test_a_record_of_another_program_is_not_drawn(call: Call, run_folder: Path) 
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        (("--chip", "loihi3"), "--chip loihi3: unknown; choose loihi1 or loihi2"),
+        (("--chip", "loihi3"), "chip 'loihi3': unknown; known chips: loihi1, loihi2"),
         (("--mapper", "best"), "--mapper best"),
     ],
 )

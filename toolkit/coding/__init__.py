@@ -1,15 +1,18 @@
-"""Coders: from an image to input over time, in the float world and in the chip's integers."""
+"""Coders: from an image to input over time, in the float world and in the chip's integers. Found by name."""
 
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
-from ..config import CodingSettings
-from .base import LEVELS, MESSAGE_BITS, Coder, on_grid
-from .delta import Delta, Events
-from .direct import Direct, direct, direct_integers
-from .latency import Latency
-from .phase import Phase
-from .rate import Rate
+from ..named import make
+from ..registry import Registry, resolve
+from ..settings import CodingSettings
+
+if TYPE_CHECKING:
+    from .base import LEVELS, MESSAGE_BITS, Coder, on_grid, spike_count_logits
+    from .delta import Delta, Events
+    from .direct import Direct, direct_integers
+    from .latency import Latency
+    from .phase import Phase
+    from .rate import Rate
 
 __all__ = [
     "CODERS",
@@ -22,30 +25,43 @@ __all__ = [
     "Latency",
     "Phase",
     "Rate",
-    "direct",
     "direct_integers",
     "make_coder",
     "on_grid",
     "spike_count_logits",
 ]
 
-CODERS: dict[str, type[Coder]] = {kind.name: kind for kind in (Direct, Phase, Rate, Latency, Delta, Events)}
+CODERS: "Registry[type[Coder]]" = Registry(
+    "coder",
+    __name__,
+    {
+        "direct": "direct:Direct",
+        "phase": "phase:Phase",
+        "rate": "rate:Rate",
+        "latency": "latency:Latency",
+        "delta": "delta:Delta",
+        "events": "delta:Events",
+    },
+    base="base:Coder",
+)
+
+_PLACES = {
+    **dict.fromkeys(("LEVELS", "MESSAGE_BITS", "Coder", "on_grid", "spike_count_logits"), "base"),
+    **dict.fromkeys(("Direct", "direct_integers"), "direct"),
+    **dict.fromkeys(("Delta", "Events"), "delta"),
+    "Latency": "latency",
+    "Phase": "phase",
+    "Rate": "rate",
+}
 
 
-def make_coder(settings: CodingSettings) -> Coder:
+def __getattr__(name: str) -> Any:
+    """Import what stands in the other files when it is asked for: a recipe is read without PyTorch."""
+    if name in _PLACES:
+        return resolve(f"{_PLACES[name]}:{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def make_coder(settings: CodingSettings) -> "Coder":
     """Return the coder that a recipe's section ``coding`` names; keys that it leaves out have the coder's defaults."""
-    keys = settings.model_dump(exclude_none=True)
-    return CODERS[keys.pop("name")](**keys)
-
-
-def spike_count_logits(spikes: Tensor, gain: float) -> Tensor:
-    """Read out classes: gain * (spikes of the class's neuron) / time steps.
-
-    Args:
-        spikes: (time, batch, classes).
-        gain: what a neuron that always fires gets.
-
-    Returns:
-        (batch, classes).
-    """
-    return gain * torch.mean(spikes, dim=0)
+    return make(CODERS.get(settings.name), settings)

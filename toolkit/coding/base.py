@@ -144,3 +144,16 @@ def on_grid(images: Images) -> Images:
     """Return ``images`` rounded to 8-bit pixels, k / 255."""
     rounded: Images = np.rint(images.astype(np.float32) * np.float32(LEVELS)) / np.float32(LEVELS)
     return rounded
+
+
+def spike_count_logits(spikes: Tensor, gain: float) -> Tensor:
+    """Read out classes: gain * (spikes of the class's neuron) / time steps.
+
+    Args:
+        spikes: (time, batch, classes).
+        gain: what a neuron that always fires gets.
+
+    Returns:
+        (batch, classes).
+    """
+    return gain * torch.mean(spikes, dim=0)

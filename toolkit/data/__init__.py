@@ -1,44 +1,54 @@
 """Data sets: images or events in [0, 1] with integer labels, read from published files; nothing is downloaded."""
 
 import hashlib
-import io
-import zipfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..config import DataSettings
-from ..errors import FileError, InputError
-from ..files import read_bytes
-from .cifar import read_cifar, subset_file
-from .events import SMALL_ARRAYS, read_nmnist, small_file, split_small
-from .folder import read_folder
-from .idx import read_idx
-from .places import MOST_BYTES
+from ..errors import InputError
+from ..named import make
+from ..registry import Registry
+from ..settings import DataSettings
+from .archive import read_npz
+from .source import Arrays, DataSource
+
+__all__ = [
+    "DATASETS",
+    "Dataset",
+    "Images",
+    "Labels",
+    "check_events",
+    "check_images",
+    "check_labels",
+    "load_data",
+    "read_npz",
+]
+
+DATASETS: Registry[type[DataSource]] = Registry(
+    "dataset",
+    __name__,
+    {
+        "digits": "digits:Digits",
+        "mnist": "idx:MNIST",
+        "fashion-mnist": "idx:FashionMNIST",
+        "cifar10": "cifar:CIFAR10",
+        "cifar10-exact": "cifar:CIFAR10Exact",
+        "n-mnist": "events:NMNIST",
+        "n-mnist-small": "events:NMNISTSmall",
+        "folder": "folder:Folder",
+        "arrays": "archive:ArrayFile",
+    },
+    base="source:DataSource",
+)
 
 MOST_CLASSES = 10_000
 """A label beyond this is taken for a mistake: every class costs an output neuron."""
 
 Images = NDArray[np.float32]
 Labels = NDArray[np.int64]
-Arrays = dict[str, NDArray[Any]]
-NAMES = ("x_train", "y_train", "x_test", "y_test")
-
-
 Kind = Literal["image", "events"]
-TITLES = {
-    "digits": "scikit-learn digits",
-    "mnist": "MNIST",
-    "fashion-mnist": "Fashion-MNIST",
-    "cifar10": "CIFAR-10",
-    "cifar10-exact": "CIFAR-10 exact subset",
-    "n-mnist": "N-MNIST",
-    "n-mnist-small": "N-MNIST small",
-}
-"""What a data set is called wherever results on it are shown; a subset is never called by the name of the whole."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +65,7 @@ class Dataset:
         sha256: of all four arrays.
         kind: "image", or "events": binned over time, an already coded input.
         whole: how many training and test samples the source holds; None where all of them are here.
+        title: what it is called wherever results on it are shown; the name where there is none.
     """
 
     name: str
@@ -66,6 +77,7 @@ class Dataset:
     sha256: str
     kind: Kind = "image"
     whole: tuple[int, int] | None = None
+    title: str = ""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -81,7 +93,7 @@ class Dataset:
             f"{count} {part}" if count == whole else f"{count} of {whole} {part}"
             for count, whole, part in zip(counts, self.whole or counts, ("train", "test"), strict=True)
         ]
-        return ", ".join([TITLES.get(self.name, self.name), *parts])
+        return ", ".join([self.title or self.name, *parts])
 
 
 def check_images(images: NDArray[Any], source: str, shape: tuple[int, ...] | None = None) -> Images:
@@ -156,56 +168,6 @@ def check_labels(labels: NDArray[Any], source: str, samples: int, classes: int |
     return labels.astype(np.int64)
 
 
-def read_npz(path: Path, names: tuple[str, ...], optional: tuple[str, ...] = ()) -> list[NDArray[Any]]:
-    """Return the named arrays of an ``.npz`` file, then those of ``optional`` that it has; pickled content is refused.
-
-    Raises:
-        FileError: missing, damaged, without one of the names, or too large once unpacked.
-    """
-    return _unzipped(path, read_bytes(path), names, optional)
-
-
-def _unzipped(path: Path, content: bytes, names: tuple[str, ...], optional: tuple[str, ...] = ()) -> list[NDArray[Any]]:
-    try:
-        archive = np.load(io.BytesIO(content), allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise FileError(f"{path}: a single array, expected an .npz archive with {', '.join(names)}")
-        with archive:
-            missing = [name for name in names if name not in archive]
-            if missing:
-                raise FileError(f"{path}: no array named {', '.join(missing)}; it has {', '.join(archive.files)}")
-            unpacked = sum(entry.file_size for entry in zipfile.ZipFile(io.BytesIO(content)).infolist())
-            if unpacked > MOST_BYTES:
-                raise FileError(f"{path}: unpacks to {unpacked:,} bytes, {MOST_BYTES:,} at most")
-            return [archive[name] for name in (*names, *(name for name in optional if name in archive))]
-    except FileError:
-        raise
-    except Exception as error:  # NumPy, zipfile and zlib raise a dozen kinds on damaged archives
-        raise FileError(f"{path}: not a readable .npz archive ({error})") from error
-
-
-def _digits() -> Arrays:
-    """Handwritten digits of scikit-learn, 8x8: 1297 for training, 500 for testing, stratified, always the same."""
-    from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
-
-    digits = load_digits()
-    images = (digits.images / 16).astype(np.float32)[:, None]
-    parts = train_test_split(images, digits.target, test_size=500, random_state=0, stratify=digits.target)
-    return dict(zip(("x_train", "x_test", "y_train", "y_test"), parts, strict=True))
-
-
-def _cifar_subset(given: str | None) -> Arrays:
-    path, content = subset_file(given)
-    arrays = dict(zip(NAMES, _unzipped(path, content, NAMES), strict=True))
-    return {name: array.transpose(0, 3, 1, 2) if array.ndim == 4 else array for name, array in arrays.items()}
-
-
-def _small_events(given: str | None, steps: int) -> Arrays:
-    path, content = small_file(given)
-    return split_small(dict(zip(SMALL_ARRAYS, _unzipped(path, content, SMALL_ARRAYS), strict=True)), steps)
-
-
 def _dataset(
     name: str,
     source: str,
@@ -214,6 +176,7 @@ def _dataset(
     steps: int | None,
     whole: tuple[int, int] | None = None,
     classes: int | None = None,
+    title: str = "",
 ) -> Dataset:
     """Return a data set of arrays ``x_train y_train x_test y_test``, each checked, then cut."""
     events = arrays["x_train"].ndim == 5
@@ -234,7 +197,7 @@ def _dataset(
         content.update(np.ascontiguousarray(part).data)
     kept = (len(parts[0]), len(parts[2]))
     kind: Kind = "events" if events else "image"
-    return Dataset(name, classes, *parts, content.hexdigest(), kind, None if whole == kept else whole)
+    return Dataset(name, classes, *parts, content.hexdigest(), kind, None if whole == kept else whole, title)
 
 
 def load_data(settings: DataSettings, steps: int | None = None) -> Dataset:
@@ -248,27 +211,11 @@ def load_data(settings: DataSettings, steps: int | None = None) -> Dataset:
         FileError: a file cannot be read, or is not the published one.
         InputError: the content is refused, or ``steps`` is missing.
     """
-    name, given, cut = settings.name, settings.path, (settings.train_samples, settings.test_samples)
-    if name in ("n-mnist", "n-mnist-small") and steps is None:
-        raise InputError(f"data set {name!r}: holds events; say into how many time steps they are binned")
-    if name == "n-mnist":
-        arrays, whole = read_nmnist(given, steps or 0, cut)
-        return _dataset(name, name, arrays, cut, steps, whole, 10)
-    if name == "folder":
-        root = Path(str(given))
-        arrays, whole, classes = read_folder(root, cut)
-        return _dataset(root.name, str(root), arrays, cut, steps, whole, classes)
-    if name == "arrays":
-        path = Path(str(given))
-        return _dataset(path.stem, str(path), dict(zip(NAMES, read_npz(path, NAMES), strict=True)), cut, steps)
-    if name == "digits":
-        arrays = _digits()
-    elif name == "cifar10":
-        arrays = read_cifar(given)
-    elif name == "cifar10-exact":
-        arrays = _cifar_subset(given)
-    elif name == "n-mnist-small":
-        arrays = _small_events(given, steps or 0)
-    else:
-        arrays = read_idx(name, given)
-    return _dataset(name, name, arrays, cut, steps)
+    cut = settings.train_samples, settings.test_samples
+    source = make(DATASETS.get(settings.name), settings)
+    if source.events and steps is None:
+        raise InputError(f"data set {settings.name!r}: holds events; say into how many time steps they are binned")
+    found = source.read(cut, steps or 0)
+    name = settings.name if source.path_name is None else source.path_name
+    place = settings.name if source.place is None else source.place
+    return _dataset(name, place, found.arrays, cut, steps, found.whole, found.classes, source.title)

@@ -5,13 +5,15 @@ import pickletools
 import tarfile
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import FileError
+from .archive import unzipped
 from .places import find_folder, read_bounded, read_published
+from .source import NAMES, Cut, Found, FromFolder
 
 ROWS = 10_000
 """Images in a batch."""
@@ -144,3 +146,25 @@ def subset_file(given: str | None) -> tuple[Path, bytes]:
     home = "docs/data.md, which says how it was put together; the whole set is at " + HOME
     path = find_folder("cifar10-exact", given, (SUBSET,), ("cifar10",), home) / SUBSET
     return path, read_published(path, SUBSET_LIMIT, SUBSET_MD5, home)
+
+
+class CIFAR10(FromFolder):
+    """CIFAR-10 from its published files."""
+
+    title: ClassVar[str] = "CIFAR-10"
+
+    def read(self, cut: Cut, steps: int) -> Found:
+        """Return what the files hold."""
+        return Found(read_cifar(self.path))
+
+
+class CIFAR10Exact(FromFolder):
+    """The part of CIFAR-10 that one small file holds, exact pixels."""
+
+    title: ClassVar[str] = "CIFAR-10 exact subset"
+
+    def read(self, cut: Cut, steps: int) -> Found:
+        """Return what the file holds, channels first."""
+        path, content = subset_file(self.path)
+        arrays = dict(zip(NAMES, unzipped(path, content, NAMES), strict=True))
+        return Found({name: each.transpose(0, 3, 1, 2) if each.ndim == 4 else each for name, each in arrays.items()})

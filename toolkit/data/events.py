@@ -8,13 +8,15 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import FileError
+from .archive import unzipped
 from .places import check_size, find_folder, read_bounded, read_published
+from .source import Cut, Found, FromFolder
 
 SIDE = 34
 """N-MNIST's sensor: SIDE x SIDE pixels."""
@@ -191,3 +193,27 @@ def split_small(arrays: dict[str, NDArray[Any]], steps: int) -> dict[str, NDArra
         found[f"x_{part}"] = binned((Events(x[at], y[at], p[at], t[at]) for at in slices), len(labels), steps)
         found[f"y_{part}"] = labels
     return found
+
+
+class NMNIST(FromFolder):
+    """N-MNIST, recordings of an event camera, from its published files."""
+
+    title: ClassVar[str] = "N-MNIST"
+    events: ClassVar[bool] = True
+
+    def read(self, cut: Cut, steps: int) -> Found:
+        """Return the recordings, binned."""
+        arrays, whole = read_nmnist(self.path, steps, cut)
+        return Found(arrays, whole, 10)
+
+
+class NMNISTSmall(FromFolder):
+    """The part of N-MNIST that one small file holds."""
+
+    title: ClassVar[str] = "N-MNIST small"
+    events: ClassVar[bool] = True
+
+    def read(self, cut: Cut, steps: int) -> Found:
+        """Return the recordings, binned."""
+        path, content = small_file(self.path)
+        return Found(split_small(dict(zip(SMALL_ARRAYS, unzipped(path, content, SMALL_ARRAYS), strict=True)), steps))

@@ -11,6 +11,7 @@ from PIL import Image
 
 from ..errors import FileError
 from .places import check_size
+from .source import Cut, DataSource, Found
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".bmp": "BMP"}
 CHANNELS = {"L": 1, "RGB": 3}
@@ -100,3 +101,19 @@ def read_folder(root: Path, cut: tuple[int | None, int | None]) -> tuple[dict[st
             arrays[f"x_{part}"][index] = image
         arrays[f"y_{part}"] = np.array([label for _, label in files])
     return arrays, (len(train), len(test)), len(classes)
+
+
+class Folder(DataSource):
+    """The images of a folder, ``train/<class>/*`` and ``test/<class>/*``.
+
+    Args:
+        path: the folder.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = Path(path)
+        self.path_name, self.place = self.path.name, str(self.path)
+
+    def read(self, cut: Cut, steps: int) -> Found:
+        """Return as many of the images as are needed."""
+        return Found(*read_folder(self.path, cut))

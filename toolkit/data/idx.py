@@ -6,13 +6,14 @@ import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import FileError
 from .places import find_folder, read_bounded, read_published
+from .source import Cut, Found, FromFolder
 
 UNPACKED_LIMIT = 2**26
 """No published file unpacks to more bytes."""
@@ -120,3 +121,23 @@ def read_idx(name: str, given: str | None) -> dict[str, NDArray[Any]]:
             content = read_bounded(path, UNPACKED_LIMIT)
         found.append(parse(content, path))
     return dict(zip(("x_train", "y_train", "x_test", "y_test"), found, strict=True))
+
+
+class MNIST(FromFolder):
+    """MNIST from its four IDX files."""
+
+    title: ClassVar[str] = "MNIST"
+
+    def read(self, cut: Cut, steps: int) -> Found:
+        """Return what the files hold."""
+        return Found(read_idx("mnist", self.path))
+
+
+class FashionMNIST(FromFolder):
+    """Fashion-MNIST from its four IDX files."""
+
+    title: ClassVar[str] = "Fashion-MNIST"
+
+    def read(self, cut: Cut, steps: int) -> Found:
+        """Return what the files hold."""
+        return Found(read_idx("fashion-mnist", self.path))

@@ -3,10 +3,8 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-from pydantic_core import PydanticCustomError
-
 from ..errors import InputError
+from ..named import parse_named
 from ..registry import Registry
 
 if TYPE_CHECKING:
@@ -62,24 +60,4 @@ def parse_defence(value: Any) -> Any:
     """
     if isinstance(value, str):
         value = {"name": value}
-    if not isinstance(value, Mapping):
-        return value
-    if not isinstance(value.get("name"), str):
-        raise PydanticCustomError(
-            "defence", "needs the key 'name', one of {names}", {"names": ", ".join(defence_names())}
-        )
-    try:
-        kind = get_defence(value["name"])
-    except InputError as error:
-        raise PydanticCustomError("defence", "{reason}", {"reason": str(error)}) from error
-    try:
-        return kind.model_validate(dict(value))
-    except ValidationError as error:
-        problems = []
-        for problem in error.errors(include_url=False):
-            where = ".".join(map(str, problem["loc"])) or value["name"]
-            what = f"{problem['msg']} (got {problem['input']!r:.80})"
-            if problem["type"] == "extra_forbidden":
-                what = f"unknown key; valid keys of {value['name']!r}: {', '.join(kind.model_fields)}"
-            problems.append(f"{where}: {what}")
-        raise PydanticCustomError("defence", "{reason}", {"reason": "; ".join(problems)}) from error
+    return parse_named("defence", value, get_defence) if isinstance(value, Mapping) else value

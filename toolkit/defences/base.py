@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from ..config import Section
+from ..named import Section
 from ..network.network import SpikingNetwork
 
 Gradients = Callable[[], Tensor]

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..network.network import SpikingNetwork
-from ..network.neurons import LIF, Step
+from ..network.neurons import IF, LIF, Step
 
 
 class Current(Protocol):
@@ -102,7 +102,7 @@ def opened(network: SpikingNetwork) -> list[tuple[str, OpenLIF]]:
     found = []
     for name, layer in list(network.named_layers()):
         if isinstance(layer, LIF):
-            if type(layer) not in (LIF, OpenLIF):
+            if type(layer) not in (IF, LIF, OpenLIF):
                 raise InputError(f"layer {name!r}: {type(layer).__name__}; this defence is defined for LIF neurons")
             new = layer if isinstance(layer, OpenLIF) else OpenLIF(layer)
             setattr(network.layers, name, new.train(layer.training))

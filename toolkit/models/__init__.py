@@ -5,8 +5,9 @@ from collections.abc import Callable
 import torch
 
 from ..coding import Coder, make_coder
-from ..config import ModelSettings, Recipe
+from ..config import Recipe
 from ..network.network import SpikingNetwork
+from ..settings import ModelSettings
 from .builder import Shape
 from .plain import conv_network, delayed_network, recurrent_network, vgg_network
 from .residual import sew_network, spiking_resnet, wide_resnet

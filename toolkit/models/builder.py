@@ -5,23 +5,22 @@ from collections import OrderedDict
 from torch import nn
 
 from ..coding import Coder
-from ..config import ModelSettings
 from ..kernels.norm import Norm
 from ..kernels.pool import MaxPool
+from ..named import make
+from ..network import NEURONS
 from ..network.network import SpikingNetwork
-from ..network.neurons import CUBA, LIF, PLIF, Integrator, Neuron
+from ..network.neurons import Integrator, Neuron
+from ..settings import ModelSettings
 
 Shape = tuple[int, int, int]
 
 
 def make_neuron(settings: ModelSettings) -> Neuron:
-    """Return a layer of the recipe's neurons."""
-    common = settings.threshold, settings.alpha, settings.surrogate
-    if settings.neuron == "cuba":
-        return CUBA(settings.current, settings.beta, *common)
-    if settings.neuron == "plif":
-        return PLIF(settings.beta, *common)
-    return LIF(1.0 if settings.neuron == "if" else settings.beta, *common)
+    """Return a layer of the recipe's neurons: made of the keys of the section, and of their own."""
+    named = settings.neuron
+    own = {} if isinstance(named, str) else dict(named)
+    return make(NEURONS.get(named if isinstance(named, str) else named.name), settings, **own)
 
 
 class Builder:

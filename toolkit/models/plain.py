@@ -3,11 +3,11 @@
 from torch import nn
 
 from ..coding import Coder
-from ..config import ModelSettings
 from ..errors import InputError
 from ..kernels.norm import Norm
 from ..network.network import SpikingNetwork
 from ..network.neurons import Delay
+from ..settings import ModelSettings
 from .builder import Builder, Shape
 
 

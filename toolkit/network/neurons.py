@@ -45,16 +45,16 @@ class LIF(Neuron):
         beta: membrane factor a time step.
         threshold: firing threshold; the comparison is strict.
         alpha: sharpness of the surrogate.
-        kind: shape of the surrogate, see :class:`.surrogates.Surrogate`.
+        surrogate: its shape, see :class:`.surrogates.Surrogate`.
     """
 
-    def __init__(self, beta: float, threshold: float, alpha: float, kind: Kind = "arctan") -> None:
+    def __init__(self, beta: float, threshold: float, alpha: float, surrogate: Kind = "arctan") -> None:
         super().__init__()
         self.alpha = alpha
         # It looks at its own constants, which fails where a network is built on torch's meta device.
         with torch.device("cpu"):
             self.neuron = snntorch.Leaky(
-                beta=beta, threshold=threshold, spike_grad=Spike(Surrogate(kind, alpha)), reset_mechanism="zero"
+                beta=beta, threshold=threshold, spike_grad=Spike(Surrogate(surrogate, alpha)), reset_mechanism="zero"
             )
 
     @property
@@ -116,6 +116,19 @@ class LIF(Neuron):
         return False
 
 
+class IF(LIF):
+    """Integrate-and-fire neurons: :class:`LIF` without a leak, beta = 1.
+
+    Args:
+        threshold: see :class:`LIF`.
+        alpha: see :class:`LIF`.
+        surrogate: see :class:`LIF`.
+    """
+
+    def __init__(self, threshold: float, alpha: float, surrogate: Kind = "arctan") -> None:
+        super().__init__(1.0, threshold, alpha, surrogate)
+
+
 class PLIF(LIF):
     """LIF that learns its leak: beta = sigmoid(w), one w a layer (Fang et al., arXiv 2007.05785, written for beta).
 
@@ -123,16 +136,16 @@ class PLIF(LIF):
         beta: membrane factor a time step before training, between 0 and 1.
         threshold: see :class:`LIF`.
         alpha: see :class:`LIF`.
-        kind: see :class:`LIF`.
+        surrogate: see :class:`LIF`.
 
     Raises:
         InputError: ``beta`` is not between 0 and 1.
     """
 
-    def __init__(self, beta: float, threshold: float, alpha: float, kind: Kind = "arctan") -> None:
+    def __init__(self, beta: float, threshold: float, alpha: float, surrogate: Kind = "arctan") -> None:
         if not 0 < beta < 1:
             raise InputError(f"PLIF: beta {beta} is no sigmoid of a finite number; start between 0 and 1")
-        super().__init__(beta, threshold, alpha, kind)
+        super().__init__(beta, threshold, alpha, surrogate)
         self.leak = nn.Parameter(torch.logit(torch.tensor(beta)))
 
     @property
@@ -168,31 +181,31 @@ class CUBA(Neuron):
     A spike resets the voltage, not the current. Without a bias this is snnTorch's ``Synaptic``, apart from its reset.
 
     Args:
-        gamma: share of the current that a step keeps, below 1.
+        current: gamma, the share of the current that a step keeps, below 1.
         beta: membrane factor a time step.
         threshold: firing threshold; the comparison is strict.
         alpha: sharpness of the surrogate.
-        kind: shape of the surrogate.
+        surrogate: its shape.
         bias: added to the voltage in each step, (channels,) or (neurons,), or None.
 
     Raises:
-        InputError: ``gamma`` is 1 or more, or negative.
+        InputError: ``current`` is 1 or more, or negative.
     """
 
     def __init__(
         self,
-        gamma: float,
+        current: float,
         beta: float,
         threshold: float,
         alpha: float,
-        kind: Kind = "arctan",
+        surrogate: Kind = "arctan",
         bias: Tensor | None = None,
     ) -> None:
         super().__init__()
-        if not 0 <= gamma < 1:
-            raise InputError(f"CUBA: a current that keeps {gamma} of itself a step; expected 0 to below 1")
-        self.gamma, self.beta, self.threshold, self.alpha = gamma, beta, threshold, alpha
-        self.spike_grad = Spike(Surrogate(kind, alpha))
+        if not 0 <= current < 1:
+            raise InputError(f"CUBA: a current that keeps {current} of itself a step; expected 0 to below 1")
+        self.gamma, self.beta, self.threshold, self.alpha = current, beta, threshold, alpha
+        self.spike_grad = Spike(Surrogate(surrogate, alpha))
         self.bias = None if bias is None else nn.Parameter(bias.detach().clone())
 
     def stepper(self) -> Step:

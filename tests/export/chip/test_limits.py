@@ -3,12 +3,12 @@
 import pytest
 from pydantic import ValidationError
 
-from spikeproof.export.chip.chips import CHIPS
+from spikeproof.export.chip import CHIPS
 from spikeproof.export.chip.limits import FIELDS, QUANTITIES, Limit, Limits, load_limits
 from spikeproof.export.program.parts import BIAS_EXPONENT_MAX, BIAS_MANTISSA, VTH_MAX, WEIGHT_EXPONENT
 
 
-@pytest.mark.parametrize("chip", CHIPS)
+@pytest.mark.parametrize("chip", CHIPS.names())
 def test_every_limit_has_a_source(chip: str) -> None:
     found = load_limits(chip)
     assert set(found.limits) == set(QUANTITIES)
@@ -71,7 +71,7 @@ def test_a_chip_without_one_of_the_limits_is_refused() -> None:
             Limits.model_validate(values)
 
 
-@pytest.mark.parametrize("chip", CHIPS)
+@pytest.mark.parametrize("chip", CHIPS.names())
 def test_fields_are_those_that_a_program_may_hold(chip: str) -> None:
     """All but du -1, dv 4096 and exponent -8, which a Program may hold because other definitions have them."""
     fields = load_limits(chip).fields

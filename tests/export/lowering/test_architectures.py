@@ -17,7 +17,8 @@ from spikeproof.export.program import Graded, Population, Program
 from spikeproof.hw_targets.loihi.simulator import LoihiTarget
 from spikeproof.hw_targets.onnx import OnnxTarget
 from spikeproof.hw_targets.twin import TwinTarget
-from spikeproof.toolkit.coding import direct, direct_integers
+from spikeproof.toolkit.coding import direct_integers
+from spikeproof.toolkit.coding.direct import direct
 from spikeproof.toolkit.config import CodingSettings, ModelSettings, Recipe
 from spikeproof.toolkit.errors import UnsupportedError
 from spikeproof.toolkit.models import build_network

@@ -20,7 +20,8 @@ from spikeproof.export.nir.graph import flatten
 from spikeproof.export.nir.write import to_nir
 from spikeproof.export.program import Dense, Input, Population, Program, Readout
 from spikeproof.hw_targets.loihi.simulator import LoihiTarget
-from spikeproof.toolkit.coding import direct, direct_integers
+from spikeproof.toolkit.coding import direct_integers
+from spikeproof.toolkit.coding.direct import direct
 from spikeproof.toolkit.errors import UnsupportedError
 from spikeproof.toolkit.network.network import SpikingNetwork
 from spikeproof.toolkit.network.neurons import LIF, Delay

@@ -4,7 +4,8 @@ import numpy as np
 import torch
 from hypothesis import given
 
-from spikeproof.toolkit.coding import direct, direct_integers, on_grid, spike_count_logits
+from spikeproof.toolkit.coding import direct_integers, on_grid, spike_count_logits
+from spikeproof.toolkit.coding.direct import direct
 
 pixels = hnp.arrays(np.float32, (2, 1, 2, 3), elements=st.floats(0, 1, width=32))
 

@@ -1,0 +1,59 @@
+"""Arrays in an ``.npz`` file, without pickled content."""
+
+import io
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import FileError
+from ..files import read_bytes
+from .places import MOST_BYTES
+from .source import NAMES, Cut, DataSource, Found
+
+
+def read_npz(path: Path, names: tuple[str, ...], optional: tuple[str, ...] = ()) -> list[NDArray[Any]]:
+    """Return the named arrays of an ``.npz`` file, then those of ``optional`` that it has; pickled content is refused.
+
+    Raises:
+        FileError: missing, damaged, without one of the names, or too large once unpacked.
+    """
+    return unzipped(path, read_bytes(path), names, optional)
+
+
+def unzipped(path: Path, content: bytes, names: tuple[str, ...], optional: tuple[str, ...] = ()) -> list[NDArray[Any]]:
+    """As :func:`read_npz`, of bytes that were read already."""
+    try:
+        archive = np.load(io.BytesIO(content), allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise FileError(f"{path}: a single array, expected an .npz archive with {', '.join(names)}")
+        with archive:
+            missing = [name for name in names if name not in archive]
+            if missing:
+                raise FileError(f"{path}: no array named {', '.join(missing)}; it has {', '.join(archive.files)}")
+            unpacked = sum(entry.file_size for entry in zipfile.ZipFile(io.BytesIO(content)).infolist())
+            if unpacked > MOST_BYTES:
+                raise FileError(f"{path}: unpacks to {unpacked:,} bytes, {MOST_BYTES:,} at most")
+            return [archive[name] for name in (*names, *(name for name in optional if name in archive))]
+    except FileError:
+        raise
+    except Exception as error:  # NumPy, zipfile and zlib raise a dozen kinds on damaged archives
+        raise FileError(f"{path}: not a readable .npz archive ({error})") from error
+
+
+class ArrayFile(DataSource):
+    """The arrays ``x_train y_train x_test y_test`` of an ``.npz`` file.
+
+    Args:
+        path: of the file.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = Path(path)
+        self.path_name, self.place = self.path.stem, str(self.path)
+
+    def read(self, cut: Cut, steps: int) -> Found:
+        """Return the arrays of the file."""
+        return Found(dict(zip(NAMES, read_npz(self.path, NAMES), strict=True)))
