@@ -10,6 +10,7 @@ from torch import nn
 from ...export.chip import CHIPS
 from ...export.chip.mapper import MAPPERS, Mapper
 from ...export.program import Program
+from ...toolkit.attacks.protocol import Protocol
 from ...toolkit.coding import Coder
 from ...toolkit.data import Dataset, Images
 from ...toolkit.errors import InputError
@@ -31,7 +32,7 @@ from ..report.compare import render_compare
 from ..report.explain import render_explanation
 from ..report.fit import render_fit
 from ..report.robustness import render_robustness
-from ..robustness.forms import EPSILON, measure_robustness
+from ..robustness.forms import measure_robustness
 from ..robustness.protocol import measure as measure_module
 from .networks import Samples, test_part
 from .shown import Shown
@@ -53,12 +54,12 @@ def _about(verb: str, data: Samples | None, program: Program | None, **options: 
 def robustness(
     subject: Forms | nn.Module,
     data: Samples,
-    protocol: str = "standard",
+    protocol: str | Protocol = "standard",
     *,
     epsilon: float | None = None,
     samples: int | None = None,
     targets: Sequence[str] | None = None,
-    threat: str = "pixel",
+    threat: str | None = None,
     budget: int | None = None,
     seed: int = 0,
     draws: int = 1,
@@ -68,11 +69,11 @@ def robustness(
     Args:
         subject: all forms of a network, or any PyTorch classifier of images in [0, 1].
         data: whose test images, or images and labels.
-        protocol: "quick" (seconds), "standard" (a minute) or "strong" (as strong as known).
+        protocol: "quick" (seconds), "standard" (a minute), "strong" (as strong as known), or one of your own.
         epsilon: L-infinity radius in pixels of [0, 1], 0.1 by default; of coded entries 6/255.
         samples: the first so many; all if None.
         targets: "torch" for the float and quantized network, "loihi" for the Program, others to judge worst cases.
-        threat: "pixel", "encoded" or "encoded-binary": what is changed.
+        threat: "pixel", "encoded" or "encoded-binary": what is changed; None for the protocol's own.
         budget: edits of spikes a sample, for "encoded-binary".
         seed: of every attack.
         draws: of a stochastic coder that attacks with gradients average.
@@ -85,27 +86,22 @@ def robustness(
     """
     images, labels = test_part(data, samples)
     if not isinstance(subject, Forms):
-        others = {"targets": targets, "budget": budget, "threat": None if threat == "pixel" else threat}
+        others = {"targets": targets, "budget": budget, "threat": threat}
         wrong = [name for name, value in others.items() if value is not None]
         if wrong or draws != 1:
             raise InputError(f"robustness of a classifier alone: {', '.join(wrong) or 'draws'} needs all forms")
         with bars(keep=False) as track:
-            return measure_module(
-                subject,
-                images,
-                labels,
-                protocol=protocol,
-                epsilon=EPSILON if epsilon is None else epsilon,
-                seed=seed,
-                track=track,
+            found = measure_module(
+                subject, images, labels, protocol=protocol, epsilon=epsilon, seed=seed, name=NAME, track=track
             )
+        return found[NAME]
     options: dict[str, Any] = {"protocol": protocol, "epsilon": epsilon, "targets": targets, "threat": threat}
     options |= {"budget": budget, "seed": seed, "draws": draws}
     about = _about("robustness", data, subject.program, samples=samples, **options)
     with bars(keep=False) as track:
         record = measure_robustness(subject, images, labels, about, **options, track=track)
     rows = [_robust(form) for form in record.forms]
-    title = f"robustness, protocol {protocol}, {record.samples} samples, {record.threat_model}: {record.summary}"
+    title = f"robustness, protocol {record.protocol}, {record.samples} samples, {record.threat_model}: {record.summary}"
     return Shown(record, title, tuple(rows), lambda: render_robustness(record))
 
 

@@ -2,6 +2,7 @@
 
 from ...export.program import read_program
 from ...hw_targets.target import get_target
+from ...toolkit.errors import InputError
 from ...toolkit.files import read_bytes, write_text
 from ..cost.table import SideBySide, side_by_side
 from ..records import robustness
@@ -27,6 +28,9 @@ def _links(run: Run, own: str) -> dict[str, str]:
 
 def write_run_report(run: Run, record: Evaluation) -> None:
     """Write record.json and report.html, with the raster of the first test image, and note that evaluate is done."""
+    # Pages need packages of the extra "report", which a user of records alone has not.
+    from ..report import write_report
+
     write_record(run.path("record.json"), record)
     program = read_program(run.path("program.safetensors"))
     trace = get_target("loihi").compile(program).run(chip_input(run, 1), rasters=True)
@@ -48,6 +52,8 @@ def beside(run: Run) -> SideBySide:
 def write_compare_page(run: Run) -> None:
     """Write compare.html if the run's cost was measured."""
     if run.is_done("cost"):
+        from ..report.compare import write_compare
+
         write_compare(
             run.path("compare.html"),
             beside(run),
@@ -64,5 +70,8 @@ def write_pages(run: Run) -> None:
         from ..report import relinked
 
         page = run.path("report.html")
-        write_text(page, relinked(read_bytes(page).decode(), _links(run, page.name)))
+        try:
+            write_text(page, relinked(read_bytes(page).decode(), _links(run, page.name)))
+        except InputError:  # Another version's page.
+            write_run_report(run, read_record(run.path("record.json")))
         run.finished("evaluate")

@@ -1,5 +1,6 @@
 """The step ``robustness``: every form of a run under a protocol of attacks."""
 
+from ...toolkit.attacks.protocol import Protocol
 from ...toolkit.progress import Track, silent
 from ..records.base import command_line, header, write_record
 from ..records.robustness import Robustness
@@ -19,12 +20,12 @@ def step_of(threat: str) -> str:
 
 def robustness(
     run: Run,
-    protocol: str = "quick",
+    protocol: str | Protocol = "quick",
     *,
     targets: list[str] | None = None,
     epsilon: float | None = None,
     samples: int | None = None,
-    threat: str = "pixel",
+    threat: str | None = None,
     budget: int | None = None,
     seed: int = 0,
     draws: int = 1,
@@ -34,13 +35,13 @@ def robustness(
 
     Args:
         run: trained, quantized and exported.
-        protocol: "quick", "standard" or "strong".
+        protocol: "quick", "standard", "strong", or one of your own.
         targets: "torch" for the float and quantized network, "loihi" for the Program, others to judge worst cases.
         epsilon: L-infinity radius, of pixels of [0, 1] or of coded entries; the threat model's default if None.
         samples: the first so many test images; all if None.
-        threat: "pixel", "encoded" or "encoded-binary".
+        threat: "pixel", "encoded" or "encoded-binary"; None for the protocol's, "pixel" for the built-in ones.
         budget: edits of spikes a sample, for "encoded-binary".
-        seed: of every attack.
+        seed: added to the seed of every attack.
         draws: of a stochastic coder that attacks with gradients average.
         track: progress.
 
@@ -48,10 +49,10 @@ def robustness(
         InputError: an option does not fit the run.
         FileError: a step is missing, or a file has changed since.
     """
-    asked = {"protocol": protocol, "targets": targets, "epsilon": epsilon, "threat": threat, "budget": budget}
-    asked |= {"seed": seed, "draws": draws}
     recipe, forms, data = run.recipe(), run.forms(), run.data()
-    typed = command_line("robustness", "DIR", samples=samples, **asked)
+    named = protocol if isinstance(protocol, str) else protocol.name
+    asked = {"protocol": named, "targets": targets, "epsilon": epsilon, "threat": threat, "budget": budget}
+    typed = command_line("robustness", "DIR", samples=samples, **asked, seed=seed, draws=draws)
     record = measure_robustness(
         forms,
         data.test_images[:samples],
@@ -68,7 +69,7 @@ def robustness(
         folder=run.path(KEPT),
         track=track,
     )
-    step = step_of(threat)
+    step = step_of(record.threat)
     write_record(run.path(f"{step}.json"), record)
     write_robustness(run.path(f"{step}.html"), record)
     run.finished(step)

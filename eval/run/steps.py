@@ -13,7 +13,7 @@ from ...export.nir.write import read_nir, write_nir
 from ...export.program import write_program
 from ...export.program.describe import describe
 from ...toolkit.attacks.base import THREAT_MODEL, predict
-from ...toolkit.attacks.gradient import make_attack
+from ...toolkit.attacks.named import make_attack
 from ...toolkit.checkpoint import load_network, save_network
 from ...toolkit.coding import Events, make_coder
 from ...toolkit.config import Recipe

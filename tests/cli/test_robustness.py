@@ -128,7 +128,7 @@ def test_after_an_interruption_it_goes_on_to_the_same_record(
     run_folder: Path, told: tuple[Path, Robustness], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Interrupted after every eleventh batch, three an attack, until it is done: nothing finished is done again."""
-    monkeypatch.setattr("spikeproof.eval.robustness.plan.BATCH", 5)
+    monkeypatch.setattr("spikeproof.toolkit.attacks.protocol.BATCH", 5)
     ran: list[str] = []
     inner = PGD.run
 

@@ -21,6 +21,7 @@ from spikeproof.eval.measure.gradients import (
     watch,
 )
 from spikeproof.eval.measure.zeros import ZeroGradientShare
+from spikeproof.toolkit.attacks.ball import BallAttack
 from spikeproof.toolkit.attacks.base import Attack, predict
 from spikeproof.toolkit.attacks.blind import Square
 from spikeproof.toolkit.attacks.gradient import FGSM, PGD
@@ -291,7 +292,7 @@ def test_clean_norms_do_not_depend_on_the_batch(
     assert hooks_of(network) == 0
 
 
-class Breaks(Attack):
+class Breaks(BallAttack):
     """An attack that stops in the middle."""
 
     def run(self, model: Any, images: np.ndarray, labels: np.ndarray) -> np.ndarray:

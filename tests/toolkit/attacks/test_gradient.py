@@ -7,7 +7,8 @@ from art.attacks.evasion import FastGradientMethod, ProjectedGradientDescentPyTo
 from art.estimators.classification import PyTorchClassifier
 
 from spikeproof.toolkit.attacks.base import THREAT_MODEL, Attack, predict
-from spikeproof.toolkit.attacks.gradient import FGSM, PGD, make_attack
+from spikeproof.toolkit.attacks.gradient import FGSM, PGD
+from spikeproof.toolkit.attacks.named import make_attack
 from spikeproof.toolkit.config import AttackSettings
 from spikeproof.toolkit.errors import InputError
 from spikeproof.toolkit.network.backward import Backward
