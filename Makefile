@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 SOURCES := $(shell git ls-files -co --exclude-standard -- '*.py' '*.c' '*.toml' '*.j2' '*.txt' py.typed 2>/dev/null | sort | tr '\n' ' ')
 STAMP := .venv/.installed-$(shell { cat pyproject.toml constraints.txt Makefile; echo '$(SOURCES)'; } | cksum | cut -d' ' -f1)
 
-.PHONY: demo test setup check types docs site commands
+.PHONY: demo test setup check types docs site commands map
 
 setup: $(STAMP)-test
 	@$(BIN)/spikeproof lava status >/dev/null 2>&1 || $(BIN)/spikeproof lava install || \
@@ -30,6 +30,10 @@ site: setup
 
 commands: setup
 	$(BIN)/typer spikeproof.cli utils docs --name spikeproof --title 'Command line' --output docs/commands.md
+
+# The map of the tree in CONTRIBUTING.md, from the first sentence of every file.
+map: setup
+	$(BIN)/python tests/map_of_tree.py
 
 check: setup
 	$(BIN)/ruff check .

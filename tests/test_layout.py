@@ -1,9 +1,13 @@
 """The shape of the tree: imports point one way, and files can be read in one sitting."""
 
 import ast
+import sys
 from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+import map_of_tree
 
 ROOT = Path(__file__).resolve().parents[1]
 ORDER = ("toolkit", "export", "hw_targets", "eval", "cli")
@@ -49,3 +53,27 @@ def test_nothing_is_unpickled():
                 raise AssertionError(f"{path}: {ast.unparse(node)}")
             if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
                 assert ast.unparse(node.value) == "False", path
+
+
+def test_the_map_in_contributing_is_that_of_the_tree():
+    text = map_of_tree.PAGE.read_text(encoding="utf-8")
+    assert map_of_tree.page(text) == text, "run 'make map'"
+    assert all(map_of_tree.sentence(path) for path in FILES), "every file begins with a sentence"
+
+
+def test_nothing_below_the_command_line_imports_it_and_it_imports_no_torch_at_its_top():
+    heavy = {"torch", "numpy", "snntorch", "scipy", "nir", "onnx"}
+    for path in (ROOT / "cli").rglob("*.py"):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+                assert not heavy & {name.split(".")[0] for name in names}, path
+    for folder in ("tests", "benchmarks", "examples"):
+        for path in (ROOT / folder).rglob("*.py"):
+            # The pages' commands are run as they stand there, so tests of pages need the command line.
+            if path.relative_to(ROOT).parts[:2] in (("tests", "cli"), ("tests", "docs")):
+                continue
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                module = node.module or "" if isinstance(node, ast.ImportFrom) and not node.level else ""
+                names = [f"{module}.{alias.name}" for alias in node.names] if isinstance(node, ast.ImportFrom) else []
+                assert not any(name.startswith("spikeproof.cli") for name in names), path

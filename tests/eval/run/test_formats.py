@@ -8,7 +8,7 @@ import pytest
 
 from spikeproof.eval.records.cost import read_cost
 from spikeproof.eval.records.evaluation import read_record
-from spikeproof.eval.run import cost as cost_step
+from spikeproof.eval.run import compare as cost_step
 from spikeproof.eval.run import folder as module
 from spikeproof.eval.run import steps
 from spikeproof.eval.run.folder import Run
