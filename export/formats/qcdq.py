@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from ...toolkit.coding import Direct
 from ...toolkit.errors import DisagreementError, UnsupportedError
 from ...toolkit.files import atomic, read_bytes
+from ...toolkit.network.layers import Scanned
 from ...toolkit.network.network import INPUT, SpikingNetwork, received
-from ...toolkit.network.neurons import Scanned
 
 with warnings.catch_warnings():
     # Brevitas warns of optional packages that nothing here uses.
