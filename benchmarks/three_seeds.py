@@ -10,7 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from spikeproof.eval.run import steps
+from spikeproof.eval.run.evaluate import evaluate
 from spikeproof.eval.run.folder import Run
+from spikeproof.eval.run.simulate import agree, require_equal
 from spikeproof.toolkit.config import load_recipe
 from spikeproof.toolkit.progress import bars
 
@@ -30,8 +32,8 @@ def main() -> None:
                 run = Run.create(Path(folder) / "run", chosen)
                 for step in (steps.train, steps.attack, steps.quantize, steps.export):
                     step(run, track)
-                steps.compare_targets(run, ["loihi", "onnx"], 500, True, track)
-                result = steps.evaluate_run(run, ["loihi", "onnx"], "cpu", track)
+                require_equal(agree(run, ["loihi", "onnx"], 500, track).comparison)
+                result = evaluate(run, ["loihi", "onnx"], "cpu", track)
                 OUT.mkdir(parents=True, exist_ok=True)
                 (OUT / f"{name}-seed{seed}.json").write_bytes(run.path("record.json").read_bytes())
             forms = {form["target"]: form["conditions"] for form in result["forms"] if form["form"] != "quantized"}

@@ -1,9 +1,10 @@
 """``explain``: why the deployed number differs."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from .options import Json, RunFolder, Samples
 
 if TYPE_CHECKING:
     from ..eval.records.explanation import Explanation
@@ -13,40 +14,29 @@ WIDTH = 16
 
 
 def explain(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, made by 'train' or 'run'.")],
-    samples: Annotated[
-        int | None, typer.Option("--samples", "-n", min=1, help="The first so many test images; all by default.")
-    ] = None,
+    run: RunFolder,
+    samples: Samples = None,
     lava: Annotated[
         bool | None, typer.Option("--lava/--no-lava", help="Walk on to Lava; by default where it is installed.")
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the result as JSON on standard output, no progress bars.")
-    ] = False,
+    as_json: Json = False,
 ) -> None:
     """Say where spikes differ from float to the Program, what causes it, and what to do."""
     from ..eval.run.folder import Run
     from ..toolkit.errors import DisagreementError
     from . import show
 
+    found = Run.open(run)
     with show.loading(as_json):
-        from ..eval.run.explain import explain as explain_run
-        from ..eval.run.steps import quiet_libraries
-
-        quiet_libraries()
+        from ..eval.run.explain import explain as find_causes
     with show.progress(as_json) as track:
-        record = explain_run(Run.open(run), samples=samples, lava=lava, track=track)
-    files = {"record": str(run / "explain.json"), "report": str(run / "explain.html")}
-    if as_json:
-        show.show({"step": "explain", **record.model_dump(mode="json"), **files}, True)
-    else:
-        _print(record)
-        show.out.print(f"record: {files['record']}\nreport: {files['report']}", soft_wrap=True, highlight=False)
+        record = find_causes(found, samples=samples, lava=lava, track=track)
+    show.record("explain", record, found.path("explain"), as_json, _print)
     last = record.pairs[-1]
     if last.after == "Lava" and last.effect.different:
         raise DisagreementError(
             f"Lava fires {last.effect.different} of {last.effect.compared} spike values otherwise than the Program on "
-            f"loihi; run 'spikeproof compare --bitwise {run}'"
+            f"loihi; run 'spikeproof agree {run}'"
         )
 
 
@@ -56,8 +46,7 @@ def _print(record: "Explanation") -> None:
     from ..eval.explain.causes import CAUSES
     from ..eval.report.explain import points
     from ..eval.report.words import listed
-    from .show import _table as table
-    from .show import out, percent
+    from .show import out, percent, table
 
     columns = ("accuracy, %", "spikes differ", "classes\nchanged", "lost, won", "p")
     walk = table(f"{record.name}: from float to the Program, {record.samples} samples", ("stage",), columns)

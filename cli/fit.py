@@ -1,18 +1,14 @@
 """``fit``: whether a run's Program fits a chip, where it lies, and what each core holds."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .nir import Json
+from .options import EXIT_DOES_NOT_FIT, Json, RunFolder
 
 if TYPE_CHECKING:
     from ..eval.fit import Fit
 
-EXIT_DOES_NOT_FIT = 5
-
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, made by 'train' or 'run'.")]
 ChipName = Annotated[str, typer.Option("--chip", metavar="CHIP", help="Whose limits.")]
 MapperName = Annotated[
     str,
@@ -20,7 +16,7 @@ MapperName = Annotated[
         "--mapper", metavar="greedy|partition", help="Fill the mesh in order, or put cores that talk near each other."
     ),
 ]
-Samples = Annotated[
+RunSamples = Annotated[
     int,
     typer.Option("--samples", "-n", min=0, help="Test images to run split and whole Program on; 0: none."),
 ]
@@ -30,7 +26,7 @@ def fit(
     run: RunFolder,
     chip: ChipName = "loihi1",
     mapper: MapperName = "partition",
-    samples: Samples = 8,
+    samples: RunSamples = 8,
     as_json: Json = False,
 ) -> None:
     """Place the Program on a chip: fit-CHIP.json and fit.html; exit code 5 if it does not fit."""
@@ -40,14 +36,11 @@ def fit(
     found = Run.open(run)
     with show.loading(as_json):
         from ..eval.run.fit import fit as place
-        from ..eval.run.steps import quiet_libraries
-
-        quiet_libraries()
     with show.loading(as_json, f"placing it on {chip}, and running it split and whole"):
         record = place(found, chip=chip, mapper=mapper, samples=samples)
     files = {"record": str(found.path(f"fit-{chip}.json")), "report": str(found.path("fit.html"))}
     if as_json:
-        show.show({"step": "fit", **record.model_dump(mode="json"), **files}, True)
+        show.print_json({"step": "fit", **record.model_dump(mode="json"), **files})
     else:
         _print(record, files)
     if record.verdict == "refused":

@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from ..export.lint import Report
+from .options import EXIT_REFUSED, Json, Targets, names
 
-EXIT_REFUSED = 2
+if TYPE_CHECKING:
+    from ..eval.agreement.foreign import Foreign
+    from ..export.lint import Report
 
 NirFile = Annotated[Path, typer.Argument(metavar="FILE", help="A NIR file of any framework.")]
 TimeStep = Annotated[float | None, typer.Option("--dt", help="Seconds a time step; NIR files do not hold it.")]
@@ -29,9 +30,41 @@ Unscaled = Annotated[
     bool, typer.Option("--unscaled", help="Its LIF nodes add their input as it is (sinabs' norm_input=False).")
 ]
 Strict = Annotated[bool, typer.Option("--strict", help="Fail on warnings, too.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 
 
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        help="An .npz with x: images (samples, ...) in [0, 1] or spikes (time, samples, ...); and labels y, if any."
+    ),
+]
+Steps = Annotated[int | None, typer.Option(min=1, max=2**16, help="Time steps a sample, needed for images.")]
+Bits = Annotated[int | None, typer.Option(min=2, max=8, help="Weight bits, 8 by default.")]
+InputBits = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        max=24,
+        help="Bits of an input message; 0: binary spikes. By default 8 for images, 0 for (time, samples, ...).",
+    ),
+]
+Count = Annotated[
+    int | None,
+    typer.Option("--samples", "-n", min=1, help="The first so many of --data; all by default."),
+]
+OutFile = Annotated[Path | None, typer.Option("--out", "-o", help="Record to write, JSON.")]
+
+app = typer.Typer(
+    help="NIR files of any framework: look for faults, run them as meant and as integers.", no_args_is_help=True
+)
+
+
+@app.callback()
+def _main() -> None:
+    """Nothing happens before the command."""
+
+
+@app.command()
 def check(
     file: NirFile,
     dt: TimeStep = None,
@@ -49,7 +82,7 @@ def check(
         from ..export.lint import check as look
     report = look(file, dt, origin, reset, one_spike=one_spike, unscaled=unscaled)
     if as_json:
-        show.show(report.to_dict(), True)
+        show.print_json(report.to_dict())
     else:
         _print(report)
     if report.refused(strict):
@@ -68,3 +101,89 @@ def _print(report: "Report") -> None:
         out.print(head + escape(where + finding.message), soft_wrap=True, highlight=False)
     counts = ", ".join(f"{report.count(what)} {what}s" for what in colours)
     out.print(f"{escape(str(report.path))}: {len(report.nodes)} nodes; {counts}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def evaluate(
+    file: NirFile,
+    targets: Targets = None,
+    data: Data = None,
+    steps: Steps = None,
+    bits: Bits = None,
+    input_bits: InputBits = None,
+    samples: Count = None,
+    out: OutFile = None,
+    dt: TimeStep = None,
+    origin: Origin = None,
+    reset: Reset = None,
+    one_spike: OneSpike = False,
+    unscaled: Unscaled = False,
+    as_json: Json = False,
+) -> None:
+    """Run a NIR file as its framework meant it and as integers on targets; print and keep what differs."""
+    from . import show
+
+    with show.loading(as_json):
+        from ..eval.agreement.foreign import Told
+        from ..eval.agreement.nir_file import evaluate_nir
+        from ..toolkit.errors import DisagreementError, UnsupportedError
+        from ..toolkit.files import write_json
+    with show.progress(as_json) as track:
+        answer = evaluate_nir(
+            file,
+            data,
+            Told(origin, dt, reset, one_spike, unscaled),
+            targets=names(targets),
+            steps=steps,
+            bits=bits,
+            input_bits=input_bits,
+            samples=samples,
+            track=track,
+        )
+    found = answer.found
+    if out is not None:
+        write_json(out, answer.record)
+    if as_json:
+        show.print_json(answer.record)
+    else:
+        _print_evaluation(found, answer.warnings)
+    if not found.equal:
+        raise DisagreementError(found.first_difference())
+    if found.refused:
+        reasons = (f"target {name!r}: {'; '.join(why)}" for name, why in found.refused.items())
+        raise UnsupportedError(f"refused by {' | '.join(reasons)}")
+
+
+def _print_evaluation(found: "Foreign", warnings: list[str]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
+    from rich.table import Table
+
+    from .show import err, out, percent
+
+    def table(first: str, *others: str) -> Table:
+        made = Table(first, box=SIMPLE_HEAD, pad_edge=False)
+        for column in others:
+            made.add_column(column, justify="right", no_wrap=True)
+        return made
+
+    for text in warnings:
+        err.print(f"[yellow]warning:[/] {escape(text)}", soft_wrap=True, highlight=False)
+    forms = table(f"form ({found.samples} samples)", "accuracy in %", "95 % interval", "values compared", "differ")
+    rows = [("float, its origin's", found.float_accuracy, "", "")]
+    for index, one in enumerate(found.targets):
+        # The first is what the others are compared with.
+        counts = (f"{one.compared:,}", f"{one.different:,}") if index else ("", "")
+        rows.append((f"program, {one.target}", one.accuracy, *counts))
+    for name, share, *counted in rows:
+        cells = (percent(share.value), f"{percent(share.low)}\u2013{percent(share.high)}") if share else ("", "")
+        forms.add_row(name, *cells, *counted)
+    out.print(forms)
+    spikes = table("population", "float rate", "program rate", "spikes that differ, %")
+    for row in found.spikes:
+        spikes.add_row(row.population, f"{row.float_rate:.4f}", f"{row.program_rate:.4f}", f"{100 * row.share:.2f}")
+    out.print(spikes)
+    same = found.same_class
+    out.print(f"same class as in float: {percent(same.value)} % ({same.correct} of {same.samples})", highlight=False)
+    if len(found.targets) > 1:
+        out.print("targets: " + ("[green]equal, bit for bit[/]" if found.equal else "[red]NOT equal[/]"))

@@ -2,15 +2,22 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from ..toolkit.progress import Track, bars
+from ..toolkit.progress import Track, bars, quiet_libraries
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from ..eval.records.evaluation import Record
+    from ..eval.run.results import Agreed, Attacked, Exported, Profiled, Recorded, Result
 
 out = Console()
 err = Console(stderr=True)
@@ -26,9 +33,10 @@ def loading(quiet: bool, what: str = "loading PyTorch and friends") -> Iterator[
     """Say what is being done while there is nothing to count: by default that libraries are being loaded."""
     if quiet or not err.is_terminal:
         yield
-        return
-    with err.status(what):
-        yield
+    else:
+        with err.status(what):
+            yield
+    quiet_libraries()
 
 
 def percent(share: float) -> str:
@@ -36,104 +44,131 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f}"
 
 
-def _table(title: str, left: tuple[str, ...], right: tuple[str, ...]) -> Table:
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+def table(title: str, left: tuple[str, ...], right: tuple[str, ...]) -> Table:
+    """Return an empty table: columns of words on the left, of numbers on the right."""
+    made = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for column in left:
-        table.add_column(column, overflow="fold")
+        made.add_column(column, overflow="fold")
     for column in right:
-        table.add_column(column, justify="right", no_wrap=True)
-    return table
+        made.add_column(column, justify="right", no_wrap=True)
+    return made
 
 
-def _comparison(result: dict[str, Any]) -> None:
-    others = ", ".join(result["targets"])
-    title = f"{result['reference']} against {others}, {result['samples']} samples"
-    table = _table(title, ("target", "population", "first difference"), ("spikes", "u and v", "different"))
-    rows: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for bits in result["values"]:
-        rows.setdefault((bits["target"], bits["population"]), []).append(bits)
-    for (target, population), parts in rows.items():
-        spikes = sum(bits["compared"] for bits in parts if bits["quantity"] == "spikes")
-        states = sum(bits["compared"] for bits in parts if bits["quantity"] != "spikes")
-        wrong = [bits for bits in parts if bits["different"]]
+def print_json(values: dict[str, Any]) -> None:
+    """Print one JSON object on standard output."""
+    sys.stdout.write(json.dumps(values, allow_nan=False) + "\n")
+
+
+def files(record: str, report: str) -> None:
+    """Say where record and page stand."""
+    out.print(f"record: {record}\nreport: {report}", soft_wrap=True, highlight=False)
+
+
+def record(name: str, found: "BaseModel", path: Path, as_json: bool, shown: Callable[[Any], None]) -> None:
+    """Print a record that a step wrote beside its page.
+
+    Args:
+        name: of the step.
+        found: the record.
+        path: of record and page, without their endings.
+        as_json: print JSON.
+        shown: prints it otherwise.
+    """
+    places = {"record": f"{path}.json", "report": f"{path}.html"}
+    if as_json:
+        print_json({"step": name, **found.model_dump(mode="json"), **places})
+    else:
+        shown(found)
+        files(**places)
+
+
+def _agreed(result: "Agreed") -> None:
+    found = result.comparison
+    title = f"{found.reference} against {', '.join(found.targets)}, {found.samples} samples"
+    rows = table(title, ("target", "population", "first difference"), ("spikes", "u and v", "different"))
+    for target, population in dict.fromkeys((bits.target, bits.population) for bits in found.values):
+        parts = [bits for bits in found.values if (bits.target, bits.population) == (target, population)]
+        spikes = sum(bits.compared for bits in parts if bits.quantity == "spikes")
+        states = sum(bits.compared for bits in parts if bits.quantity != "spikes")
         first = ""
-        if wrong:
-            step, sample, *neuron = wrong[0]["first"]
-            first = f"{wrong[0]['quantity']}: step {step}, sample {sample}, neuron {tuple(neuron)}"
-        different = sum(bits["different"] for bits in parts)
-        table.add_row(target, population, first, f"{spikes:,}", f"{states:,}", f"{different:,}")
-    out.print(table)
-    verdict = "[green]equal, bit for bit[/]" if result["equal"] else "[red]NOT equal[/]"
+        wrong = next((bits for bits in parts if bits.first), None)
+        if wrong is not None and wrong.first:
+            step, sample, *neuron = wrong.first
+            first = f"{wrong.quantity}: step {step}, sample {sample}, neuron {tuple(neuron)}"
+        different = sum(bits.different for bits in parts)
+        rows.add_row(target, population, first, f"{spikes:,}", f"{states:,}", f"{different:,}")
+    out.print(rows)
+    verdict = "[green]equal, bit for bit[/]" if found.equal else "[red]NOT equal[/]"
     out.print(
-        f"{result['spike_values_compared']:,} spike values compared ({result['spikes']:,} spikes a target), "
-        f"{result['state_values_compared']:,} values of u and v, {result['different']:,} differ: {verdict}"
+        f"{found.compared('spikes'):,} spike values compared ({found.spikes:,} spikes a target), "
+        f"{found.compared('u') + found.compared('v'):,} values of u and v, {found.different():,} differ: {verdict}"
     )
 
 
-def _evaluation(result: dict[str, Any]) -> None:
-    conditions = list(result["forms"][0]["conditions"])
-    title = f"{result['name']}: accuracy in % with 95 % Wilson interval\nthreat model: {result['threat_model']}"
-    table = _table(title, ("form, target",), ("samples", *conditions, "rate", "ops"))
-    for form in result["forms"]:
+def _evaluated(result: "Recorded[Record]") -> None:
+    found = result.record
+    conditions = list(found.forms[0].conditions)
+    title = f"{found.name}: accuracy in % with 95 % Wilson interval\nthreat model: {found.threat_model}"
+    rows = table(title, ("form, target",), ("samples", *conditions, "rate", "ops"))
+    for form in found.forms:
         cells = []
         for name in conditions:
-            share = form["conditions"][name]["accuracy"]
-            interval = f"{percent(share['low'])}\u2013{percent(share['high'])}"
-            cells.append(f"[bold]{percent(share['value'])}[/]\n[dim]{interval}[/]")
-        clean = form["conditions"]["clean"]
-        rates = list(clean["spike_rates"].values())
+            share = form.conditions[name].accuracy
+            between = f"{percent(share.low)}\u2013{percent(share.high)}"
+            cells.append(f"[bold]{percent(share.value)}[/]\n[dim]{between}[/]")
+        clean = form.conditions["clean"]
+        rates = list(clean.spike_rates.values())
         cells.append(f"{sum(rates) / len(rates):.3f}")
-        cells.append(f"{sum(clean['operations'].values()):,.0f}")
-        table.add_row(f"{form['form']}, {form['target']}", str(form["samples"]), *cells)
-    out.print(table)
+        cells.append(f"{sum(clean.operations.values()):,.0f}")
+        rows.add_row(f"{form.form}, {form.target}", str(form.samples), *cells)
+    out.print(rows)
     out.print(
         "rate: spikes a neuron and step, mean of populations; ops: synaptic operations a sample; both on clean images"
     )
-    for name, facts in result["gradients"].items():
+    for name, facts in found.gradients.items():
         out.print(f"zero-gradient share at hidden LIF layers, {name}: {facts['hidden']:.3f}")
-    for warning in result["warnings"]:
+    for warning in found.warnings:
         out.print(f"[yellow]note:[/] {warning}")
-    out.print(f"record: {result['record']}\nreport: {result['report']}", soft_wrap=True, highlight=False)
+    files(result.record_file, result.report_file)
 
 
-def _attacks(result: dict[str, Any]) -> None:
-    table = _table(f"attacks on the float network, {result['samples']} samples", ("attack",), ("accuracy", "distance"))
-    for label, facts in result["attacks"].items():
-        table.add_row(label, percent(facts["float_accuracy"]), f"{facts['distance']:.4f}")
-    out.print(table)
+def _attacked(result: "Attacked") -> None:
+    rows = table(f"attacks on the float network, {result.samples} samples", ("attack",), ("accuracy", "distance"))
+    for label, facts in result.attacks.items():
+        rows.add_row(label, percent(facts["float_accuracy"]), f"{facts['distance']:.4f}")
+    out.print(rows)
 
 
-def _export(result: dict[str, Any]) -> None:
-    trip = result["round_trip"]
+def _exported(result: "Exported") -> None:
+    trip = result.round_trip
     out.print(
-        f"NIR read back and executed: {trip['different']} of {trip['compared']:,} spike values differ, "
-        f"{trip['samples']} images"
+        f"NIR read back and executed: {trip.different} of {trip.compared:,} spike values differ, {trip.samples} images"
     )
     columns = ("exponent", "vth", "dv", "bias exponent", "largest sum")
-    table = _table("Program", ("population", "shape", "from"), columns)
-    for row in result["populations"]:
+    rows = table("Program", ("population", "shape", "from"), columns)
+    for row in result.populations:
         shape = "x".join(str(size) for size in row["shape"])
         integers = (str(row[column.replace(" ", "_")]) for column in columns)
-        table.add_row(row["population"], shape, row["from"], *integers)
-    out.print(table)
+        rows.add_row(row["population"], shape, row["from"], *integers)
+    out.print(rows)
 
 
-def _profiles(result: dict[str, Any]) -> None:
-    table = _table(
-        f"profiles of integer arithmetic beside lava, {result['samples']} samples",
+def _profiled(result: "Profiled") -> None:
+    rows = table(
+        f"profiles of integer arithmetic beside lava, {result.samples} samples",
         ("profile", "defined by", "first difference"),
         ("accuracy", "classes changed", "spikes changed"),
     )
-    for row in result["profiles"]:
-        first = "" if row["first"] is None else "{}: step {}, sample {}".format(row["first"][0], *row["first"][1][:2])
-        accuracy = "" if row["accuracy"] is None else percent(row["accuracy"])
-        spikes = f"{row['spikes_changed']:,} of {row['spikes_compared']:,}"
-        table.add_row(row["profile"], row["source"], first, accuracy, str(row["classes_changed"]), spikes)
-    out.print(table)
-    for row in result["profiles"]:
-        for reason in row["extrapolated"]:
-            out.print(f"[yellow]extrapolated:[/] {row['profile']}: {reason}")
-    verdict = "changes classes" if result["changes_outputs"] else "changes no class"
+    for row in result.profiles:
+        first = "" if row.first is None else "{}: step {}, sample {}".format(row.first[0], *row.first[1][:2])
+        accuracy = "" if row.accuracy is None else percent(row.accuracy)
+        spikes = f"{row.spikes_changed:,} of {row.spikes_compared:,}"
+        rows.add_row(row.profile, row.source, first, accuracy, str(row.classes_changed), spikes)
+    out.print(rows)
+    for row in result.profiles:
+        for reason in row.extrapolated:
+            out.print(f"[yellow]extrapolated:[/] {row.profile}: {reason}")
+    verdict = "changes classes" if result.changes_outputs else "changes no class"
     out.print(f"The choice of profile {verdict} of these samples.")
 
 
@@ -141,25 +176,26 @@ def support(found: dict[str, list[Any]]) -> None:
     """Print what runs where, and the reasons where it does not."""
     for title, answers in found.items():
         places = list(dict.fromkeys(answer.where for answer in answers))
-        table = _table(title, ("construct", *places), ())
+        rows = table(title, ("construct", *places), ())
         for construct in dict.fromkeys(answer.construct for answer in answers):
-            row = [answer for answer in answers if answer.construct == construct]
-            table.add_row(construct, *("[red]no[/]" if answer.reason else "[green]yes[/]" for answer in row))
-        out.print(table)
+            asked = [answer for answer in answers if answer.construct == construct]
+            rows.add_row(construct, *("[red]no[/]" if answer.reason else "[green]yes[/]" for answer in asked))
+        out.print(rows)
         for answer in answers:
             if answer.reason:
                 out.print(f"{answer.construct}, {answer.where}: {answer.reason}", highlight=False)
 
 
-def _plain(result: dict[str, Any]) -> None:
+def facts(result: dict[str, Any]) -> None:
+    """Print values by name."""
     for key, value in result.items():
         if key in ("step", "classes"):
             continue
         if isinstance(value, list) and value and isinstance(value[0], dict):
-            table = _table(key, tuple(value[0]), ())
+            rows = table(key, tuple(value[0]), ())
             for row in value:
-                table.add_row(*(str(cell) for cell in row.values()))
-            out.print(table)
+                rows.add_row(*(str(cell) for cell in row.values()))
+            out.print(rows)
         elif isinstance(value, float):
             out.print(f"{key}: {value:.4f}", highlight=False)
         elif isinstance(value, dict):
@@ -170,19 +206,32 @@ def _plain(result: dict[str, Any]) -> None:
             out.print(f"{key}: {value}", highlight=False, soft_wrap=True)
 
 
-def show(result: dict[str, Any], as_json: bool) -> None:
+def show(result: "Result", as_json: bool) -> None:
     """Print a step's result."""
+    # Whoever holds a result has loaded its class already; --help has not.
+    from ..eval.run.results import Agreed, Attacked, Exported, Profiled, Recorded
+
     if as_json:
-        sys.stdout.write(json.dumps(result, allow_nan=False) + "\n")
-    elif result.get("step") == "compare":
-        _comparison(result)
-    elif result.get("step") == "evaluate":
-        _evaluation(result)
-    elif result.get("step") == "attack":
-        _attacks(result)
-    elif result.get("step") == "export":
-        _export(result)
-    elif result.get("step") == "profiles":
-        _profiles(result)
+        print_json(result.to_dict())
+        return
+    match result:
+        case Agreed():
+            _agreed(result)
+        case Recorded():
+            _evaluated(result)
+        case Attacked():
+            _attacked(result)
+        case Exported():
+            _exported(result)
+        case Profiled():
+            _profiled(result)
+        case _:
+            facts(result.to_dict())
+
+
+def values(found: dict[str, Any], as_json: bool) -> None:
+    """Print values by name, or as JSON."""
+    if as_json:
+        print_json(found)
     else:
-        _plain(result)
+        facts(found)

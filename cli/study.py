@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .options import Ray
+
 if TYPE_CHECKING:
     from ..eval.records.study import Study
 
@@ -34,9 +36,7 @@ def seed(
     epsilon: Annotated[float, typer.Option(help="L-infinity radius of the protocols.")] = 0.1,
     trail: Annotated[int, typer.Option(min=0, help="Epochs between points of the trail; 0: none.")] = 5,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of cells, record and page.")] = Path("runs/seed"),
-    ray: Annotated[
-        str | None, typer.Option(metavar="local|ADDRESS", help="Run cells on Ray: here, or on a cluster.")
-    ] = None,
+    ray: Ray = None,
     records: Annotated[Path | None, typer.Option(help="Measure nothing: make the page of this record.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON, no progress bars.")] = False,
 ) -> None:
@@ -73,7 +73,7 @@ def seed(
         with show.progress(as_json) as track:
             found = study(load_recipe(recipe), axes, numbers, trail, plan, command, out, ray, track)
     if as_json:
-        show.show(found.model_dump(mode="json"), True)
+        show.print_json(found.model_dump(mode="json"))
     else:
         _print(found)
         show.out.print(f"record: {out / 'seed.json'}\npage: {out / 'seed.html'}", soft_wrap=True, highlight=False)

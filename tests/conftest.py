@@ -14,7 +14,9 @@ from hypothesis import reject, settings
 from torch import nn
 
 from spikeproof.eval.run import steps
+from spikeproof.eval.run.evaluate import evaluate
 from spikeproof.eval.run.folder import Run
+from spikeproof.eval.run.simulate import agree
 from spikeproof.export.program import (
     Convolution,
     Dense,
@@ -62,8 +64,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory, recipe_file: Path) -> Pat
     run = Run.create(tmp_path_factory.mktemp("finished") / "run", load_recipe(str(recipe_file)))
     for step in (steps.train, steps.attack, steps.quantize, steps.export):
         step(run)
-    steps.compare_targets(run, ["loihi", "onnx"], 8, True)
-    steps.evaluate_run(run, None, "cpu")
+    agree(run, ["loihi", "onnx"], 8)
+    evaluate(run, None, "cpu")
     return run.folder
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from spikeproof.eval.run import steps
+from spikeproof.eval.run.evaluate import evaluate
 from spikeproof.eval.run.folder import Run
 from spikeproof.toolkit.config import load_recipe, parse_recipe
 
@@ -28,11 +29,11 @@ def test_default_recipe(name, tmp_path):
     run = Run.create(tmp_path / "run", load_recipe(name))
     for step in (steps.train, steps.attack, steps.quantize, steps.export):
         step(run)
-    result = steps.evaluate_run(run, ["loihi"], "cpu")
-    forms = {(form["form"], form["target"]): form["conditions"]["clean"]["accuracy"] for form in result["forms"]}
-    assert forms["program", "loihi"]["samples"] == 500
-    accuracies = [forms[key]["value"] for key in (("float", "torch"), ("program", "loihi"))]
-    check(name, *accuracies, result["gradients"]["float"]["hidden"])
+    result = evaluate(run, ["loihi"]).record
+    forms = {(form.form, form.target): form.conditions["clean"].accuracy for form in result.forms}
+    assert forms["program", "loihi"].samples == 500
+    accuracies = [forms[key].value for key in (("float", "torch"), ("program", "loihi"))]
+    check(name, *accuracies, result.gradients["float"]["hidden"])
 
 
 @pytest.mark.parametrize("name", LEAST)

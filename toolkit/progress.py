@@ -1,5 +1,6 @@
 """How long work reports its progress without knowing the terminal, and bars for whoever has one."""
 
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -59,3 +60,8 @@ def bars(quiet: bool = False, console: "Console | None" = None, *, keep: bool = 
                 drawn.remove_task(task)
 
         yield track
+
+
+def quiet_libraries() -> None:
+    """Keep other packages' warnings off the terminal: they are about their own future, not about the user's run."""
+    warnings.filterwarnings("ignore", module=r"(?!spikeproof).*")

@@ -2,14 +2,9 @@
 
 import time
 
-from ...export.program import read_program
 from ...hw_targets.target import get_target
-from ...toolkit.checkpoint import load_network
-from ...toolkit.data import load_data
 from ...toolkit.progress import Track, silent
-from ...toolkit.quantize import load_quantized
 from ..explain.explainer import explain as find
-from ..measure.forms import Forms
 from ..records.evaluation import machine, now, packages
 from ..records.explanation import Explanation, write
 from ..report.explain import write_explanation
@@ -30,12 +25,8 @@ def explain(run: Run, *, samples: int | None = None, lava: bool | None = None, t
         TargetError: Lava was asked for and is not there.
     """
     begun = time.perf_counter()
-    network, recipe = load_network(run.path("model.safetensors"))
-    quantized, _ = load_quantized(run.path("quantized.safetensors"))
-    program = read_program(run.path("program.safetensors"))
-    for step in ("train", "quantize", "export"):
-        run.require(step)
-    data = load_data(recipe.data, recipe.coding.steps)
+    recipe, forms, data = run.recipe(), run.forms(), run.data()
+    program = forms.program
     images, labels = data.test_images[:samples], data.test_labels[:samples]
     target, notes, most = get_target("lava"), list[str](), 0
     if lava:
@@ -50,7 +41,6 @@ def explain(run: Run, *, samples: int | None = None, lava: bool | None = None, t
             notes.append(f"Lava was run on the first {most} samples only.")
     if len(labels) < 300:
         notes.append(f"Only {len(labels)} test samples: intervals are wide, do not quote.")
-    forms = Forms(network, quantized, program)
     found, overlays = find(forms, images, labels, lava=most, batch=recipe.evaluate.batch, track=track)
     record = Explanation(
         **dict(found),

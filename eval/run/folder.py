@@ -1,14 +1,19 @@
 """The run folder: which files each step reads and writes, and whether they still belong together."""
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, RootModel, ValidationError
 
 from ...toolkit.config import Recipe, parse_recipe
 from ...toolkit.errors import FileError, InputError
 from ...toolkit.files import digest, read_bytes, read_json, write_json
+
+if TYPE_CHECKING:
+    from ...toolkit.data import Dataset
+    from ..measure.forms import Forms
 
 MANIFEST = "run.json"
 
@@ -57,6 +62,8 @@ class Run:
     """A run folder. ``run.json`` keeps the SHA-256 of what each step read and wrote."""
 
     folder: Path
+    _kept: dict[str, tuple[Any, Any]] = field(default_factory=dict, compare=False, repr=False)
+    """What was loaded, with what decides whether it is still what the folder holds."""
 
     def path(self, name: str) -> Path:
         """Return the path of a file in the folder."""
@@ -104,6 +111,39 @@ class Run:
         """Return the run's recipe."""
         path = self.path("recipe.json")
         return parse_recipe(read_json(path), str(path))
+
+    def data(self) -> "Dataset":
+        """Return the recipe's data set, loaded once."""
+        # PyTorch is needed here and not to make a folder: a wrong recipe is to be refused at once.
+        from ...toolkit.data import load_data
+
+        recipe = self.recipe()
+        if "data" not in self._kept:
+            self._kept["data"] = None, load_data(recipe.data, recipe.coding.steps)
+        found: Dataset = self._kept["data"][1]
+        return found
+
+    def forms(self) -> "Forms":
+        """Return float network, quantized network and Program, loaded and verified once.
+
+        Raises:
+            FileError: one of the steps behind them was not run, or a file is damaged or has changed since.
+        """
+        from ...export.program import read_program
+        from ...toolkit.checkpoint import load_network
+        from ...toolkit.quantize import load_quantized
+        from ..measure.forms import Forms
+
+        paths = [self.path(f"{name}.safetensors") for name in ("model", "quantized", "program")]
+        hashes = [digest(read_bytes(path)) for path in paths] if all(path.exists() for path in paths) else None
+        if hashes is None or self._kept.get("forms", (None, None))[0] != hashes:
+            model, quantized, program = paths
+            forms = Forms(load_network(model)[0], load_quantized(quantized)[0], read_program(program))
+            self._kept["forms"] = hashes, forms
+        for step in ("train", "quantize", "export"):
+            self.require(step)
+        found: Forms = self._kept["forms"][1]
+        return found
 
     def _manifest(self) -> dict[str, "_Entry"]:
         path = self.path(MANIFEST)

@@ -2,14 +2,10 @@
 
 import time
 
-from ...export.program import read_program
 from ...hw_targets.target import get_target
-from ...toolkit.checkpoint import load_network
 from ...toolkit.coding import LEVELS
-from ...toolkit.data import load_data
 from ...toolkit.errors import InputError
 from ...toolkit.progress import Track, silent
-from ...toolkit.quantize import load_quantized
 from ..records.evaluation import machine, now, packages
 from ..records.robustness import Robustness, write
 from ..report.robustness import write_robustness
@@ -66,7 +62,8 @@ def robustness(
     plan.check(protocol)
     names = list(DEFAULT_TARGETS) if targets is None else targets
     found = {name: get_target(name) for name in names}
-    network, recipe = load_network(run.path("model.safetensors"))
+    recipe, forms_of = run.recipe(), run.forms()
+    network, program = forms_of.network, forms_of.program
     if threat == "pixel" and epsilon is None:
         epsilon = 0.1
     model = make_threat(threat, network.coder, epsilon, budget)
@@ -76,11 +73,7 @@ def robustness(
         raise InputError(
             f"--draws {draws}: 1 or more, and 1 for the {network.coder.name} coder as it is set here: no draws"
         )
-    quantized, _ = load_quantized(run.path("quantized.safetensors"))
-    program = read_program(run.path("program.safetensors"))
-    for step in ("train", "quantize", "export"):
-        run.require(step)
-    data = load_data(recipe.data, recipe.coding.steps)
+    data = run.data()
     images, labels = data.test_images[:samples], data.test_labels[:samples]
     others = {
         name: recipe.evaluate.lava_samples if target.slow else len(labels)
@@ -89,7 +82,7 @@ def robustness(
     }
     for name in others:
         found[name].compile(program)  # Unavailable or refused: said now, not after an hour of attacks.
-    subject = Subject(network, quantized, program, others, torch="torch" in names)
+    subject = Subject(network, forms_of.quantized, program, others, torch="torch" in names)
     forms = run_protocol(
         subject,
         images,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ...export.program import read_program
 from ...hw_targets.target import get_target
 from ...toolkit.coding import make_coder
-from ...toolkit.data import Images, Labels, check_labels, load_data, read_npz
+from ...toolkit.data import Images, Labels, check_labels, read_npz
 from ...toolkit.errors import DisagreementError, InputError
 from ...toolkit.files import write_arrays, write_json
 from ...toolkit.progress import Track, silent
@@ -19,15 +19,13 @@ from ..agreement.profiles import compare_profiles
 from ..agreement.targets import Comparison, compare
 from ..measure.forms import DRAWS
 from .folder import Run
-
-Result = dict[str, Any]
+from .results import Agreed, Profiled, Simulated
 
 
 def _images(run: Run, images: Path | None, samples: int | None) -> tuple[Images, Labels | None]:
     """Return the user's images (labels if the file has them), or the run's test images."""
     if images is None:
-        recipe = run.recipe()
-        data = load_data(recipe.data, recipe.coding.steps)
+        data = run.data()
         x, y = data.test_images, data.test_labels
         return x[:samples], y[:samples]
     program = read_program(run.path("program.safetensors"))
@@ -53,7 +51,7 @@ def chip_input(run: Run, samples: int) -> NDArray[np.int32]:
 
 def simulate(
     run: Run, target: str, images: Path | None, samples: int | None, rasters: bool, track: Track = silent
-) -> Result:
+) -> Simulated:
     """Run the Program on one target: trace-TARGET.safetensors, and what it did in numbers."""
     program = read_program(run.path("program.safetensors"))
     x, labels = _images(run, images, samples)
@@ -70,60 +68,59 @@ def simulate(
     out = run.path(f"trace-{target}.safetensors")
     write_arrays(out, "trace", arrays, {"target": target, "program": program.sha256(), "samples": len(x)})
     neurons = {population.name: int(np.prod(population.shape)) for population in program.populations}
-    return {
-        "step": "simulate",
-        "target": target,
-        "samples": len(x),
-        "accuracy": None if labels is None else float((trace.classes == labels).mean()),
-        "classes": trace.classes.tolist(),
-        "spike_rates": {
+    return Simulated(
+        target=target,
+        samples=len(x),
+        accuracy=None if labels is None else float((trace.classes == labels).mean()),
+        classes=trace.classes.tolist(),
+        spike_rates={
             name: float(counts.sum() / (len(x) * neurons[name] * program.steps))
             for name, counts in trace.spike_counts.items()
         },
-        "overflow": None if trace.overflow is None else {name: asdict(e) for name, e in trace.overflow.items()},
-        "file": str(out),
-    }
+        overflow=None if trace.overflow is None else {name: asdict(e) for name, e in trace.overflow.items()},
+        file=str(out),
+    )
 
 
-def compare_targets(run: Run, targets: list[str], samples: int, bitwise: bool, track: Track = silent) -> Result:
-    """Run the Program on several targets and compare every spike (and u, v); compare.json with ``bitwise``.
+def agree(run: Run, targets: list[str], samples: int = 64, track: Track = silent) -> Agreed:
+    """Run the Program on several targets and compare every spike, and u and v where exposed; compare.json.
 
-    Raises:
-        DisagreementError: ``bitwise`` was asked for and a value differs.
+    Args:
+        run: exported.
+        targets: names; the first is the reference.
+        samples: the first so many test images.
+        track: progress.
     """
     program = read_program(run.path("program.safetensors"))
     run.require("export")
     x, _ = _images(run, None, samples)
-    comparison = compare(program, _messages(run, x), targets, track=track)
-    result = {"step": "compare", "program_sha256": program.sha256(), **comparison.to_dict()}
-    if bitwise:
-        write_json(run.path("compare.json"), result)
-        run.finished("compare")
-        if not comparison.equal:
-            raise DisagreementError(_first_difference(comparison))
+    result = Agreed(program.sha256(), compare(program, _messages(run, x), targets, track=track))
+    write_json(run.path("compare.json"), result.to_dict())
+    run.finished("compare")
     return result
 
 
-def _first_difference(comparison: Comparison) -> str:
+def require_equal(comparison: Comparison) -> None:
+    """Check that no value differs.
+
+    Raises:
+        DisagreementError: one does; says where the first one is.
+    """
+    if comparison.equal:
+        return
     bits = next(bits for bits in comparison.values if bits.different)
     step, sample, *neuron = bits.first or ()
-    return (
+    raise DisagreementError(
         f"{bits.target} differs from {comparison.reference}: {comparison.different()} values, first {bits.quantity} of "
         f"population {bits.population!r} at step {step}, sample {sample}, neuron {tuple(neuron)}"
     )
 
 
-def profiles(run: Run, samples: int, track: Track = silent) -> Result:
+def profiles(run: Run, samples: int, track: Track = silent) -> Profiled:
     """Run the Program under every profile of integer arithmetic and say what changes: no file."""
     program = read_program(run.path("program.safetensors"))
     run.require("export")
     x, labels = _images(run, None, samples)
     found = compare_profiles(program, _messages(run, x), labels, track=track)
     changes = [one.profile for one in found if one.classes_changed]
-    return {
-        "step": "profiles",
-        "samples": len(x),
-        "reference": "lava",
-        "changes_outputs": bool(changes),
-        "profiles": [asdict(one) for one in found],
-    }
+    return Profiled(len(x), "lava", bool(changes), found)

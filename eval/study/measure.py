@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from ...export.program import read_program
 from ...hw_targets.target import get_target
 from ...hw_targets.twin import Twin
 from ...toolkit.attacks.gradient import FGSM, PGD, make_attack
@@ -19,12 +18,11 @@ from ...toolkit.attacks.victim import predict
 from ...toolkit.checkpoint import load_network
 from ...toolkit.coding import LEVELS
 from ...toolkit.config import AttackSettings, Recipe
-from ...toolkit.data import Images, Labels, load_data
+from ...toolkit.data import Images, Labels
 from ...toolkit.errors import UnsupportedError
 from ...toolkit.files import read_json, write_json
 from ...toolkit.network.network import SpikingNetwork
-from ...toolkit.progress import Track, silent
-from ...toolkit.quantize import load_quantized
+from ...toolkit.progress import Track, quiet_libraries, silent
 from ..measure.forms import Forms, evaluate, gradient_sparsity
 from ..measure.gradients import IMAGE, watch
 from ..measure.trail import read_trail
@@ -54,7 +52,7 @@ def measure(recipe: Recipe, plan: Mapping[str, Any], folder: Path) -> dict[str, 
         ``forms``: by name, accuracies a condition, facts, and zeros a layer; ``costs``; ``refused``: why there is no
         Program, or None; ``trail``: points along training, if the recipe keeps them.
     """
-    steps.quiet_libraries()
+    quiet_libraries()
     run = Run.create(folder, recipe)
     costs = run.path("costs.json")
     if not run.is_done("train"):
@@ -90,23 +88,15 @@ def _outcome(form: FormResult) -> dict[str, Any]:
 
 def _clean(run: Run, deployed: bool, samples: int, track: Track = silent) -> dict[str, Any]:
     """Return accuracy on clean images, sparsity and operations of each form."""
-    network, recipe = load_network(run.path("model.safetensors"))
-    data = load_data(recipe.data, recipe.coding.steps)
+    recipe, data = run.recipe(), run.data()
     images, labels = data.test_images[:samples], data.test_labels[:samples]
     if not deployed:
+        network = _float(run)
         right = share(predict(network, images, recipe.evaluate.batch) == labels)
         return {"float": {"accuracy": {"clean": right.model_dump()}, **_gradients(network, images, labels)}}
-    quantized, _ = load_quantized(run.path("quantized.safetensors"))
-    program = read_program(run.path("program.safetensors"))
-    found = evaluate(
-        Forms(network, quantized, program),
-        {"clean": images},
-        labels,
-        {"loihi": len(labels)},
-        batch=recipe.evaluate.batch,
-        track=track,
-    )
-    modules = {"float": network, "quantized": quantized, "program": Twin(program, coder=network.coder)}
+    forms = run.forms()
+    found = evaluate(forms, {"clean": images}, labels, {"loihi": len(labels)}, batch=recipe.evaluate.batch, track=track)
+    modules = _modules(forms)
     result: dict[str, Any] = {}
     for form in found:
         condition = form.conditions["clean"]
@@ -118,6 +108,17 @@ def _clean(run: Run, deployed: bool, samples: int, track: Track = silent) -> dic
         }
         result[form.form] = {"accuracy": {"clean": condition.accuracy.model_dump()}, **gradients}
     return result
+
+
+def _float(run: Run) -> SpikingNetwork:
+    """Return the float network of a run that has no other form."""
+    return load_network(run.path("model.safetensors"))[0]
+
+
+def _modules(forms: Forms) -> dict[str, nn.Module]:
+    """Return what a white-box attacker of each form would use."""
+    twin = Twin(forms.program, coder=forms.network.coder)
+    return {"float": forms.network, "quantized": forms.quantized, "program": twin}
 
 
 def _gradients(module: nn.Module, images: Images, labels: Labels) -> dict[str, Any]:
@@ -135,16 +136,11 @@ def _gradients(module: nn.Module, images: Images, labels: Labels) -> dict[str, A
 
 def _singles(run: Run, forms: dict[str, Any], plan: Mapping[str, Any]) -> None:
     """Add accuracies under single attacks: white box, with each form's own surrogate; the paper's on coded spikes."""
-    network, recipe = load_network(run.path("model.safetensors"))
-    data = load_data(recipe.data, recipe.coding.steps)
+    recipe, data = run.recipe(), run.data()
     images, labels = data.test_images[: plan["samples"]], data.test_labels[: plan["samples"]]
-    modules: dict[str, nn.Module] = {"float": network}
-    if "program" in forms:
-        program = read_program(run.path("program.safetensors"))
-        modules |= {
-            "quantized": load_quantized(run.path("quantized.safetensors"))[0],
-            "program": Twin(program, coder=network.coder),
-        }
+    deployed = run.forms() if "program" in forms else None
+    network = _float(run) if deployed is None else deployed.network
+    modules: dict[str, nn.Module] = {"float": network} if deployed is None else _modules(deployed)
     for settings in plan.get("attacks", ()):
         attack = make_attack(AttackSettings(**settings), recipe.evaluate.batch)
         for form, module in modules.items():
@@ -159,10 +155,10 @@ def _singles(run: Run, forms: dict[str, Any], plan: Mapping[str, Any]) -> None:
         label = f"paper {attack.name}"
         found = attack(network, coded, labels)
         _note(forms["float"], label, found.robust, attack.threat_model)
-        if "program" in forms:
+        if deployed is not None:
             # What the chip receives are whole messages: the perturbed spikes are rounded to them.
             messages = network.coder.messages(found.images)
-            answer = get_target("loihi").compile(program).run(messages)
+            answer = get_target("loihi").compile(deployed.program).run(messages)
             where = f"{attack.threat_model}; made on the float network, rounded to the chip's messages"
             _note(forms["program"], label, answer.classes == labels, where)
 
@@ -176,8 +172,7 @@ def _attacked(run: Run, deployed: bool, protocol: str, plan: Mapping[str, Any]) 
     samples, epsilon = int(plan["samples"]), float(plan["epsilon"])
     if deployed:
         return robustness(run, protocol, epsilon=epsilon, samples=samples).forms
-    network, recipe = load_network(run.path("model.safetensors"))
-    data = load_data(recipe.data, recipe.coding.steps)
+    network, data = _float(run), run.data()
     radius = plans.levels(epsilon) / LEVELS
     images, labels = network.coder.on_grid(data.test_images[:samples]), data.test_labels[:samples]
     return [measure_protocol(network, images, labels, protocol=protocol, epsilon=radius, name="float")]

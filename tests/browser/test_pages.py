@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from spikeproof.eval.run import pages
-from spikeproof.eval.run.cost import cost
+from spikeproof.eval.run.compare import cost
 from spikeproof.eval.run.explain import explain
 from spikeproof.eval.run.folder import Run
 from spikeproof.eval.run.robustness import robustness

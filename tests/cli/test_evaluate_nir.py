@@ -41,7 +41,7 @@ def data(tmp_path: Path) -> Path:
 
 def test_everything_is_measured_and_kept(call: Callable[..., Any], graph: Path, data: Path, tmp_path: Path) -> None:
     out = tmp_path / "record.json"
-    answer = call("evaluate", graph, *TOLD, "--data", data, "--steps", 6, "--out", out, "--json")
+    answer = call("nir", "evaluate", graph, *TOLD, "--data", data, "--steps", 6, "--out", out, "--json")
     assert (answer.code, answer.err) == (0, "")
     told = json.loads(answer.out)
     assert told == json.loads(out.read_text())
@@ -60,7 +60,7 @@ def test_everything_is_measured_and_kept(call: Callable[..., Any], graph: Path, 
 
 def test_options_reach_the_measurement(call: Callable[..., Any], graph: Path, data: Path) -> None:
     options = ("--steps", 5, "--bits", 4, "--input-bits", 3, "--samples", 7, "--targets", "onnx", "--dt", "2e-4")
-    answer = call("evaluate", graph, *TOLD, "--data", data, *options, "--json")
+    answer = call("nir", "evaluate", graph, *TOLD, "--data", data, *options, "--json")
     told = json.loads(answer.out)
     assert [row["target"] for row in told["targets"]] == ["onnx"]
     assert (told["steps"], told["weight_bits"], told["input_bits"], told["samples"]) == (5, 4, 3, 7)
@@ -69,7 +69,7 @@ def test_options_reach_the_measurement(call: Callable[..., Any], graph: Path, da
 
 
 def test_a_terminal_gets_tables(call: Callable[..., Any], graph: Path, data: Path) -> None:
-    answer = call("evaluate", graph, *TOLD, "--data", data, "--steps", 6)
+    answer = call("nir", "evaluate", graph, *TOLD, "--data", data, "--steps", 6)
     assert answer.code == 0
     for text in ("float, its origin's", "program, onnx", "_lif_", "same class as in float", "equal, bit for bit"):
         assert text in " ".join(answer.out.split())
@@ -77,7 +77,7 @@ def test_a_terminal_gets_tables(call: Callable[..., Any], graph: Path, data: Pat
 
 def test_spikes_need_no_number_of_steps(call: Callable[..., Any], graph: Path, tmp_path: Path) -> None:
     np.savez(tmp_path / "s.npz", x=np.random.default_rng(0).integers(0, 2, (6, 4, 6)))
-    told = json.loads(call("evaluate", graph, *TOLD, "--data", tmp_path / "s.npz", "--json").out)
+    told = json.loads(call("nir", "evaluate", graph, *TOLD, "--data", tmp_path / "s.npz", "--json").out)
     assert (told["steps"], told["input_bits"], told["samples"], told["float_accuracy"]) == (6, 0, 4, None)
 
 
@@ -95,13 +95,12 @@ def test_spikes_need_no_number_of_steps(call: Callable[..., Any], graph: Path, t
         ((*TOLD, "--data", "DATA", "--steps", "4", "--targets", "torch"), "runs no Programs"),
         ((*TOLD, "--data", "DATA", "--steps", "4", "--targets", "nowhere"), "target 'nowhere': unknown"),
         ((*TOLD, "--data", "DATA", "--steps", "4", "--targets", ","), "no target can run the Program: none was named"),
-        ((*TOLD, "--device", "cuda"), "for run folders only"),
     ],
 )
 def test_what_is_missing_or_impossible_is_one_line(
     call: Callable[..., Any], graph: Path, data: Path, options: tuple[str, ...], reason: str
 ) -> None:
-    answer = call("evaluate", graph, *(data if option == "DATA" else option for option in options), "--json")
+    answer = call("nir", "evaluate", graph, *(data if option == "DATA" else option for option in options), "--json")
     assert (answer.code, answer.out) == (2, "")
     assert answer.err.startswith("error: ")
     assert reason in answer.err
@@ -111,7 +110,7 @@ def test_what_is_missing_or_impossible_is_one_line(
 def test_absent_and_damaged_files_are_refused(call: Callable[..., Any], graph: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.nir").write_bytes(graph.read_bytes()[:700])
     for name in ("bad.nir", "absent.nir"):
-        answer = call("evaluate", tmp_path / name, *TOLD)
+        answer = call("nir", "evaluate", tmp_path / name, *TOLD)
         assert answer.code == 2
         assert name in answer.err
 
@@ -132,7 +131,7 @@ def test_targets_that_differ_give_exit_code_4_after_the_result(
 
     monkeypatch.setattr(foreign, "get_target", lambda name: Liar() if name == "liar" else get_target(name))
     options = ("--data", data, "--steps", 6, "--targets", "loihi,liar", "--out", tmp_path / "r.json", "--json")
-    answer = call("evaluate", graph, *TOLD, *options)
+    answer = call("nir", "evaluate", graph, *TOLD, *options)
     assert answer.code == 4
     assert "liar differs from loihi" in answer.err
     told = json.loads(answer.out)
@@ -147,7 +146,7 @@ def test_a_target_that_refuses_gives_exit_code_2_after_the_others_ran(
     # Wide messages: sums beyond 2^24 are not exact in ONNX's float32.
     np.savez(tmp_path / "s.npz", x=np.random.default_rng(0).random((4, 6)))
     wide = ("--data", tmp_path / "s.npz", "--steps", 4, "--input-bits", 15, "--targets", "loihi,onnx", "--json")
-    answer = call("evaluate", graph, *TOLD, *wide)
+    answer = call("nir", "evaluate", graph, *TOLD, *wide)
     told = json.loads(answer.out)
     assert answer.code == 2
     assert list(told["refused"]) == ["onnx"]
@@ -155,7 +154,7 @@ def test_a_target_that_refuses_gives_exit_code_2_after_the_others_ran(
     assert [row["target"] for row in told["targets"]] == ["loihi"]
 
 
-def test_options_of_files_are_refused_for_runs(call: Callable[..., Any], tmp_path: Path) -> None:
-    answer = call("evaluate", tmp_path, "--steps", 4, "--one-spike", "--input-bits", 0)
+def test_a_run_folder_is_not_a_file(call: Callable[..., Any], tmp_path: Path) -> None:
+    answer = call("nir", "evaluate", tmp_path, *TOLD)
     assert answer.code == 2
-    assert "--steps, --input-bits, --one-spike: for FILE.nir only" in answer.err
+    assert str(tmp_path) in answer.err

@@ -2,11 +2,13 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from spikeproof import __version__
+from spikeproof.cli.old import translated
 
 COMMANDS = [
     "train",
@@ -16,7 +18,8 @@ COMMANDS = [
     "simulate",
     "compare",
     "profiles",
-    "check",
+    "agree",
+    "robustness",
     "fit",
     "support",
     "evaluate",
@@ -57,7 +60,14 @@ sys.stderr.write(json.dumps(loaded))
 
 
 def test_help_loads_no_heavy_library() -> None:
-    asked = [["--version"], ["--help"], ["lava", "--help"], *([command, "--help"] for command in COMMANDS)]
+    asked = [
+        ["--version"],
+        ["--help"],
+        ["lava", "--help"],
+        ["nir", "check", "--help"],
+        ["nir", "evaluate", "--help"],
+        *([command, "--help"] for command in COMMANDS),
+    ]
     code = LOADED % (asked, HEAVY)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     loaded = json.loads(done.stderr)
@@ -91,3 +101,47 @@ def test_every_command_has_help(call: Callable[..., Any], command: str) -> None:
     answer = call(command, "--help")
     assert (answer.code, answer.err) == (0, "")
     assert "--json" in answer.out
+
+
+OLD = [
+    (["check", "x.nir", "--strict"], ["nir", "check", "x.nir", "--strict"]),
+    (["evaluate", "x.nir", "--data", "d.npz"], ["nir", "evaluate", "x.nir", "--data", "d.npz"]),
+    (["evaluate", "run", "--protocol", "quick", "-n", "3"], ["robustness", "run", "--protocol", "quick", "-n", "3"]),
+    (["evaluate", "run", "--protocol=quick"], ["robustness", "run", "--protocol=quick"]),
+    (["compare", "run", "--bitwise"], ["agree", "run"]),
+    (["compare", "--bitwise", "run", "-t", "loihi,onnx"], ["agree", "run", "-t", "loihi,onnx"]),
+    (["compare", "run", "--targets=loihi,onnx"], ["agree", "run", "--targets=loihi,onnx"]),
+]
+
+
+@pytest.mark.parametrize(("old", "new"), OLD)
+def test_old_spellings_become_new_ones_with_a_note(old: list[str], new: list[str]) -> None:
+    found, note = translated(old)
+    assert found == new
+    assert note is not None
+    assert f"'spikeproof {' '.join(new[: 2 if new[0] == 'nir' else 1])}'" in note
+
+
+@pytest.mark.parametrize(
+    "words",
+    [[], ["--help"], ["evaluate", "run", "-t", "loihi"], ["compare", "run", "--csv", "x"], ["nir", "check", "x.nir"]],
+)
+def test_new_spellings_are_left_alone(words: list[str]) -> None:
+    assert translated(words) == (words, None)
+
+
+def test_an_old_spelling_runs_and_says_so(call: Callable[..., Any], finished: Path) -> None:
+    answer = call("compare", finished, "--targets", "loihi,twin", "-n", 2, "--json")
+    assert answer.code == 0
+    assert json.loads(answer.out)["equal"]
+    assert (
+        answer.err
+        == "note: 'spikeproof compare' in this use is now 'spikeproof agree'; the old spelling goes with 0.3\n"
+    )
+
+
+def test_help_follows_the_road(call: Callable[..., Any]) -> None:
+    text = call("--help").out
+    road = ("demo", "run", "train", "evaluate", "robustness", "nir", "study", "leaderboard", "targets", "doctor")
+    places = [text.index(f"\u2502 {command} ") for command in road]
+    assert places == sorted(places)

@@ -43,6 +43,6 @@ def test_what_cannot_be_written_is_left_out_with_the_reason(run_folder: Path, mo
 
     monkeypatch.setattr(steps, "write_qcdq", refuse)
     result = steps.export(Run.open(run_folder))
-    assert (result["qcdq"], result["without_qcdq"]) == (None, ["QCDQ: no"])
+    assert (result.qcdq, result.without_qcdq) == (None, ["QCDQ: no"])
     assert not (run_folder / "network-qcdq.onnx").exists()
     assert "network-qcdq.onnx" not in json.loads((run_folder / "run.json").read_text())["export"]["wrote"]

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from spikeproof.eval.run import steps
+from spikeproof.eval.run.evaluate import evaluate
 from spikeproof.eval.run.folder import Run
+from spikeproof.eval.run.road import run_all
 from spikeproof.export.program import read_program
 from spikeproof.hw_targets.loihi.simulator import LoihiTarget
 from spikeproof.toolkit.checkpoint import load_network, save_network
@@ -35,9 +37,9 @@ def test_after_another_training_every_later_step_is_asked_for_in_turn(run_folder
     retrain(run)
     for step, do in (("attack", steps.attack), ("quantize", steps.quantize), ("export", steps.export)):
         with pytest.raises(FileError, match=rf"changed since step '{step}' read it; run 'spikeproof {step} "):
-            steps.evaluate_run(run, None, "cpu")
+            evaluate(run, None, "cpu")
         do(run)
-    assert steps.evaluate_run(run, None, "cpu")["comparison"] is None
+    assert evaluate(run).record.comparison is None
 
 
 def test_after_another_training_export_alone_is_refused_nothing_it_does_not_read(run_folder: Path) -> None:
@@ -63,14 +65,14 @@ def test_every_step_again_writes_the_same_bytes(run_folder: Path, contents: Cont
 
 def test_a_finished_run_only_compares_and_evaluates_again(run_folder: Path) -> None:
     told: list[str] = []
-    steps.run_all(Run.open(run_folder), ["loihi", "onnx"], 8, lambda result: told.append(result["step"]))
+    run_all(Run.open(run_folder), ["loihi", "onnx"], 8, lambda result: told.append(result.to_dict()["step"]))
     assert told == ["compare", "evaluate"]
 
 
 def test_a_run_goes_on_at_the_step_that_was_undone(run_folder: Path) -> None:
     (run_folder / "quantized.safetensors").unlink()
     told: list[str] = []
-    steps.run_all(Run.open(run_folder), ["loihi", "onnx"], 8, lambda result: told.append(result["step"]))
+    run_all(Run.open(run_folder), ["loihi", "onnx"], 8, lambda result: told.append(result.to_dict()["step"]))
     assert told[0] == "quantize"
     assert "train" not in told
     assert "attack" not in told
@@ -103,7 +105,7 @@ def test_the_program_reproduces_the_quantized_network(run_folder: Path) -> None:
         (("quantize", "RUN"), "quantize"),
         (("export", "RUN"), "export"),
         (("simulate", "RUN", "-t", "onnx", "-n", "3"), "simulate"),
-        (("compare", "RUN", "-t", "loihi,onnx", "-n", "3", "--bitwise"), "compare"),
+        (("agree", "RUN", "-t", "loihi,onnx", "-n", "3"), "compare"),
         (("profiles", "RUN", "-n", "3"), "profiles"),
         (("evaluate", "RUN", "-t", "loihi"), "evaluate"),
     ],
@@ -119,7 +121,7 @@ def test_json_is_one_object_on_standard_output_and_nothing_on_standard_error(
 
 @pytest.mark.parametrize(
     "arguments",
-    [("attack",), ("export",), ("simulate", "-n", "3"), ("compare", "-t", "loihi,onnx"), ("profiles", "-n", "3")],
+    [("attack",), ("export",), ("simulate", "-n", "3"), ("agree", "-t", "loihi,onnx"), ("profiles", "-n", "3")],
 )
 def test_without_json_the_result_is_text_on_standard_output(
     run_folder: Path, call: Call, arguments: tuple[str, ...]
@@ -211,14 +213,14 @@ def test_the_trail_is_kept_and_leaves_the_network_as_it_was(run_folder: Path, fi
     assert all(with_trail[name].tobytes() == without[name].tobytes() for name in without)
     for step in (steps.attack, steps.quantize, steps.export):
         step(run)
-    trail = steps.evaluate_run(run, ["loihi"], "cpu")["trail"]
+    trail = evaluate(run, ["loihi"]).record.model_dump()["trail"]
     assert [point["epoch"] for point in trail["points"]] == [1, 2]
     assert (trail["attack"], trail["samples"]) == ("pgd-2@0.1", 40)
     assert "The trail" in run.path("report.html").read_text()
     assert json.loads((run_folder / "record.json").read_text())["trail"] is None
     run.path("trail.json").write_text("{}")
     with pytest.raises(FileError, match=r"trail\.json: changed since step 'train' wrote it"):
-        steps.evaluate_run(run, ["loihi"], "cpu")
+        evaluate(run, ["loihi"], "cpu")
 
 
 def test_the_gradients_of_every_attack_and_of_the_weights_are_recorded(run_folder: Path) -> None:
@@ -254,4 +256,4 @@ def test_recordings_of_events_are_trained_on_by_the_events_coder_and_refused_by_
     with pytest.raises(InputError, match=r"coding\.name = 'direct', data set 'dvs': sequences"):
         steps.train(Run.create(tmp_path / "direct", parse_recipe(values, "dvs")))
     values["coding"] = {"name": "events", "steps": 3}
-    assert steps.train(Run.create(tmp_path / "events", parse_recipe(values, "dvs")))["samples"] == 4
+    assert steps.train(Run.create(tmp_path / "events", parse_recipe(values, "dvs"))).samples == 4

@@ -1,15 +1,15 @@
-"""``spikeproof evaluate RUN --protocol P --threat T``: records of their own, and refusals with the reason."""
+"""``spikeproof robustness RUN --protocol P --threat T``: records of their own, and refusals with the reason."""
 
 import json
 
 import numpy as np
 import pytest
 
-from spikeproof.cli import protocol
 from spikeproof.eval.records.robustness import read
 from spikeproof.eval.report.robustness import render_robustness
 from spikeproof.eval.run import steps
 from spikeproof.eval.run.folder import Run
+from spikeproof.eval.run.robustness import robustness
 from spikeproof.toolkit.config import parse_recipe
 
 SAMPLES = 6
@@ -41,7 +41,7 @@ def weighted(tmp_path_factory):
 
 def test_edited_spikes_are_judged_on_every_form_and_kept_apart(call, phase):
     options = ("--protocol", "standard", "--threat", "encoded-binary", "--budget", 8, "--samples", SAMPLES)
-    answer = call("evaluate", phase, *options, "--targets", "torch,loihi,onnx", "--seed", 3, "--json")
+    answer = call("robustness", phase, *options, "--targets", "torch,loihi,onnx", "--seed", 3, "--json")
     assert answer.code == 0, answer.err
     assert json.loads(answer.out)["record"].endswith("robustness-encoded-binary.json")
     assert not (phase / "robustness.json").exists()
@@ -63,13 +63,13 @@ def test_edited_spikes_are_judged_on_every_form_and_kept_apart(call, phase):
     assert Run.open(phase).is_done("robustness-encoded-binary")
     page = render_robustness(record)
     assert "8 edits a sample" in page
-    text = call("evaluate", phase, *options, "--targets", "torch,loihi,onnx", "--seed", 3).out
+    text = call("robustness", phase, *options, "--targets", "torch,loihi,onnx", "--seed", 3).out
     assert "8 edits a sample" in text
 
 
 def test_continuous_input_that_no_chip_receives_is_judged_on_the_networks_only(call, phase):
     options = ("--protocol", "quick", "--threat", "encoded", "--samples", SAMPLES)
-    answer = call("evaluate", phase, *options, "--json")
+    answer = call("robustness", phase, *options, "--json")
     assert answer.code == 0, answer.err
     record = read(phase / "robustness-encoded.json")
     assert [form.form for form in record.forms] == ["float", "quantized"]
@@ -85,21 +85,21 @@ def test_continuous_input_that_no_chip_receives_is_judged_on_the_networks_only(c
         # Rounding to spikes takes every change back.
         assert one.distance_on_grid == 0
         assert one.on_grid.count("x") == 0
-    refused = call("evaluate", phase, *options, "--targets", "torch,loihi")
+    refused = call("robustness", phase, *options, "--targets", "torch,loihi")
     assert refused.code == 2
     assert "no chip receives entries between 0 and 1" in refused.err
 
 
 def test_continuous_input_of_graded_messages_reaches_the_program_rounded(call, weighted):
     options = ("--protocol", "quick", "--threat", "encoded", "--epsilon", 0.1, "--samples", SAMPLES)
-    answer = call("evaluate", weighted, *options, "--json")
+    answer = call("robustness", weighted, *options, "--json")
     assert answer.code == 0, answer.err
     record = read(weighted / "robustness-encoded.json")
     assert [form.form for form in record.forms] == ["float", "quantized", "program"]
     assert "rounded to its messages" in record.threat_model
     for one in record.forms[-1].attacks:
         assert one.distance_on_grid <= 0.1 + 1 / 256 + 1e-6
-    refused = call("evaluate", weighted, "--protocol", "quick", "--threat", "encoded-binary")
+    refused = call("robustness", weighted, "--protocol", "quick", "--threat", "encoded-binary")
     assert refused.code == 2
     assert "sends no spikes but graded messages" in refused.err
 
@@ -117,25 +117,16 @@ def test_continuous_input_of_graded_messages_reaches_the_program_rounded(call, w
     ],
 )
 def test_what_is_refused(call, phase, options, reason):
-    answer = call("evaluate", phase, "--protocol", "quick", *options)
+    answer = call("robustness", phase, "--protocol", "quick", *options)
     assert answer.code == 2
     assert reason in answer.err
-
-
-@pytest.mark.parametrize("option", ["threat", "budget", "seed", "draws"])
-def test_options_of_a_protocol_need_one(call, phase, option):
-    answer = call("evaluate", phase, f"--{option}", "1")
-    assert answer.code == 2
-    assert f"--{option}: belongs to --protocol" in answer.err
 
 
 def test_drawn_spikes_raise_the_alarm_unless_attacks_average_draws(tmp_path):
     folder = finished(tmp_path / "run", name="rate", steps=4)
 
     def codes(draws):
-        record = protocol.robustness(
-            folder, "quick", ["torch", "loihi"], 0.1, SAMPLES, lambda items, what, total: items, draws=draws
-        )
+        record = robustness(Run.open(folder), "quick", epsilon=0.1, samples=SAMPLES, draws=draws)
         assert record.draws == draws
         assert {
             one.settings.get("draws", 1) for form in record.forms for one in form.attacks if one.access == "white box"

@@ -13,7 +13,7 @@ from spikeproof.eval.cost.table import ANN, Cell, Row, SideBySide, side_by_side
 from spikeproof.eval.records.evaluation import Record, read_record
 from spikeproof.eval.records.robustness import FormResult, Outcome, Robustness, share_of
 from spikeproof.eval.report.words import amount, figure, interval
-from spikeproof.eval.run.cost import cost as measure_run
+from spikeproof.eval.run.compare import cost as measure_run
 from spikeproof.eval.run.folder import Run
 from spikeproof.toolkit.errors import FileError
 

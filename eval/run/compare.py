@@ -1,13 +1,10 @@
-"""The step ``cost``: what every form of a run costs."""
+"""The step ``compare``: what every form of a run costs, beside all else that is on record of it."""
 
-from ...export.program import read_program
-from ...toolkit.checkpoint import load_network
-from ...toolkit.data import load_data
 from ...toolkit.progress import Track, silent
-from ...toolkit.quantize import load_quantized
 from ..cost.measure import fingerprints, measure_cost, read_cost, write_cost
-from ..measure.forms import Forms
 from .folder import Run
+from .pages import beside, write_pages
+from .results import Compared
 from .steps import attacked
 
 
@@ -23,12 +20,7 @@ def cost(run: Run, *, samples: int | None = None, again: bool = False, track: Tr
     Raises:
         FileError: a step is missing, or a file has changed since.
     """
-    network, recipe = load_network(run.path("model.safetensors"))
-    quantized, _ = load_quantized(run.path("quantized.safetensors"))
-    program = read_program(run.path("program.safetensors"))
-    for step in ("train", "quantize", "export"):
-        run.require(step)
-    data = load_data(recipe.data, recipe.coding.steps)
+    recipe, forms, data = run.recipe(), run.forms(), run.data()
     images = {"clean": data.test_images}
     if run.path("attacks.json").exists():
         run.require("attack")
@@ -40,7 +32,7 @@ def cost(run: Run, *, samples: int | None = None, again: bool = False, track: Tr
             return False
     found = measure_cost(
         recipe.name,
-        Forms(network, quantized, program),
+        forms,
         conditions,
         data.test_labels[:samples],
         bits=recipe.quantize.bits,
@@ -50,3 +42,21 @@ def cost(run: Run, *, samples: int | None = None, again: bool = False, track: Tr
     write_cost(run.path("cost.json"), found)
     run.finished("cost")
     return True
+
+
+def compare(run: Run, *, samples: int | None = None, again: bool = False, track: Track = silent) -> Compared:
+    """Measure what is not on record, and put the forms side by side; cost.json and compare.html.
+
+    Args:
+        run: see :func:`cost`.
+        samples: the first so many test images; all if None.
+        again: measure costs that are on record, too.
+        track: progress.
+
+    Raises:
+        FileError: a step is missing, or a file has changed since.
+    """
+    measured = cost(run, samples=samples, again=again, track=track)
+    table = beside(run)
+    write_pages(run)
+    return Compared(measured, table, str(run.path("cost.json")), str(run.path("compare.html")))

@@ -1,65 +1,40 @@
-"""``compare RUN``: float, quantized and deployed side by side."""
+"""``compare``: float, quantized and deployed side by side."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .options import Json, RunFolder, Samples
 
 if TYPE_CHECKING:
     from ..eval.cost.table import Row, SideBySide
 
 
-def asked(targets: str | None, bitwise: bool, csv: Path | None, again: bool) -> bool:
-    """Return whether the forms are to be put side by side, and not targets compared bit for bit.
-
-    Raises:
-        InputError: options of both were given.
-    """
-    from ..toolkit.errors import InputError
-
-    if targets is None and not bitwise:
-        return True
-    for name, given in (("--csv", csv is not None), ("--again", again)):
-        if given:
-            raise InputError(f"{name}: for the forms side by side; leave --targets and --bitwise out")
-    return False
-
-
-def compare(folder: Path, samples: int | None, csv: Path | None, again: bool, as_json: bool) -> None:
-    """Measure what is not on record, print the forms side by side, and write cost.json, compare.html and the CSV.
-
-    Args:
-        folder: the run.
-        samples: the first so many test images; all if None.
-        csv: file to write, or None.
-        again: whether to measure costs that are on record, too.
-        as_json: print JSON.
-
-    Raises:
-        FileError: a step is missing, or a file has changed since.
-    """
+def compare(
+    run: RunFolder,
+    samples: Samples = None,
+    csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write the table as CSV, too.")] = None,
+    again: Annotated[bool, typer.Option("--again", help="Measure costs again, even if nothing has changed.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Put float, quantized and deployed side by side: accuracy, robustness, sparsity, latency, energy, memory."""
     from ..eval.run.folder import Run
     from . import show
 
-    run = Run.open(folder)
+    found = Run.open(run)
     with show.loading(as_json):
-        from ..eval.run.cost import cost
-        from ..eval.run.pages import beside, write_pages
-        from ..eval.run.steps import quiet_libraries
+        from ..eval.run.compare import compare as put_beside
         from ..toolkit.files import write_text
-
-        quiet_libraries()
     with show.progress(as_json) as track:
-        measured = cost(run, samples=samples, again=again, track=track)
-    found = beside(run)
-    write_pages(run)
+        result = put_beside(found, samples=samples, again=again, track=track)
     if csv is not None:
-        write_text(csv, found.to_csv())
-    files = {"record": str(run.path("cost.json")), "report": str(run.path("compare.html"))}
+        write_text(csv, result.table.to_csv())
     if as_json:
-        show.show({"step": "side by side", "measured": measured, **found.to_dict(), **files}, True)
+        show.print_json(result.to_dict())
     else:
-        _print(found)
-        for name, path in files.items():
-            show.out.print(f"{name}: {path}", soft_wrap=True, highlight=False)
+        _print(result.table)
+        show.files(result.record_file, result.report_file)
 
 
 def _print(found: "SideBySide") -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..eval.leaderboard import METHODS
+from .options import Ray
 
 if TYPE_CHECKING:
     from ..eval.records.leaderboard import Entry
@@ -16,9 +17,6 @@ Methods = Annotated[
 ]
 Seeds = Annotated[str, typer.Option(help="Comma-separated seeds of training.")]
 Protocols = Annotated[str, typer.Option(help="Comma-separated protocols; none if empty.")]
-Ray = Annotated[
-    str | None, typer.Option(metavar="local|ADDRESS", help="Run cells on Ray: here, or on a cluster that sees --out.")
-]
 Markdown = Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown.")]
 Records = Annotated[Path | None, typer.Option(help="Measure nothing: make table and page from these records.")]
 
@@ -33,7 +31,7 @@ def show_board(entries: "list[Entry]", as_json: bool, markdown: bool) -> None:
     from . import show
 
     if as_json:
-        show.show({"methods": [entry.model_dump(mode="json") for entry in entries]}, True)
+        show.print_json({"methods": [entry.model_dump(mode="json") for entry in entries]})
     elif markdown:
         typer.echo(page.markdown(entries), nl=False)
     else:

@@ -13,8 +13,9 @@ import pytest
 
 from spikeproof.eval.cost.constants import table
 from spikeproof.eval.report.words import interval
-from spikeproof.eval.run import pages, steps
-from spikeproof.eval.run.cost import cost
+from spikeproof.eval.run import pages
+from spikeproof.eval.run.compare import cost
+from spikeproof.eval.run.evaluate import evaluate
 from spikeproof.eval.run.folder import Run
 
 Call = Callable[..., Any]
@@ -115,18 +116,6 @@ def test_a_run_that_was_not_exported_is_refused_with_the_step(folder: Path, call
     assert "program.safetensors: no such file; run the step that writes it first" in answer.err
 
 
-@pytest.mark.parametrize("option", [("--csv", "x.csv"), ("--again",)])
-def test_options_of_both_comparisons_do_not_mix(folder: Path, call: Call, option: tuple[str, ...]) -> None:
-    answer = call("compare", folder, "--bitwise", *option)
-    assert answer.code == 2
-    assert f"error: {option[0]}: for the forms side by side; leave --targets and --bitwise out" in answer.err
-
-
-def test_targets_alone_still_compare_bit_for_bit(folder: Path, call: Call) -> None:
-    told = json.loads(call("compare", folder, "-t", "loihi,onnx", "-n", 3, "--json").out)
-    assert (told["step"], told["samples"], told["equal"]) == ("compare", 3, True)
-
-
 def test_pages_link_to_each_other_and_inside_themselves(folder: Path) -> None:
     for own, other in (("report.html", "compare.html"), ("compare.html", "report.html")):
         found = Links(folder / own)
@@ -148,7 +137,7 @@ def test_the_robustness_page_is_linked_when_it_appears(folder: Path) -> None:
 
 def test_another_evaluation_writes_the_comparison_again(folder: Path) -> None:
     (folder / "compare.html").write_text("old", encoding="utf-8")
-    steps.evaluate_run(Run.open(folder), ["loihi"], "cpu")
+    evaluate(Run.open(folder), ["loihi"], "cpu")
     assert "side by side" in (folder / "compare.html").read_text(encoding="utf-8")
     assert "compare.html" in Links(folder / "report.html").links
 

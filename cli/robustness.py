@@ -1,0 +1,143 @@
+"""``robustness``: every form of a run under a protocol of attacks, with alarms where a number cannot be believed."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .options import Json, RunFolder, Samples, Targets, names
+
+if TYPE_CHECKING:
+    from ..eval.records.robustness import Robustness
+
+Protocol = Annotated[
+    str,
+    typer.Option(
+        "--protocol",
+        "-p",
+        metavar="quick|standard|strong",
+        help="Seconds; a minute; as strong as known.",
+    ),
+]
+Epsilon = Annotated[
+    float | None,
+    typer.Option(help="L-infinity radius in pixels of [0, 1], 0.1 by default; of coded entries 6/255."),
+]
+ThreatModel = Annotated[
+    str,
+    typer.Option(
+        metavar="pixel|encoded|encoded-binary",
+        help="What is changed: the image (the default), the coded input, or spikes of it.",
+    ),
+]
+Budget = Annotated[
+    int | None, typer.Option(help="Edits of spikes a sample for --threat encoded-binary, 20 by default.")
+]
+Seed = Annotated[int, typer.Option(help="Seed of every attack.")]
+Draws = Annotated[int, typer.Option(help="Draws of a stochastic coder that attacks with gradients average.")]
+
+
+def robustness(
+    run: RunFolder,
+    protocol: Protocol = "standard",
+    targets: Targets = None,
+    samples: Samples = None,
+    epsilon: Epsilon = None,
+    threat: ThreatModel = "pixel",
+    budget: Budget = None,
+    seed: Seed = 0,
+    draws: Draws = 1,
+    as_json: Json = False,
+) -> None:
+    """Attack every form under a protocol; a sample is robust only if it survives all attacks.
+
+    Writes robustness.json and .html, or robustness-THREAT.json and .html.
+    """
+    from ..eval.run.folder import Run
+    from . import show
+
+    found = Run.open(run)
+    with show.loading(as_json):
+        from ..eval.run.robustness import robustness as measure
+        from ..eval.run.robustness import step_of
+        from ..toolkit.errors import DisagreementError
+        from ..toolkit.progress import bars
+    # Some fifty attacks: bars of those that are done would push the others off the screen.
+    with bars(as_json, show.err, keep=False) as track:
+        record = measure(
+            found,
+            protocol,
+            targets=names(targets),
+            epsilon=epsilon,
+            samples=samples,
+            threat=threat,
+            budget=budget,
+            seed=seed,
+            draws=draws,
+            track=track,
+        )
+    show.record("robustness", record, found.path(step_of(record.threat)), as_json, _print)
+    for form in record.forms:
+        for name, one in form.judged.items():
+            if one.same != 2 * one.samples:
+                raise DisagreementError(
+                    f"{name} answers {2 * one.samples - one.same} of {2 * one.samples} images otherwise than "
+                    f"{form.target}; run 'spikeproof agree {run}'"
+                )
+
+
+def _print(record: "Robustness") -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
+    from rich.table import Table
+
+    from .show import out, percent
+
+    def cell(share: Any) -> str:
+        if share is None:
+            return "[dim]\u2013[/]"
+        return f"[bold]{percent(share.value)}[/]\n[dim]{percent(share.low)}\u2013{percent(share.high)}[/]"
+
+    budget = f"@{record.epsilon:g}"
+    if record.threat == "encoded-binary":
+        budget, size = f"@{record.epsilon:g}-spikes", f"{record.epsilon:g} edits a sample"
+    else:
+        size = f"epsilon {record.epsilon:.4f}" + (
+            f" ({record.levels} levels of the chip's input)" if record.levels else ""
+        )
+
+    def short(label: str) -> str:
+        return label.replace(budget, "")
+
+    out.print(
+        f"{record.name}, protocol {record.protocol}, {record.samples} samples, {size}\n"
+        f"threat model: {record.threat_model}",
+        highlight=False,
+    )
+    for form in record.forms:
+        mark = "" if form.reliable else "   [red bold]UNRELIABLE, see alarms[/]"
+        table = Table(
+            box=SIMPLE_HEAD, pad_edge=False, title=f"{form.form} on {form.target}{mark}", title_justify="left"
+        )
+        table.add_column("attack\naccess", overflow="fold")
+        for column in ("tried", "broken", "rounded\nbroken", "alone\n%", "and all\nabove, %"):
+            table.add_column(column, justify="right", no_wrap=True)
+        table.add_row("none", "", "", "", cell(form.clean), cell(form.clean))
+        for one in form.attacks:
+            counts = (str(one.tried), str(one.broken), str(one.on_grid.count("x")))
+            table.add_row(f"{short(one.label)}\n[dim]{one.access}[/]", *counts, cell(one.accuracy), cell(one.after))
+        table.add_section()
+        table.add_row("worst case", "", "", "", "", cell(form.worst))
+        if form.worst_on_grid != form.worst:
+            table.add_row("worst case, rounded", "", "", "", "", cell(form.worst_on_grid))
+        out.print(table)
+        for name, judged in form.judged.items():
+            out.print(
+                f"{name}, first {judged.samples}: clean {percent(judged.clean.value)} %, worst-case examples "
+                f"{percent(judged.worst.value)} %; {judged.same} of {2 * judged.samples} answers as {form.target}",
+                highlight=False,
+            )
+        for alarm in form.alarms:
+            colour = "red" if alarm.severity == "alarm" else "yellow"
+            text = f"[{colour}]{alarm.severity} {alarm.code}:[/] {escape(alarm.message)}"
+            out.print(text, soft_wrap=True, highlight=False)
+    out.print(escape(record.summary), soft_wrap=True, highlight=False)

@@ -1,0 +1,126 @@
+"""Commands about targets: whether they agree, what each runs, and what this installation has."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .options import EXIT_TARGET, Json, RunFolder, Targets, names
+from .steps import step
+
+if TYPE_CHECKING:
+    from ..eval.run.results import Result
+
+lava = typer.Typer(help="Lava's own Python 3.10 environment.", no_args_is_help=True)
+Netx = Annotated[bool, typer.Option("--netx", help="The environment of target netx: lava-dl's importer.")]
+ProfileSamples = Annotated[int, typer.Option("--samples", "-n", min=1, help="How many test images.")]
+
+
+def agree(
+    run: RunFolder,
+    targets: Targets = "loihi,onnx,lava",
+    samples: Annotated[int, typer.Option("--samples", "-n", min=1, help="How many test images.")] = 64,
+    as_json: Json = False,
+) -> None:
+    """Run the Program on several targets; exit code 4 unless every spike, current and voltage is equal."""
+    from ..eval.run.folder import Run
+    from . import show
+
+    found = Run.open(run)
+    with show.loading(as_json):
+        from ..eval.run.simulate import agree as put_beside
+        from ..eval.run.simulate import require_equal
+    with show.progress(as_json) as track:
+        result = put_beside(found, names(targets) or [], samples, track)
+    show.show(result, as_json)
+    require_equal(result.comparison)
+
+
+def profiles(run: RunFolder, samples: ProfileSamples = 500, as_json: Json = False) -> None:
+    """Run the Program under every profile of integer arithmetic and tell what the choice changes."""
+
+    def find() -> Callable[..., "Result"]:
+        from ..eval.run.simulate import profiles
+
+        return profiles
+
+    step(run, as_json, find, samples=samples)
+
+
+def support(
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the tables of docs/support.md.")] = False,
+    as_json: Json = False,
+) -> None:
+    """List what runs where, found by asking every target, and what the exporter writes, found by trying."""
+    from dataclasses import asdict
+
+    from . import show
+
+    with show.loading(as_json):
+        from ..eval.support import constructs
+
+        found = {"programs": constructs.programs(), "layers": constructs.layers()}
+    if markdown:
+        typer.echo(constructs.page(found["programs"], found["layers"]), nl=False)
+    elif as_json:
+        show.print_json({name: [asdict(answer) for answer in answers] for name, answers in found.items()})
+    else:
+        show.support(found)
+
+
+def targets(as_json: Json = False) -> None:
+    """List the targets and whether they can be used here."""
+    from ..hw_targets.target import get_target, target_names
+    from .show import values
+
+    rows = []
+    for name in target_names():
+        target = get_target(name)
+        rows.append(
+            {"target": name, "runs": target.form, "what": target.summary, "missing": target.unavailable() or ""}
+        )
+    values({"targets": rows}, as_json)
+
+
+def doctor(as_json: Json = False) -> None:
+    """Check what this installation can do; exit code 3 if a target is missing."""
+    from dataclasses import asdict
+
+    from ..eval.records.evaluation import machine, packages
+    from ..hw_targets.lava.environment import status
+    from .show import values
+
+    found = {"lava": status("lava"), "netx": status("netx")}
+    environments = {name: asdict(one) for name, one in found.items()}
+    values({"machine": machine().model_dump(), "packages": packages(), **environments}, as_json)
+    if not all(one.installed for one in found.values()):
+        raise typer.Exit(EXIT_TARGET)
+
+
+@lava.command("install")
+def lava_install(
+    python: Annotated[
+        str | None, typer.Option(help="Interpreter of Python 3.10.", envvar="SPIKEPROOF_LAVA_PYTHON")
+    ] = None,
+    netx: Netx = False,
+    as_json: Json = False,
+) -> None:
+    """Make Lava's environment (about 300 MB; with --netx lava-dl's, about 430 MB) in the user's cache folder."""
+    from ..hw_targets.lava.environment import install
+    from .show import values
+
+    values({"python": str(install(python, "netx" if netx else "lava"))}, as_json)
+
+
+@lava.command("status")
+def lava_status(netx: Netx = False, as_json: Json = False) -> None:
+    """Tell whether Lava is installed, and how to get it; exit code 3 if not."""
+    from dataclasses import asdict
+
+    from ..hw_targets.lava.environment import status
+    from .show import values
+
+    found = status("netx" if netx else "lava")
+    values(asdict(found), as_json)
+    if not found.installed:
+        raise typer.Exit(EXIT_TARGET)

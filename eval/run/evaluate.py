@@ -1,0 +1,133 @@
+"""The step ``evaluate``: every form of a run under every condition of its recipe."""
+
+from typing import Any
+
+from ...export.formats.onnx import read_onnx
+from ...export.program.describe import describe
+from ...hw_targets.target import get_target
+from ...toolkit.attacks.base import THREAT_MODEL
+from ...toolkit.coding import Events, make_coder
+from ...toolkit.config import Recipe
+from ...toolkit.data import Dataset
+from ...toolkit.files import read_json
+from ...toolkit.progress import Track, silent
+from ..measure.forms import DRAWS, gradient_sparsity, weight_gradients
+from ..measure.forms import evaluate as measure_forms
+from ..measure.gradients import clean_gradients
+from ..measure.trail import read_trail
+from ..records.evaluation import Record, machine, now, packages
+from .folder import Run
+from .pages import write_compare_page, write_run_report
+from .results import Recorded
+from .steps import GRADIENT_SAMPLES, TRAIL, attacked
+
+
+def _warnings(recipe: Recipe, data: Dataset, record_forms: list[Any], attacks: dict[str, Any]) -> list[str]:
+    found = [
+        "Attacks are FGSM and PGD on the float network with its own surrogate, transferred to every other form: "
+        "an upper bound on robustness, not a reliable estimate."
+    ]
+    coder = make_coder(recipe.coding)
+    if coder.stochastic:
+        found.append(
+            f"The {coder.name} coder draws its spikes: every form is shown the same draws (seed {DRAWS} plus the first "
+            "sample of a batch); other draws give other figures, and attacks took one draw a gradient."
+        )
+    if isinstance(coder, Events):
+        found.append("Examples of attacks lie between 0 and 1: the chip receives them rounded to spikes.")
+    if len(data.test_labels) < 300:
+        found.append(f"Only {len(data.test_labels)} test samples: intervals are wide, do not quote.")
+    beyond = [
+        label for label, facts in attacks.items() if facts["distance_on_grid"] > facts["settings"]["epsilon"] + 1e-6
+    ]
+    if beyond:
+        farthest = max(attacks[label]["distance_on_grid"] for label in beyond)
+        found.append(
+            f"{', '.join(beyond)}: integer forms see the examples rounded to the chip's 8-bit input, where they reach "
+            f"distance {farthest:.4f}, a little beyond epsilon."
+        )
+    for form in record_forms:
+        if form.overflow and any(events["wraps"] + events["saturations"] for events in form.overflow.values()):
+            found.append(f"{form.target}: currents wrapped or voltages saturated on clean images; see overflow.")
+        if form.samples < len(data.test_labels):
+            found.append(f"{form.target}: measured on the first {form.samples} samples only.")
+    return found
+
+
+def evaluate(
+    run: Run, targets: list[str] | None = None, device: str = "cpu", track: Track = silent
+) -> Recorded[Record]:
+    """Measure every form under every condition: record.json and report.html.
+
+    Args:
+        run: with all its steps done.
+        targets: of the Program; the recipe's by default.
+        device: torch device of the float and the quantized network.
+        track: progress.
+
+    Raises:
+        FileError: a step is missing, or a file has changed since.
+    """
+    for step in ("train", "attack"):
+        run.require(step)
+    recipe, forms, data = run.recipe(), run.forms(), run.data()
+    network, quantized, program = forms.network, forms.quantized, forms.program
+    read_onnx(run.path("network.onnx"), program)
+    conditions = {"clean": data.test_images, **attacked(run, recipe, data)}
+    names = list(recipe.evaluate.targets) if targets is None else targets
+    counts = {
+        name: recipe.evaluate.lava_samples if target.slow else len(data.test_labels)
+        for name in names
+        if (target := get_target(name)).form == "program"
+    }
+    measured = measure_forms(
+        forms,
+        conditions,
+        data.test_labels,
+        counts,
+        batch=recipe.evaluate.batch,
+        device=device,
+        track=track,
+    )
+    gradients = {
+        name: gradient_sparsity(
+            net.to("cpu"), data.test_images, data.test_labels, batch=recipe.evaluate.batch, track=track
+        )
+        for name, net in (("float", network), ("quantized", quantized))
+    }
+    few = slice(GRADIENT_SAMPLES)
+    for name, net in (("float", network), ("quantized", quantized)):
+        gradients[name]["clean"] = clean_gradients(
+            net, data.test_images[few], data.test_labels[few], batch=recipe.evaluate.batch
+        )
+    gradients["float"]["weights"] = weight_gradients(network, data.test_images[few], data.test_labels[few], track=track)
+    attacks = read_json(run.path("attacks.json"))
+    compared = read_json(run.path("compare.json")) if run.is_done("compare") else None
+    record = Record(
+        name=recipe.name,
+        created=now(),
+        recipe=recipe.model_dump(mode="json"),
+        data={
+            "name": data.name,
+            "provenance": data.provenance,
+            "kind": data.kind,
+            "sha256": data.sha256,
+            "train": len(data.train_labels),
+            "test": len(data.test_labels),
+        },
+        program={"sha256": program.sha256(), "profile": program.profile, "populations": describe(program)},
+        machine=machine(),
+        packages=packages(),
+        threat_model=f"{THREAT_MODEL} ({network.coder})",
+        attacks=attacks,
+        training=read_json(run.path("training.json")),
+        round_trip=read_json(run.path("export.json"))["round_trip"],
+        gradients=gradients,
+        forms=measured,
+        comparison=compared,
+        trail=read_trail(run.path(TRAIL)) if recipe.train.trail else None,
+        warnings=_warnings(recipe, data, measured, attacks),
+    )
+    write_run_report(run, record)
+    write_compare_page(run)
+    return Recorded("evaluate", record, str(run.path("record.json")), str(run.path("report.html")))

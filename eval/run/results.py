@@ -1,0 +1,201 @@
+"""What the steps of a run answer with; ``to_dict`` gives what the command line prints with ``--json``."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Generic, TypeVar
+
+from pydantic import BaseModel
+
+from ...export.nir.roundtrip import RoundTrip
+from ..agreement.profiles import UnderProfile
+from ..agreement.targets import Comparison
+from ..cost.table import SideBySide
+
+R = TypeVar("R", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Result:
+    """The answer of one step."""
+
+    step: ClassVar[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values; ``step`` says which step it was."""
+        return {"step": self.step, **asdict(self)}
+
+
+@dataclass(frozen=True)
+class Trained(Result):
+    """``train``: the float network.
+
+    Attributes:
+        epochs: of training.
+        loss: mean cross-entropy of the last one.
+        test_accuracy: share of test images that are classified rightly.
+        samples: how many test images.
+    """
+
+    step = "train"
+    epochs: int
+    loss: float
+    test_accuracy: float
+    samples: int
+
+
+@dataclass(frozen=True)
+class Attacked(Result):
+    """``attack``: examples made on the float network.
+
+    Attributes:
+        samples: how many test images.
+        attacks: by label: settings, threat model, distances, what is left of the accuracy, gradients.
+    """
+
+    step = "attack"
+    samples: int
+    attacks: dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Quantized(Result):
+    """``quantize``: the network on the chip's weight grid.
+
+    Attributes:
+        bits: a weight.
+        rounded_accuracy: before fine-tuning.
+        test_accuracy: after it.
+        samples: how many test images.
+    """
+
+    step = "quantize"
+    bits: int
+    rounded_accuracy: float
+    test_accuracy: float
+    samples: int
+
+
+@dataclass(frozen=True)
+class Exported(Result):
+    """``export``: the Program and its files.
+
+    Attributes:
+        program_sha256: of the Program.
+        round_trip: how the NIR file, read back and executed, agrees with the network.
+        without_net: why there is no ``.net`` file; empty where there is one.
+        qcdq: how Brevitas' ONNX form agrees with the network; None where there is none.
+        without_qcdq: why there is none.
+        populations: one row a synapse, for people.
+    """
+
+    step = "export"
+    program_sha256: str
+    round_trip: RoundTrip
+    without_net: list[str]
+    qcdq: dict[str, Any] | None
+    without_qcdq: list[str]
+    populations: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Simulated(Result):
+    """``simulate``: the Program on one target.
+
+    Attributes:
+        target: its name.
+        samples: how many.
+        accuracy: share of them that are classified rightly; None without labels.
+        classes: of each sample.
+        spike_rates: spikes a neuron and step, by population.
+        overflow: wraps, saturations and swallowed states, by population; None where the target does not tell.
+        file: of the trace.
+    """
+
+    step = "simulate"
+    target: str
+    samples: int
+    accuracy: float | None
+    classes: list[int]
+    spike_rates: dict[str, float]
+    overflow: dict[str, dict[str, int]] | None
+    file: str
+
+
+@dataclass(frozen=True)
+class Agreed(Result):
+    """``agree``: targets beside each other, bit for bit.
+
+    Attributes:
+        program_sha256: of the Program.
+        comparison: every quantity of every population.
+    """
+
+    step = "compare"
+    program_sha256: str
+    comparison: Comparison
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return {"step": self.step, "program_sha256": self.program_sha256, **self.comparison.to_dict()}
+
+
+@dataclass(frozen=True)
+class Profiled(Result):
+    """``profiles``: the Program under other definitions of the chip's arithmetic.
+
+    Attributes:
+        samples: how many.
+        reference: the profile that the others are compared with.
+        changes_outputs: whether another one changes a class.
+        profiles: what each changes.
+    """
+
+    step = "profiles"
+    samples: int
+    reference: str
+    changes_outputs: bool
+    profiles: list[UnderProfile]
+
+
+@dataclass(frozen=True)
+class Recorded(Result, Generic[R]):
+    """A step whose answer is a record; it stands in the run folder, and a page beside it.
+
+    Attributes:
+        name: of the step.
+        record: what was measured.
+        record_file: where it stands.
+        report_file: the page.
+    """
+
+    name: str
+    record: R
+    record_file: str
+    report_file: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        files = {"record": self.record_file, "report": self.report_file}
+        return {"step": self.name, **self.record.model_dump(mode="json"), **files}
+
+
+@dataclass(frozen=True)
+class Compared(Result):
+    """``compare``: float, quantized and deployed side by side.
+
+    Attributes:
+        measured: whether costs were measured, and not on record already.
+        table: what is known of each form.
+        record_file: of the costs.
+        report_file: the page.
+    """
+
+    step = "side by side"
+    measured: bool
+    table: SideBySide
+    record_file: str
+    report_file: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        files = {"record": self.record_file, "report": self.report_file}
+        return {"step": self.step, "measured": self.measured, **self.table.to_dict(), **files}
