@@ -1,12 +1,13 @@
 # make demo: from a fresh clone to the report.   make test: everything that CI runs.   make setup: the set-up alone.
+# make docs: serve the documentation.   make site: build it into site/.   make commands: docs/commands.md anew.
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 # Strict editable mode links files one by one, so a new file asks for another installation.
-SOURCES := $(shell git ls-files -co --exclude-standard -- '*.py' '*.toml' '*.j2' '*.txt' py.typed 2>/dev/null | sort | tr '\n' ' ')
+SOURCES := $(shell git ls-files -co --exclude-standard -- '*.py' '*.c' '*.toml' '*.j2' '*.txt' py.typed 2>/dev/null | sort | tr '\n' ' ')
 STAMP := .venv/.installed-$(shell { cat pyproject.toml constraints.txt Makefile; echo '$(SOURCES)'; } | cksum | cut -d' ' -f1)
 
-.PHONY: demo test setup check
+.PHONY: demo test setup check types docs site commands
 
 setup: $(STAMP)-test
 	@$(BIN)/spikeproof lava status >/dev/null 2>&1 || $(BIN)/spikeproof lava install || \
@@ -21,10 +22,24 @@ demo: $(STAMP)
 test: setup check
 	$(BIN)/python -m pytest
 
+docs: setup
+	$(BIN)/zensical serve
+
+site: setup
+	$(BIN)/zensical build --strict --clean
+
+commands: setup
+	$(BIN)/typer spikeproof.cli utils docs --name spikeproof --title 'Command line' --output docs/commands.md
+
 check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	@$(MAKE) --no-print-directory types
+
+# Tests take from the package's modules what those themselves only import.
+types:
 	$(BIN)/mypy -p spikeproof
+	$(BIN)/mypy --implicit-reexport --no-warn-unused-ignores tests
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "no Python found; install Python 3.11 or newer, or say make PYTHON=..."; exit 1; }
@@ -34,10 +49,10 @@ check: setup
 
 $(STAMP): .venv/bin/python
 	@echo "installing spikeproof into .venv (a few minutes the first time)"
-	$(PIP) --editable . --config-settings editable_mode=strict
+	$(PIP) --editable '.[all]' --config-settings editable_mode=strict
 	@rm -f .venv/.installed-*; touch $@
 
 $(STAMP)-test: $(STAMP)
-	$(PIP) --editable '.[test]' --config-settings editable_mode=strict
+	$(PIP) --editable '.[all,test]' --config-settings editable_mode=strict
 	$(PIP) --no-deps neurobench norse sinabs spikingjelly
 	@touch $@

@@ -7,7 +7,6 @@ figures were measured, and "recipe", the default of the project. Writes records/
 import argparse
 import time
 from collections import OrderedDict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
+from spikeproof.eval.records.base import header, write_record
+from spikeproof.eval.records.benchmark import Benchmark
 from spikeproof.toolkit.attacks.base import Attack
 from spikeproof.toolkit.attacks.blind import Noise, Square
 from spikeproof.toolkit.attacks.gradient import FGSM, PGD, classifier
@@ -26,7 +27,6 @@ from spikeproof.toolkit.attacks.strong import APGD, SAPGD
 from spikeproof.toolkit.attacks.victim import predict
 from spikeproof.toolkit.config import TrainSettings, load_recipe
 from spikeproof.toolkit.data import Dataset, load_data
-from spikeproof.toolkit.files import write_json
 from spikeproof.toolkit.models import build_network
 from spikeproof.toolkit.network.backward import Backward
 from spikeproof.toolkit.network.network import SpikingNetwork
@@ -36,7 +36,6 @@ from spikeproof.toolkit.progress import bars
 from spikeproof.toolkit.train import seeded, train_network
 
 OUT = Path(__file__).resolve().parents[1] / "records" / "attacks"
-SCHEMA = "spikeproof attack calibration, version 1"
 RECIPES = {"max": "digits", "avg": "digits-avg"}
 
 
@@ -143,22 +142,14 @@ def measure(family: str, pool: str, seed: int, samples: int, data: Dataset, trac
         facts = {"label": attack.label, "threat_model": attack.threat_model, "settings": attack.settings}
         rows.append(facts | {"robust": int(made.robust.sum()), "distance": made.distance, "seconds": seconds})
     return {
-        "schema": SCHEMA,
-        "command": f"benchmarks/attacks_calibration.py --families {family} --pools {pool} --seeds {seed}",
         "family": family,
         "pool": pool,
         "seed": seed,
-        "data": {"name": data.name, "sha256": data.sha256},
         "samples": samples,
         "clean": int(clean.sum()),
         "worst@0.1": int(worst.sum()),
         "attacks": rows,
         "library": library_apgd(network, data, samples),
-        "versions": {
-            name: version(name)
-            for name in ("spikeproof", "torch", "snntorch", "adversarial-robustness-toolbox", "numpy")
-        },
-        "threads": torch.get_num_threads(),
     }
 
 
@@ -178,7 +169,9 @@ def main() -> None:
             for pool in asked.pools:
                 with bars() as track:
                     records[pool] = measure(family, pool, seed, asked.samples, data, track)
-                write_json(OUT / f"{family}-{pool}-seed{seed}.json", records[pool])
+                options = f"--families {family} --pools {pool} --seeds {seed} --samples {asked.samples}"
+                about = header(f"{family}-{pool}", f"python benchmarks/attacks_calibration.py {options}", data=data)
+                write_record(OUT / f"{family}-{pool}-seed{seed}.json", Benchmark(**about, **records[pool]))
             table = Table(title=f"{family}, seed {seed}, {asked.samples} digits, accuracy in %")
             for column in ("attack", *(f"{pool} {what}" for pool in records for what in ("", "s"))):
                 table.add_column(column.strip())

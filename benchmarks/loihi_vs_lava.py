@@ -4,13 +4,13 @@ Lava's time an image is the slope between a short and a long run, so that starti
 do not count against it; the time with them is printed too. Writes records/benchmarks/loihi_vs_lava.json.
 """
 
-import json
 import statistics
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from spikeproof.eval.records.evaluation import machine, now, packages
+from spikeproof.eval.records.base import header, write_record
+from spikeproof.eval.records.benchmark import Benchmark
 from spikeproof.eval.run import steps
 from spikeproof.eval.run.folder import Run
 from spikeproof.export.program import read_program
@@ -32,12 +32,14 @@ def seconds(compiled, inputs) -> tuple[float, object]:  # type: ignore[no-untype
 
 
 def main() -> None:
+    recipe = load_recipe("digits")
+    data = load_data(DataSettings())
     with TemporaryDirectory() as folder:
-        run = Run.create(Path(folder) / "run", load_recipe("digits"))
+        run = Run.create(Path(folder) / "run", recipe)
         for step in (steps.train, steps.quantize, steps.export):
             step(run)
         program = read_program(run.path("program.safetensors"))
-    inputs = direct_integers(load_data(DataSettings()).test_images[:BATCH], program.steps)
+    inputs = direct_integers(data.test_images[:BATCH], program.steps)
     client.CHUNK = LONG  # one worker process a measurement
     lava, loihi = LavaTarget().compile(program), LoihiTarget().compile(program)
     short, _ = seconds(lava, inputs[:, :SHORT])
@@ -55,9 +57,6 @@ def main() -> None:
     )
     result = {
         "what": "seconds an image, digits recipe, max pooling",
-        "created": now(),
-        "machine": machine().model_dump(),
-        "packages": packages(),
         "steps": program.steps,
         "lava_seconds_per_image": lava_image,
         "lava_seconds_per_image_with_start": long / LONG,
@@ -66,8 +65,8 @@ def main() -> None:
         f"times_faster_batch_{LONG}": lava_image / loihi_image,
         f"times_faster_batch_{BATCH}": lava_image / batch_image,
     }
-    OUT.parent.mkdir(parents=True, exist_ok=True)
-    OUT.write_text(json.dumps(result, indent=2) + "\n")
+    about = header("loihi_vs_lava", "python benchmarks/loihi_vs_lava.py", data=data, program=program, recipe=recipe)
+    write_record(OUT, Benchmark(**about, **result))
     print(f"lava: {1000 * lava_image:.1f} ms an image ({1000 * long / LONG:.1f} ms with its start), one at a time")
     for batch, taken in ((LONG, loihi_image), (BATCH, batch_image)):
         print(f"loihi: {1000 * taken:.3f} ms an image in a batch of {batch}: {lava_image / taken:.0f} times faster")

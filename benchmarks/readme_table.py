@@ -1,4 +1,4 @@
-"""The README's table, made from records/digits: python benchmarks/readme_table.py prints it; a test compares."""
+"""The tables of README and docs/results.md, made from records: this prints them; tests/test_readme.py compares."""
 
 import json
 from pathlib import Path

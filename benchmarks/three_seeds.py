@@ -32,7 +32,7 @@ def main() -> None:
                 run = Run.create(Path(folder) / "run", chosen)
                 for step in (steps.train, steps.attack, steps.quantize, steps.export):
                     step(run, track)
-                require_equal(agree(run, ["loihi", "onnx"], 500, track).comparison)
+                require_equal(agree(run, ["loihi", "onnx"], 500, track).record)
                 result = evaluate(run, ["loihi", "onnx"], "cpu", track)
                 OUT.mkdir(parents=True, exist_ok=True)
                 (OUT / f"{name}-seed{seed}.json").write_bytes(run.path("record.json").read_bytes())

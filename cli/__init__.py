@@ -11,7 +11,6 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from .. import __version__
 from . import compare, explain, fit, leaderboard, listing, nir, robustness, steps, study, targets
 from .old import translated
 from .options import (
@@ -80,6 +79,8 @@ app = typer.Typer(
 
 def _version(value: bool) -> None:
     if value:
+        from .. import __version__
+
         typer.echo(f"spikeproof {__version__}")
         raise typer.Exit
 

@@ -7,7 +7,7 @@ import typer
 from .options import EXIT_DOES_NOT_FIT, Json, RunFolder
 
 if TYPE_CHECKING:
-    from ..eval.fit import Fit
+    from ..eval.records.fit import Fit
 
 ChipName = Annotated[str, typer.Option("--chip", metavar="CHIP", help="Whose limits.")]
 MapperName = Annotated[

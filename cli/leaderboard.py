@@ -27,7 +27,7 @@ def show_board(entries: "list[Entry]", as_json: bool, markdown: bool) -> None:
     from rich.table import Table
 
     from ..eval.leaderboard import page
-    from ..eval.records.leaderboard import FORMS
+    from ..eval.records.base import FORMS
     from . import show
 
     if as_json:
@@ -75,7 +75,8 @@ def command(
         from ..eval.leaderboard import page
         from ..eval.leaderboard.measure import leaderboard
         from ..eval.records.leaderboard import read_all
-        from ..eval.robustness.plan import check, levels
+        from ..eval.robustness.threat import levels
+        from ..toolkit.attacks.protocol import check_name
 
     if records is not None:
         entries = read_all(records)
@@ -85,7 +86,7 @@ def command(
             numbers = [int(seed) for seed in seeds.split(",")]
         except ValueError as error:
             raise InputError(f"--seeds {seeds!r}: expected whole numbers with commas between") from error
-        names = [check(name) for name in protocols.split(",") if name]
+        names = [check_name(name) for name in protocols.split(",") if name]
         levels(epsilon)
         plan = {"protocols": names, "samples": samples, "epsilon": epsilon}
         with show.progress(as_json or markdown) as track:

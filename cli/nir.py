@@ -8,7 +8,7 @@ import typer
 from .options import EXIT_REFUSED, Json, Targets, names
 
 if TYPE_CHECKING:
-    from ..eval.agreement.foreign import Foreign
+    from ..eval.records.foreign import Foreign
     from ..export.lint import Report
 
 NirFile = Annotated[Path, typer.Argument(metavar="FILE", help="A NIR file of any framework.")]
@@ -126,8 +126,8 @@ def evaluate(
     with show.loading(as_json):
         from ..eval.agreement.foreign import Told
         from ..eval.agreement.nir_file import evaluate_nir
+        from ..eval.records.base import write_record
         from ..toolkit.errors import DisagreementError, UnsupportedError
-        from ..toolkit.files import write_json
     with show.progress(as_json) as track:
         answer = evaluate_nir(
             file,
@@ -142,9 +142,9 @@ def evaluate(
         )
     found = answer.found
     if out is not None:
-        write_json(out, answer.record)
+        write_record(out, answer.record)
     if as_json:
-        show.print_json(answer.record)
+        show.print_json(answer.record.model_dump(mode="json"))
     else:
         _print_evaluation(found, answer.warnings)
     if not found.equal:

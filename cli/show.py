@@ -16,7 +16,7 @@ from ..toolkit.progress import Track, bars, quiet_libraries
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from ..eval.records.evaluation import Record
+    from ..eval.records.evaluation import Evaluation
     from ..eval.run.results import Agreed, Attacked, Exported, Profiled, Recorded, Result
 
 out = Console()
@@ -83,7 +83,7 @@ def record(name: str, found: "BaseModel", path: Path, as_json: bool, shown: Call
 
 
 def _agreed(result: "Agreed") -> None:
-    found = result.comparison
+    found = result.record
     title = f"{found.reference} against {', '.join(found.targets)}, {found.samples} samples"
     rows = table(title, ("target", "population", "first difference"), ("spikes", "u and v", "different"))
     for target, population in dict.fromkeys((bits.target, bits.population) for bits in found.values):
@@ -100,12 +100,12 @@ def _agreed(result: "Agreed") -> None:
     out.print(rows)
     verdict = "[green]equal, bit for bit[/]" if found.equal else "[red]NOT equal[/]"
     out.print(
-        f"{found.compared('spikes'):,} spike values compared ({found.spikes:,} spikes a target), "
-        f"{found.compared('u') + found.compared('v'):,} values of u and v, {found.different():,} differ: {verdict}"
+        f"{found.spike_values_compared:,} spike values compared ({found.spikes:,} spikes a target), "
+        f"{found.state_values_compared:,} values of u and v, {found.different:,} differ: {verdict}"
     )
 
 
-def _evaluated(result: "Recorded[Record]") -> None:
+def _evaluated(result: "Recorded[Evaluation]") -> None:
     found = result.record
     conditions = list(found.forms[0].conditions)
     title = f"{found.name}: accuracy in % with 95 % Wilson interval\nthreat model: {found.threat_model}"

@@ -46,9 +46,10 @@ def seed(
 
     with show.loading(as_json):
         from ..eval.records.study import read
-        from ..eval.robustness.plan import check, levels
+        from ..eval.robustness.threat import levels
         from ..eval.study import page
         from ..eval.study.seed import ATTACKS, study
+        from ..toolkit.attacks.protocol import check_name
         from ..toolkit.config import load_recipe
 
     if records is not None:
@@ -62,7 +63,7 @@ def seed(
                 int(coder.partition(":")[2] or 1)
         except ValueError as error:
             raise InputError(f"--seeds {seeds!r}, --bits {bits!r}, --coders {coders!r}: need whole numbers") from error
-        names = [check(name) for name in protocols.split(",") if name]
+        names = [check_name(name) for name in protocols.split(",") if name]
         levels(epsilon)
         attacks = [
             {"name": name, "epsilon": radius} | ({"steps": count} if count else {}) for name, radius, count in ATTACKS

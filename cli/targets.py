@@ -33,7 +33,7 @@ def agree(
     with show.progress(as_json) as track:
         result = put_beside(found, names(targets) or [], samples, track)
     show.show(result, as_json)
-    require_equal(result.comparison)
+    require_equal(result.record)
 
 
 def profiles(run: RunFolder, samples: ProfileSamples = 500, as_json: Json = False) -> None:
@@ -86,13 +86,17 @@ def doctor(as_json: Json = False) -> None:
     """Check what this installation can do; exit code 3 if a target is missing."""
     from dataclasses import asdict
 
-    from ..eval.records.evaluation import machine, packages
+    from ..eval.records.base import machine, packages
     from ..hw_targets.lava.environment import status
+    from ..hw_targets.loihi import neurons
+    from ..toolkit.kernels import native, norm
     from .show import values
 
+    loops = [one.row() for one in (native.status(), norm.status(), neurons.status())]
     found = {"lava": status("lava"), "netx": status("netx")}
     environments = {name: asdict(one) for name, one in found.items()}
-    values({"machine": machine().model_dump(), "packages": packages(), **environments}, as_json)
+    facts = {"machine": machine().model_dump(), "packages": packages(), "compiled loops": loops}
+    values(facts | environments, as_json)
     if not all(one.installed for one in found.values()):
         raise typer.Exit(EXIT_TARGET)
 

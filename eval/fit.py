@@ -1,13 +1,10 @@
 """Will a Program fit a chip? What each layer and core needs, where it lies, and the proof that no integer changed."""
 
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..export.chip import chips
 from ..export.chip.demand import demand
@@ -19,101 +16,10 @@ from ..export.program import Program
 from ..hw_targets.loihi.simulator import LoihiTarget
 from ..hw_targets.mapped import together
 from ..hw_targets.target import Trace
-from ..toolkit.errors import DisagreementError, FileError, UnsupportedError
-from ..toolkit.files import read_json
+from ..toolkit.errors import DisagreementError, UnsupportedError
 from .agreement.targets import difference
-from .records.evaluation import now, packages
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class LayerFit(_Part):
-    """What one population needs, as if one core could hold all of it; see :class:`..export.chip.demand.Demand`.
-
-    Attributes:
-        whole: why it must lie on one core; None if it may be cut.
-        cores: where it lies; empty without a mapping.
-    """
-
-    population: str
-    shape: list[int]
-    demand: dict[str, int]
-    whole: str | None
-    cores: list[int]
-
-
-class CoreFit(_Part):
-    """What one core holds.
-
-    Attributes:
-        tile: (column, row) in the mesh.
-        slices: runs of neurons, in the order of :func:`..export.chip.mapping.order`; (population, start, stop).
-        demand: what it must hold.
-        use: share of each limit that is used, at the upper and at the lower end of the limit.
-    """
-
-    number: int
-    tile: tuple[int, int]
-    slices: list[tuple[str, int, int]]
-    demand: dict[str, int]
-    use: dict[str, tuple[float, float]]
-
-
-class Traffic(_Part):
-    """Messages between cores, in all.
-
-    Attributes:
-        of: "one spike a neuron", or "a sample" (the mean of those that were run).
-        packets: messages sent by neurons on the chip.
-        east_west: tile hops along rows.
-        north_south: tile hops along columns.
-    """
-
-    of: Literal["one spike a neuron", "a sample"]
-    packets: float
-    east_west: float
-    north_south: float
-
-
-class Integers(_Part):
-    """The split Program against the whole one on target loihi: values compared (spikes, u, v), and how many differ."""
-
-    samples: int
-    compared: int
-    different: int
-
-
-class Fit(_Part):
-    """Whether a Program fits a chip.
-
-    Attributes:
-        verdict: "refused": a hard limit is passed, or the chip lacks what the Program needs; "unsure": it needs more
-            than the lower end of some limit, or than one that nobody confirmed; "fits": all known limits are kept.
-        reasons: why it is refused.
-        warnings: why it is unsure.
-        unknown: quantities without a public limit.
-        cut: how many populations lie on more than one core.
-        integers: the proof; None where nothing had to be cut, or nothing was run.
-    """
-
-    schema_version: Literal[1] = 1
-    created: str
-    program: str
-    chip: str
-    mapper: Mapper
-    verdict: Literal["fits", "unsure", "refused"]
-    reasons: list[str]
-    warnings: list[str]
-    unknown: list[str]
-    limits: Limits
-    layers: list[LayerFit]
-    cores: list[CoreFit]
-    cut: int
-    traffic: list[Traffic]
-    integers: Integers | None
-    packages: dict[str, str]
+from .records.base import header
+from .records.fit import CoreFit, Fit, Integers, LayerFit, Traffic
 
 
 @dataclass(frozen=True)
@@ -201,7 +107,13 @@ def _integers(program: Program, mapping: Mapping, messages: NDArray[np.int32], e
     return Integers(samples=messages.shape[1], compared=sum(bits.compared for bits in compared), different=0)
 
 
-def fit(program: Program, chip: str, mapper: Mapper, messages: NDArray[np.int32]) -> Fit:
+def fit(
+    program: Program,
+    chip: str,
+    mapper: Mapper,
+    messages: NDArray[np.int32],
+    about: dict[str, Any] | None = None,
+) -> Fit:
     """Place a Program on a chip, count what it needs, and run it split against whole.
 
     Args:
@@ -209,6 +121,7 @@ def fit(program: Program, chip: str, mapper: Mapper, messages: NDArray[np.int32]
         chip: where.
         mapper: how.
         messages: input (time, batch, ...) to run both on; without samples nothing is run.
+        about: the record's header, see :func:`.records.base.header`; that of a Program by itself if None.
 
     Raises:
         DisagreementError: split and whole Program differ.
@@ -223,9 +136,9 @@ def fit(program: Program, chip: str, mapper: Mapper, messages: NDArray[np.int32]
         trace = LoihiTarget().compile(program).run(messages, rasters=bool(cut)) if messages.shape[1] else None
         traffic = _traffic(program, mapping, trace)
         integers = _integers(program, mapping, messages, trace) if cut and trace is not None else None
+    call = f"spikeproof.eval.fit.fit(program, {chip!r}, {mapper!r}, messages)"
     return Fit(
-        created=now(),
-        program=program.sha256(),
+        **(about or header("program", call, program=program)),
         chip=chip,
         mapper=mapper,
         verdict="refused" if placed.reasons else "unsure" if placed.warnings else "fits",
@@ -238,17 +151,4 @@ def fit(program: Program, chip: str, mapper: Mapper, messages: NDArray[np.int32]
         cut=len(cut),
         traffic=traffic,
         integers=integers,
-        packages=packages() | {"networkx": version("networkx")},
     )
-
-
-def read_fit(path: Path) -> Fit:
-    """Return a stored record.
-
-    Raises:
-        FileError: there is none, or it is not one.
-    """
-    try:
-        return Fit.model_validate(read_json(path))
-    except ValidationError as error:
-        raise FileError(f"{path}: not a record of 'spikeproof fit'; run it again") from error

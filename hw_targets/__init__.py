@@ -1,14 +1,12 @@
 """Targets that run a network: float PyTorch, exact Loihi integers, ONNX Runtime, Lava."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..toolkit.errors import TargetError
 from ..toolkit.registry import Registry
 
-if TYPE_CHECKING:
-    from .target import Target
-
-TARGETS: "Registry[type[Target[Any]]]" = Registry(
+# Not typed as targets: their contract imports this table, and nothing imports in a circle.
+TARGETS: Registry[Any] = Registry(
     "target",
     __name__,
     {

@@ -4,12 +4,11 @@ from pathlib import Path
 from typing import ClassVar, final
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
-from ..export.formats.onnx import read_onnx, to_onnx, unsupported
 from ..export.program import Program
-from ..toolkit.errors import TargetError
+from ..toolkit.errors import MissingExtraError, TargetError
+from ..toolkit.extras import extra
 from ..toolkit.progress import Track
 from .target import Compiled, CompiledProgram, Raster, Target, Trace
 
@@ -17,6 +16,8 @@ from .target import Compiled, CompiledProgram, Raster, Target, Trace
 class _Session(CompiledProgram):
     def __init__(self, program: Program, model: bytes) -> None:
         super().__init__(program)
+        import onnxruntime
+
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         try:
@@ -58,10 +59,23 @@ class OnnxTarget(Target[Program]):
     def __init__(self, *, path: Path | None = None) -> None:
         self.path = path
 
+    def unavailable(self) -> str | None:
+        """Return how to get ONNX Runtime, or None if it is here."""
+        try:
+            with extra("onnx"):
+                import onnxruntime  # noqa: F401
+        except MissingExtraError as error:
+            return str(error)
+        return None
+
     def unsupported(self, program: Program) -> list[str]:
         """Return reasons for sums that float32 products could not keep exact."""
+        from ..export.formats.onnx import unsupported
+
         return unsupported(program)
 
     def _compile(self, program: Program) -> Compiled:
+        from ..export.formats.onnx import read_onnx, to_onnx
+
         model = to_onnx(program).SerializeToString() if self.path is None else read_onnx(self.path, program)
         return _Session(program, model)

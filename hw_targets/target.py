@@ -208,7 +208,7 @@ def get_target(name: str) -> Target[Any]:
         InputError: there is none of that name, or it is not a Target.
         TargetError: another package fails to load or to make it.
     """
-    kind = TARGETS.get(name)
+    kind: type[Target[Any]] = TARGETS.get(name)
     if name in TARGETS.built_in:
         return kind()
     try:

@@ -31,6 +31,8 @@ from spikeproof.export.program import (
 from spikeproof.hw_targets.lava.environment import environment_python, status
 from spikeproof.toolkit.config import CodingSettings, ModelSettings, Recipe, load_recipe
 from spikeproof.toolkit.errors import UnsupportedError
+from spikeproof.toolkit.kernels.compiler import compiler
+from spikeproof.toolkit.kernels.native import REQUIRE_VARIABLE, Status
 from spikeproof.toolkit.models import build_network
 from spikeproof.toolkit.network.network import SpikingNetwork
 
@@ -94,6 +96,28 @@ def need_netx() -> Path:
 
 
 @pytest.fixture(scope="session")
+def need_loops() -> Callable[[Status], None]:
+    """Skip without the compiled loops of a C file; fail if SPIKEPROOF_REQUIRE_NATIVE says that they must be there."""
+
+    def need(loops: Status) -> None:
+        if loops.library is None:
+            leave = pytest.fail if os.environ.get(REQUIRE_VARIABLE) == "1" else pytest.skip
+            leave(f"no compiled loops of {loops.loops}: {loops.missing}")
+
+    return need
+
+
+@pytest.fixture(scope="session")
+def need_compiler(need_loops: Callable[[Status], None]) -> str:
+    """The C compiler; as ``need_loops`` where there is none."""
+    found = compiler()
+    if found is None:
+        need_loops(Status("any file", missing="no C compiler"))
+    assert found is not None
+    return found
+
+
+@pytest.fixture(scope="session")
 def random_network() -> Callable[..., SpikingNetwork]:
     """Make a network on 1x8x8 images that spikes, its batch norms far from the identity."""
 
@@ -139,7 +163,7 @@ def _extra(draw: st.DrawFn, rng: np.random.Generator, shapes: list[tuple[str, tu
     for _ in range(draw(st.integers(0, 3))):
         (source, before), (target, after) = draw(st.sampled_from(shapes)), draw(st.sampled_from(shapes[1:]))
         size = (int(np.prod(after)), int(np.prod(before)))
-        common = {"source": source, "target": target, "delay": draw(st.sampled_from([0, 0, 1, 2, 62]))}
+        common: dict[str, Any] = {"source": source, "target": target, "delay": draw(st.sampled_from([0, 0, 1, 2, 62]))}
         common["exponent"] = draw(st.just(0) | st.integers(-8, 7))
         if draw(st.booleans()):
             synapses.append(Dense(**common, weight=_weight(rng, size, 8, "mixed")))
@@ -181,7 +205,7 @@ def _programs(draw: st.DrawFn, message_bits: int | None = None, chain: bool = Fa
         shapes.append(("coded", first.shape))
     for number in range(draw(st.integers(1, 3))):
         (source, shape), name = shapes[-1], f"p{number}"
-        common = {"source": source, "target": name, "exponent": draw(st.just(0) | st.integers(-8, 7))}
+        common: dict[str, Any] = {"source": source, "target": name, "exponent": draw(st.just(0) | st.integers(-8, 7))}
         common |= {
             "bits": draw(st.integers(1, 9)),
             "sign": draw(st.sampled_from(["mixed", "excitatory", "inhibitory"])),
@@ -195,7 +219,7 @@ def _programs(draw: st.DrawFn, message_bits: int | None = None, chain: bool = Fa
         if fits and draw(st.booleans()):
             groups = draw(st.sampled_from([g for g in (1, 2, 3) if shape[0] % g == 0]))
             size = (groups * draw(st.integers(1, 2)), shape[0] // groups, *kernel)
-            synapse = Convolution(
+            synapse: Synapse = Convolution(
                 **common,
                 weight=_weight(rng, size, common["bits"], common["sign"]),
                 stride=(draw(st.integers(1, 2)), draw(st.integers(1, 2))),

@@ -33,7 +33,7 @@ def test_default_recipe(name, tmp_path):
     forms = {(form.form, form.target): form.conditions["clean"].accuracy for form in result.forms}
     assert forms["program", "loihi"].samples == 500
     accuracies = [forms[key].value for key in (("float", "torch"), ("program", "loihi"))]
-    check(name, *accuracies, result.gradients["float"]["hidden"])
+    check(name, accuracies[0], accuracies[1], result.gradients["float"]["hidden"])
 
 
 @pytest.mark.parametrize("name", LEAST)

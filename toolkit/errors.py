@@ -4,6 +4,7 @@ SpikeproofError
 ├── InputError          refused: the message names the file, key or layer and the remedy
 │   ├── RecipeError     a recipe key
 │   ├── FileError       a file that is missing, corrupt or not what it should be
+│   ├── MissingExtraError   a package of an extra is not installed
 │   └── UnsupportedError    a layer, graph or Program that cannot be lowered or run exactly
 ├── TargetError         a target that is absent, died, hung or answered nonsense
 └── DisagreementError   two forms that should be equal were measured to differ
@@ -24,6 +25,10 @@ class RecipeError(InputError):
 
 class FileError(InputError):
     """A file is missing, unreadable, corrupt or of another kind."""
+
+
+class MissingExtraError(InputError, ModuleNotFoundError):
+    """Something needs a package that an extra brings; the message holds the command that gets it."""
 
 
 class UnsupportedError(InputError):

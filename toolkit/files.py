@@ -73,7 +73,29 @@ def read_json(path: Path) -> Any:
         raise FileError(f"{path}: not a JSON file ({error}); write it again with the step that made it") from error
 
 
-def write_arrays(path: Path, kind: str, arrays: Mapping[str, NDArray[Any]], header: Mapping[str, Any]) -> None:
+def check_format(path: Path, found: Any, known: int) -> int:
+    """Return the format version of a file.
+
+    Args:
+        path: the file, for messages.
+        found: what it says its version is; a file without one is of format 1.
+        known: the newest version that this spikeproof reads.
+
+    Raises:
+        FileError: the version is newer, or none.
+    """
+    if type(found) is not int or found < 1:
+        raise FileError(f"{path}: format {found!r} is not a version; write it again with the step that made it")
+    if found > known:
+        raise FileError(
+            f"{path}: written by a newer spikeproof (format {found}, this one reads up to {known}): upgrade spikeproof"
+        )
+    return found
+
+
+def write_arrays(
+    path: Path, kind: str, arrays: Mapping[str, NDArray[Any]], header: Mapping[str, Any], version: int = 1
+) -> None:
     """Write named arrays and a JSON header as one safetensors file.
 
     Args:
@@ -81,18 +103,24 @@ def write_arrays(path: Path, kind: str, arrays: Mapping[str, NDArray[Any]], head
         kind: what the file is ("model", "program", ...); checked on reading.
         arrays: numeric arrays by name.
         header: JSON values that describe them.
+        version: of the kind's format.
     """
-    meta = {_KEY: json.dumps({"kind": kind, **header}, sort_keys=True, allow_nan=False)}
+    meta = {_KEY: json.dumps({**header, "kind": kind, "format": version}, sort_keys=True, allow_nan=False)}
     data = save({name: np.asarray(array, order="C") for name, array in arrays.items()}, metadata=meta)
     with atomic(path) as temporary:
         temporary.write_bytes(data)
 
 
-def read_arrays(path: Path, kind: str) -> tuple[Arrays, dict[str, Any]]:
+def read_arrays(path: Path, kind: str, version: int = 1) -> tuple[Arrays, dict[str, Any]]:
     """Return ``(arrays, header)`` of a file that :func:`write_arrays` wrote.
 
+    Args:
+        path: the file.
+        kind: that it must be of.
+        version: the newest format of that kind that can be read.
+
     Raises:
-        FileError: the file is missing, corrupt, foreign, or of another kind.
+        FileError: the file is missing, corrupt, foreign, of another kind, or written by a newer spikeproof.
     """
     data = read_bytes(path)
     try:
@@ -107,6 +135,7 @@ def read_arrays(path: Path, kind: str) -> tuple[Arrays, dict[str, Any]]:
     if not isinstance(header, dict) or header.get("kind") != kind:
         found = header.get("kind") if isinstance(header, dict) else header
         raise FileError(f"{path}: holds {found!r}, expected {kind!r}; give the file of the right step")
+    check_format(path, header.get("format", 1), version)
     return arrays, header
 
 

@@ -2,15 +2,11 @@
 
 import math
 from collections import OrderedDict
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-from brevitas.function.ops_ste import round_ste
-from brevitas.inject.enum import RestrictValueType, ScalingImplType
-from brevitas.nn import QuantConv2d, QuantLinear
-from brevitas.quant.base import IntQuant
-from brevitas.quant.solver.weight import WeightQuantSolver
 from torch import Tensor, nn
 
 from .checkpoint import learned, load_weights, read_geometry, to_arrays, to_tensors
@@ -19,6 +15,7 @@ from .config import Recipe
 from .defences.exact import exact
 from .defences.self_connection import Diagonal
 from .errors import FileError, UnsupportedError
+from .extras import extra
 from .files import read_arrays, write_arrays
 from .models import build_network
 from .network.fold import fold
@@ -35,25 +32,38 @@ class InputGrid(nn.Module):
 
     def __init__(self, coder: Coder) -> None:
         super().__init__()
-        self.levels, self.peak = coder.levels, coder.peak
+        with extra("train"):
+            from brevitas.function.ops_ste import round_ste
+
+        self.levels, self.peak, self.round = coder.levels, coder.peak, round_ste
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (..., channels, height, width) on the grid."""
-        rounded: Tensor = round_ste(x * self.levels)
+        rounded: Tensor = self.round(x * self.levels)
         if self.peak < self.levels:
             rounded = rounded.clamp(max=self.peak)
         return rounded / self.levels
 
 
-class LoihiWeight(IntQuant, WeightQuantSolver):  # type: ignore[misc]
-    """Signed n-bit weights, one constant power-of-two step a layer: q in [-2^(n-1), 2^(n-1) - 1].
+@cache
+def _loihi_weight() -> Any:
+    """Return Brevitas' description of Loihi's weights."""
+    with extra("train"):
+        from brevitas.inject.enum import RestrictValueType, ScalingImplType
+        from brevitas.quant.base import IntQuant
+        from brevitas.quant.solver.weight import WeightQuantSolver
 
-    Loihi keeps mixed-sign weights of n bits as w = q 2^(9-n), so 8 bits give the even integers -256...254.
-    """
+    class LoihiWeight(IntQuant, WeightQuantSolver):  # type: ignore[misc]
+        """Signed n-bit weights, one constant power-of-two step a layer: q in [-2^(n-1), 2^(n-1) - 1].
 
-    scaling_impl_type = ScalingImplType.CONST
-    restrict_scaling_type = RestrictValueType.FP
-    scaling_per_output_channel = False
+        Loihi keeps mixed-sign weights of n bits as w = q 2^(9-n), so 8 bits give the even integers -256...254.
+        """
+
+        scaling_impl_type = ScalingImplType.CONST
+        restrict_scaling_type = RestrictValueType.FP
+        scaling_per_output_channel = False
+
+    return LoihiWeight
 
 
 def weight_step(weight: Tensor, bits: int, part: float = 1.0) -> float:
@@ -115,10 +125,13 @@ def _parts(network: SpikingNetwork) -> dict[str, float]:
 
 
 def _quantized_layer(name: str, layer: nn.Module, bits: int, step: float) -> nn.Module:
+    with extra("train"):
+        from brevitas.nn import QuantConv2d, QuantLinear
+
     # Brevitas divides the constant by 2^(bits-1) to get the step.
     common: dict[str, Any] = {
         "bias": layer.bias is not None,
-        "weight_quant": LoihiWeight,
+        "weight_quant": _loihi_weight(),
         "weight_bit_width": bits,
         "weight_scaling_init": step * 2 ** (bits - 1),
         "return_quant_tensor": False,
@@ -187,9 +200,9 @@ def quantized_network(network: SpikingNetwork, bits: int, steps: dict[str, float
 def weight_steps(network: SpikingNetwork) -> dict[str, float]:
     """Return the weight step of every quantized layer, by name."""
     return {
-        name: float(layer.quant_weight().scale)
+        name: float(cast(Any, layer).quant_weight().scale)
         for name, layer in network.named_layers()
-        if isinstance(layer, QuantConv2d | QuantLinear)
+        if hasattr(layer, "quant_weight")
     }
 
 

@@ -7,21 +7,25 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from .checkpoint import learned, load_state, save_state
+from .code import code_hash
 from .data import Images, Labels
 from .defences.base import Batch, Defence, Gradients
 from .errors import FileError, InputError
+from .extras import extra
 from .network.network import SpikingNetwork
 from .progress import Track, silent
 from .settings import TrainSettings
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ def seeded(seed: int) -> Iterator[None]:
             np.random.set_state(numpy_state)
 
 
-def make_fabric(settings: TrainSettings) -> Fabric:
+def make_fabric(settings: TrainSettings) -> "Fabric":
     """Return Fabric on the recipe's devices and precision.
 
     Raises:
@@ -59,6 +63,8 @@ def make_fabric(settings: TrainSettings) -> Fabric:
             f"train.devices: {settings.devices} CUDA devices asked for, {torch.cuda.device_count()} found; "
             'set train.accelerator = "cpu"'
         )
+    with extra("train"):
+        from lightning_fabric import Fabric
     try:
         return Fabric(accelerator=settings.accelerator, devices=settings.devices, precision=settings.precision)
     except (ValueError, RuntimeError) as error:
@@ -71,7 +77,7 @@ def _flipped(images: Tensor) -> Tensor:
     return torch.where(turned.view(-1, *[1] * (images.dim() - 1)), images.flip(-1), images)
 
 
-def _gradients(batch: Batch, defences: Sequence[Defence], fabric: Fabric, optimizer: Any) -> Tensor:
+def _gradients(batch: Batch, defences: Sequence[Defence], fabric: "Fabric", optimizer: Any) -> Tensor:
     """Compute the gradients of all weights for one batch and return its loss."""
 
     def plainly() -> Tensor:
@@ -131,7 +137,7 @@ def train_network(
         One entry an epoch, those before a resumption included.
 
     Raises:
-        FileError: ``state`` is damaged or belongs to another recipe or other data.
+        FileError: ``state`` is damaged, belongs to another recipe or other data, or was begun by other code.
         InputError: the loss became NaN, or the devices are absent.
     """
     fabric = make_fabric(settings)
@@ -143,6 +149,12 @@ def train_network(
         header = load_state(state, network, optimizer)
         if header.get("identity") != identity:
             raise FileError(f"{state}: belongs to another recipe or other data; delete it to start over")
+        if header.get("code") != code_hash():
+            # Half of the epochs by one code and half by another: nobody could train that network again.
+            raise FileError(
+                f"{state}: begun by other code than this one; go on with the spikeproof that began it, or delete the "
+                "file to start over"
+            )
         try:
             history = [Epoch(**entry) for entry in header["history"]]
         except (KeyError, TypeError) as error:
@@ -186,7 +198,9 @@ def train_network(
             history.append(Epoch(epoch + 1, loss_sum / seen, correct / seen))
             if state is not None and fabric.is_global_zero:
                 entries = [vars(entry) for entry in history]
-                save_state(state, network, optimizer.optimizer, {"identity": identity, "history": entries})
+                save_state(
+                    state, network, optimizer.optimizer, {"identity": identity, "code": code_hash(), "history": entries}
+                )
             if after_epoch is not None:
                 after_epoch(history[-1])
     fabric.barrier()

@@ -18,12 +18,13 @@ from methods import METHODS
 from setups import SETUPS, data_of, defences_of, trained
 
 from records import cells_of, table, write
+from spikeproof.toolkit.code import code_hash
 from spikeproof.toolkit.config import load_recipe
 from spikeproof.toolkit.data import Dataset, load_data
 
 
 def measure(methods: list[str], seeds: list[int], data: Dataset) -> None:
-    """Measure the cells that are missing, one seed of everything before the next."""
+    """Measure the cells that this code has not measured yet, one seed of everything before the next."""
     for seed in seeds:
         for method in dict.fromkeys(["plain", *methods]):
             cells = cells_of(method)
@@ -32,11 +33,12 @@ def measure(methods: list[str], seeds: list[int], data: Dataset) -> None:
                 for variant, entries in METHODS[method].variants.items():
                     key = f"{name} | {variant} | {seed}"
                     wanted = [defence.model_dump(mode="json") for defence in defences_of(entries)]
-                    if cells.get(key, {}).get("defences") == wanted:
+                    kept = cells.get(key, {})
+                    if (kept.get("defences"), kept.get("code")) == (wanted, code_hash()):
                         continue
                     start, own = time.process_time(), data_of(setup, data)
                     network = trained(setup, defences_of(entries), seed, own)
-                    facts = {"setup": name, "variant": variant, "seed": seed, "defences": wanted}
+                    facts = {"setup": name, "variant": variant, "seed": seed, "defences": wanted, "code": code_hash()}
                     seconds = round(time.process_time() - start, 1)
                     cells[key] = facts | {"numbers": setup.measure(network, own), "training seconds": seconds}
                     write(method, cells)

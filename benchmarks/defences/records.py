@@ -2,17 +2,16 @@
 
 import json
 import statistics
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from methods import METHODS, Found
 from setups import Numbers
 
-from spikeproof.toolkit.files import write_json
+from spikeproof.eval.records.base import header, write_record
+from spikeproof.eval.records.benchmark import Benchmark
 
 OUT = Path(__file__).resolve().parents[2] / "records" / "defences"
-SCHEMA = "spikeproof defences, version 1"
 
 
 def path_of(method: str) -> Path:
@@ -73,17 +72,14 @@ def write(method: str, cells: dict[str, dict[str, Any]], overhead: dict[str, Any
     path = path_of(method)
     before = json.loads(path.read_text()) if path.exists() else {}
     record = {
-        "schema": SCHEMA,
-        "command": f"benchmarks/defences --methods {method}",
         "method": method,
         "paper": METHODS[method].paper,
         "ours": summary(cells),
         "acceptance": verdict(method, cells) if complete(method, cells) else [],
         "overhead": overhead or before.get("overhead"),
         "cells": cells,
-        "versions": {name: version(name) for name in ("spikeproof", "torch", "snntorch", "numpy")},
     }
-    write_json(path, record)
+    write_record(path, Benchmark(**header(method, f"python benchmarks/defences --methods {method}"), **record))
 
 
 def table() -> str:

@@ -14,8 +14,9 @@ import tables
 from measures import SLOW
 from parts import complete, measured, parts
 
-from spikeproof.eval.records.evaluation import machine, packages
-from spikeproof.toolkit.files import read_json, write_json
+from spikeproof.eval.records.base import header, machine, write_record
+from spikeproof.eval.records.benchmark import Benchmark
+from spikeproof.toolkit.files import read_json
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -32,7 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python benchmarks/speed", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one tiny run of everything: does it work at all?")
     parser.add_argument("--only", action="append", help="parts whose name contains this, anew; the others are kept")
-    parser.add_argument("--resume", action="store_true", help="parts that the file lacks, or that failed")
+    parser.add_argument("--resume", action="store_true", help="parts that this code has not measured, or that failed")
     parser.add_argument("--jobs", action="store_true", help="whole commands too (minutes)")
     parser.add_argument("--without-peers", action="store_true", help="leave out what needs the peers' environment")
     parser.add_argument("--without-lava", action="store_true", help="leave out Lava")
@@ -58,16 +59,17 @@ def main() -> None:
         kept[part_name] = measured(part, given.threads, given.quick)
         print(tables.lines(kept[part_name]), flush=True)
         out.parent.mkdir(parents=True, exist_ok=True)
-        write_json(out, _result(name, given.threads, kept, list(chosen)))
+        write_record(out, _result(name, given.threads, kept, list(chosen)))
     print(f"wrote {out}")
     if published:
         tables.publish([read_json(one) for one in sorted(folder.glob("*.json"))], ROOT / "docs")
 
 
-def _result(name: str, threads: int, kept: dict[str, Any], order: list[str]) -> dict[str, Any]:
+def _result(name: str, threads: int, kept: dict[str, Any], order: list[str]) -> Benchmark:
     ordered = {part: kept[part] for part in [*order, *kept] if part in kept}
-    about = {"machine_class": name, "machine": machine().model_dump(), "threads": threads, "packages": packages()}
-    return {**about, "parts": ordered}
+    about = header("speed", f"python benchmarks/speed --threads {threads}")
+    about["machine"] = about["machine"].model_copy(update={"threads": threads})
+    return Benchmark(**about, machine_class=name, threads=threads, parts=ordered)
 
 
 if __name__ == "__main__":

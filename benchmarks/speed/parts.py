@@ -10,7 +10,8 @@ from measures import MEASURES
 from plan import COMPARISONS
 from sides import Failed, compare
 
-from spikeproof.eval.records.evaluation import now
+from spikeproof.eval.records.base import now
+from spikeproof.toolkit.code import code_hash
 
 Part = Callable[[int, bool], dict[str, Any]]
 
@@ -24,8 +25,8 @@ def parts(peers: Path | None, lava: bool) -> dict[str, Part]:
 
 
 def measured(part: Part, threads: int, quick: bool) -> dict[str, Any]:
-    """Return what a part found, or why it failed, with when and how busy the machine was."""
-    about = {"created": now(), "load": os.getloadavg()[0]}
+    """Return what a part found, or why it failed, with when, by which code, and how busy the machine was."""
+    about = {"created": now(), "code": code_hash(), "load": os.getloadavg()[0]}
     try:
         return about | part(threads, quick)
     except Failed as error:
@@ -33,5 +34,5 @@ def measured(part: Part, threads: int, quick: bool) -> dict[str, Any]:
 
 
 def complete(found: dict[str, Any] | None) -> bool:
-    """Return whether a part is there and nothing of it failed."""
-    return found is not None and "error" not in found and not found.get("errors")
+    """Return whether this code has measured a part, and nothing of it failed."""
+    return found is not None and found.get("code") == code_hash() and "error" not in found and not found.get("errors")

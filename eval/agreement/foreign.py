@@ -23,10 +23,12 @@ from ...hw_targets.target import CompiledProgram, Raster, get_target
 from ...toolkit.errors import FileError, InputError, UnsupportedError
 from ...toolkit.files import digest, read_bytes
 from ...toolkit.progress import Track, silent
-from ..measure.metrics import Accuracy, Proportion
-from ..records.evaluation import machine, now, packages
+from ..measure.metrics import Accuracy
+from ..records.base import Data, ProgramId, Share, command_line, header
+from ..records.comparison import Bits
+from ..records.foreign import Foreign, ForeignFile, OnTarget, SpikesOf
 from .samples import Samples
-from .targets import Bits, difference
+from .targets import difference
 
 BUDGET = 2**24
 """Values of all nodes and steps in one batch: bounds the memory that rasters take."""
@@ -64,7 +66,7 @@ def load_graph(path: Path, told: Told) -> tuple[Graph, list[str]]:
     if errors:
         first = errors[0]
         where = f"node {first.node!r}: " if first.node else ""
-        more = f" ({len(errors) - 1} more: 'spikeproof check')" if len(errors) > 1 else ""
+        more = f" ({len(errors) - 1} more: 'spikeproof nir check')" if len(errors) > 1 else ""
         kind = FileError if first.code == "file" else UnsupportedError
         raise kind(f"{path}: {where}{first.message}{more}")
     graph = flatten(read_graph(path), str(path))
@@ -91,93 +93,7 @@ def lowered(graph: Graph, deployment: Deployment, source: str) -> Program:
         raise UnsupportedError(f"{source}: does not fit a Program: {where}: {first['msg']}") from error
 
 
-@dataclass(frozen=True)
-class SpikesOf:
-    """One population's spikes, as its origin meant them against the Program's.
-
-    Attributes:
-        population: in the Program.
-        node: in the graph.
-        float_rate: spikes a neuron and step of the origin.
-        program_rate: the same of the Program.
-        compared: neurons, steps and samples.
-        different: how many differ.
-    """
-
-    population: str
-    node: str
-    float_rate: float
-    program_rate: float
-    compared: int
-    different: int
-
-    @property
-    def share(self) -> float:
-        """Share that differ."""
-        return self.different / self.compared
-
-
-@dataclass(frozen=True)
-class OnTarget:
-    """One target against the first one: every spike, and u and v where it exposes them.
-
-    Attributes:
-        compared: values; 0 for the first.
-        different: how many differ.
-        first: the first difference: quantity, population, (step, sample, ...neuron).
-    """
-
-    target: str
-    accuracy: Proportion | None
-    compared: int
-    different: int
-    first: tuple[str, str, tuple[int, ...]] | None
-
-
-@dataclass(frozen=True)
-class Foreign:
-    """What was measured.
-
-    Attributes:
-        samples: how many.
-        float_accuracy: of the graph as its origin meant it; None without labels.
-        same_class: samples that the Program (on the first target) gives the same class as the origin does.
-        spikes: a spiking population.
-        targets: those that ran the Program; the first is the reference.
-        refused: the reasons of those that did not.
-    """
-
-    program_sha256: str
-    samples: int
-    float_accuracy: Proportion | None
-    same_class: Proportion
-    spikes: tuple[SpikesOf, ...]
-    targets: tuple[OnTarget, ...]
-    refused: Mapping[str, list[str]]
-
-    @property
-    def equal(self) -> bool:
-        """Whether no target differs in any value from the first."""
-        return not any(one.different for one in self.targets)
-
-    def first_difference(self) -> str:
-        """Return where the first target that differs does so, in words."""
-        wrong = next(one for one in self.targets if one.first)
-        quantity, population, (step, sample, *neuron) = wrong.first or ("", "", (0, 0))
-        return (
-            f"{wrong.target} differs from {self.targets[0].target}: {wrong.different} values, first {quantity} of "
-            f"population {population!r} at step {step}, sample {sample}, neuron {tuple(neuron)}"
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return JSON values."""
-        values = asdict(self)
-        for row, one in zip(values["spikes"], self.spikes, strict=True):
-            row["share"] = one.share
-        return values | {"equal": self.equal, "different": sum(one.different for one in self.targets)}
-
-
-class _Share:
+class _Counter:
     """A share of samples, counted batch by batch."""
 
     def __init__(self) -> None:
@@ -187,7 +103,7 @@ class _Share:
         if expected is not None:
             self.accuracy.update(found, expected)
 
-    def value(self) -> Proportion | None:
+    def value(self) -> Share | None:
         return self.accuracy.compute() if self.accuracy.samples else None
 
 
@@ -254,8 +170,8 @@ def measure(
     values = program.steps * sum(prod(shape) for shape in graph.shapes.values())
     batch = max(1, min(BATCH, BUDGET // values))
     reference = next(iter(ready))
-    right = {name: _Share() for name in ("float", *ready)}
-    same, against = _Share(), {name: _Against() for name in ready}
+    right = {name: _Counter() for name in ("float", *ready)}
+    same, against = _Counter(), {name: _Against() for name in ready}
     sums = {population.name: np.zeros(4, dtype=np.int64) for population, _ in pairs}
     starts = range(0, count, batch)
     for start in track(starts, "run as meant and as integers", len(starts)):
@@ -282,21 +198,39 @@ def measure(
                 sums[population.name] += [fired.sum(), integer.sum(), wrong.size, wrong.sum()]
     agreed = same.value()
     assert agreed is not None
+    against_first = [
+        OnTarget(
+            target=name,
+            accuracy=right[name].value(),
+            compared=one.compared,
+            different=one.different,
+            first=one.first,
+        )
+        for name, one in against.items()
+    ]
+    different = sum(one.different for one in against_first)
     return Foreign(
-        program.sha256(),
-        count,
-        right["float"].value(),
-        agreed,
-        tuple(
-            SpikesOf(population.name, node, float(f / n), float(p / n), int(n), int(d))
+        samples=count,
+        float_accuracy=right["float"].value(),
+        same_class=agreed,
+        spikes=tuple(
+            SpikesOf(
+                population=population.name,
+                node=node,
+                float_rate=float(f / n),
+                program_rate=float(p / n),
+                compared=int(n),
+                different=int(d),
+                share=int(d) / int(n),
+            )
             for population, node in pairs
             for f, p, n, d in [sums[population.name]]
             if n
         ),
-        tuple(
-            OnTarget(name, right[name].value(), one.compared, one.different, one.first) for name, one in against.items()
-        ),
-        refused,
+        targets=tuple(against_first),
+        refused=refused,
+        equal=not different,
+        different=different,
     )
 
 
@@ -306,25 +240,49 @@ def record(
     told: Told,
     deployment: Deployment,
     samples: Samples,
+    program: Program,
     found: Foreign,
     warnings: list[str],
-) -> dict[str, Any]:
-    """Return the record of a measurement, JSON values: what was measured, on what, with what, and what came out."""
+) -> ForeignFile:
+    """Return the record of a measurement.
+
+    Args:
+        file: the graph.
+        data: the samples' file.
+        told: what was known of the file.
+        deployment: how it was lowered.
+        samples: what was read from ``data``.
+        program: that ran.
+        found: what came out.
+        warnings: the linter's.
+    """
     settings = asdict(deployment.settings)
     settings["added"] = sorted(settings["added"])
-    return {
-        "step": "evaluate-nir",
-        "schema_version": 1,
-        "created": now(),
-        "file": {"name": file.name, "sha256": digest(read_bytes(file))},
-        "data": {"name": data.name, "sha256": samples.sha256, "labels": samples.labels is not None},
-        "origin": told.origin,
-        "settings": settings,
-        "steps": deployment.steps,
-        "weight_bits": deployment.bits,
-        "input_bits": deployment.input_bits,
-        "machine": machine().model_dump(),
-        "packages": packages(),
-        **found.to_dict(),
-        "warnings": warnings,
+    typed = command_line(
+        "nir",
+        "evaluate",
+        file.name,
+        targets=[*(one.target for one in found.targets), *found.refused],
+        data=data.name,
+        steps=deployment.steps,
+        bits=deployment.bits,
+        input_bits=deployment.input_bits,
+        samples=found.samples,
+        **asdict(told),
+    )
+    about = header(file.name, typed) | {
+        "data": Data(name=data.name, sha256=samples.sha256, test=found.samples),
+        "program": ProgramId(sha256=program.sha256(), profile=program.profile),
     }
+    return ForeignFile(
+        **about,
+        **dict(found),
+        file=digest(read_bytes(file)),
+        labels=samples.labels is not None,
+        origin=told.origin,
+        settings=settings,
+        steps=deployment.steps,
+        weight_bits=deployment.bits,
+        input_bits=deployment.input_bits,
+        warnings=warnings,
+    )

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ...export.lowering.lower import Deployment
 from ...toolkit.errors import InputError
 from ...toolkit.progress import Track, silent
+from ..records.foreign import Foreign, ForeignFile
 from . import foreign
-from .foreign import Foreign, Told
+from .foreign import Told
 from .samples import load_samples
 
 TARGETS = ("loihi", "twin", "onnx")
@@ -21,12 +21,12 @@ class Evaluated:
 
     Attributes:
         found: accuracy, spikes and differences.
-        record: all of it, and on what and with what it was measured; JSON values.
+        record: all of it, and on what and with what it was measured.
         warnings: of the linter.
     """
 
     found: Foreign
-    record: dict[str, Any]
+    record: ForeignFile
     warnings: list[str]
 
 
@@ -68,4 +68,4 @@ def evaluate_nir(
     deployment = Deployment(len(given.real), given.input_bits, settings, bits=bits or 8)
     program = foreign.lowered(graph, deployment, str(file))
     found = foreign.measure(graph, program, settings, given, list(TARGETS if targets is None else targets), track=track)
-    return Evaluated(found, foreign.record(file, data, told, deployment, given, found, warnings), warnings)
+    return Evaluated(found, foreign.record(file, data, told, deployment, given, program, found, warnings), warnings)

@@ -1,9 +1,5 @@
 """Whether several targets are equal, bit for bit."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,62 +7,7 @@ from ...export.program import Program
 from ...hw_targets.target import Trace, get_target
 from ...toolkit.errors import InputError
 from ...toolkit.progress import Track, silent
-
-
-@dataclass(frozen=True)
-class Bits:
-    """One quantity of one population on one target against the reference.
-
-    Attributes:
-        target: compared with the reference.
-        population: which.
-        quantity: spikes, u or v.
-        compared: number of values: neurons, steps and samples.
-        different: how many differ.
-        first: where the first difference is: (step, sample, ...neuron); None if there is none.
-    """
-
-    target: str
-    population: str
-    quantity: str
-    compared: int
-    different: int
-    first: tuple[int, ...] | None
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Several targets against a reference, on the same inputs."""
-
-    reference: str
-    targets: tuple[str, ...]
-    samples: int
-    spikes: int
-    values: tuple[Bits, ...]
-    same_classes: Mapping[str, int]
-
-    @property
-    def equal(self) -> bool:
-        """Whether not one value differs."""
-        return not any(bits.different for bits in self.values)
-
-    def compared(self, quantity: str | None = None) -> int:
-        """Return how many values were compared, of one quantity or of all."""
-        return sum(bits.compared for bits in self.values if quantity in (None, bits.quantity))
-
-    def different(self) -> int:
-        """Return how many values differ."""
-        return sum(bits.different for bits in self.values)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return JSON values."""
-        return {
-            **asdict(self),
-            "equal": self.equal,
-            "spike_values_compared": self.compared("spikes"),
-            "state_values_compared": self.compared("u") + self.compared("v"),
-            "different": self.different(),
-        }
+from ..records.comparison import Bits, Compared
 
 
 def difference(target: str, reference: Trace, other: Trace) -> list[Bits]:
@@ -89,11 +30,12 @@ def difference(target: str, reference: Trace, other: Trace) -> list[Bits]:
                 )
             wrong = expected != given
             first = tuple(int(i) for i in np.argwhere(wrong)[0]) if wrong.any() else None
-            found.append(Bits(target, name, quantity, wrong.size, int(wrong.sum()), first))
+            count = {"compared": wrong.size, "different": int(wrong.sum())}
+            found.append(Bits(target=target, population=name, quantity=quantity, first=first, **count))
     return found
 
 
-def compare(program: Program, inputs: NDArray[np.int32], targets: list[str], *, track: Track = silent) -> Comparison:
+def compare(program: Program, inputs: NDArray[np.int32], targets: list[str], *, track: Track = silent) -> Compared:
     """Run ``inputs`` on every target and compare spikes, and u and v where exposed, with the first one's.
 
     Args:
@@ -116,11 +58,18 @@ def compare(program: Program, inputs: NDArray[np.int32], targets: list[str], *, 
     traces = {name: ready.run(inputs, rasters=True, track=track) for name, ready in compiled.items()}
     first, *others = traces
     reference = traces[first]
-    return Comparison(
-        first,
-        tuple(others),
-        inputs.shape[1],
-        sum(int((raster.spikes != 0).sum()) for raster in reference.rasters.values()),
-        tuple(bits for name in others for bits in difference(name, reference, traces[name])),
-        {name: int((traces[name].classes == reference.classes).sum()) for name in others},
+    values = tuple(bits for name in others for bits in difference(name, reference, traces[name]))
+    different = sum(bits.different for bits in values)
+    spikes = sum(bits.compared for bits in values if bits.quantity == "spikes")
+    return Compared(
+        reference=first,
+        targets=tuple(others),
+        samples=inputs.shape[1],
+        spikes=sum(int((raster.spikes != 0).sum()) for raster in reference.rasters.values()),
+        values=values,
+        same_classes={name: int((traces[name].classes == reference.classes).sum()) for name in others},
+        equal=not different,
+        spike_values_compared=spikes,
+        state_values_compared=sum(bits.compared for bits in values) - spikes,
+        different=different,
     )

@@ -6,9 +6,10 @@ from functools import cache
 from importlib import resources
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from ...toolkit.errors import InputError
+from ..records.base import Part
 
 Quality = Literal["simulated", "fitted", "measured", "assumed"]
 
@@ -35,11 +36,7 @@ class Interval:
 NOTHING = Interval(0.0, 0.0)
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Source(_Part):
+class Source(Part):
     """Where constants come from, and what is known about how they were found."""
 
     title: str
@@ -47,7 +44,7 @@ class Source(_Part):
     note: str
 
 
-class Constant(_Part):
+class Constant(Part):
     """One constant.
 
     Attributes:
@@ -71,7 +68,7 @@ class Constant(_Part):
     note: str
 
 
-class Table(_Part):
+class Table(Part):
     """All constants with their sources."""
 
     sources: dict[str, Source]

@@ -3,13 +3,11 @@
 import hashlib
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 from torch import nn
 
 from ...export.chip import CHIPS, chips
@@ -19,133 +17,18 @@ from ...hw_targets.target import get_target
 from ...hw_targets.torch import TorchTarget
 from ...toolkit.data import Images, Labels
 from ...toolkit.errors import TargetError, UnsupportedError
-from ...toolkit.files import write_json
 from ...toolkit.network.network import SpikingNetwork
 from ...toolkit.progress import Track, silent
-from ..measure.activity import Views, views
+from ..measure.activity import views
 from ..measure.forms import Forms
 from ..measure.metrics import fan_out
-from ..records.evaluation import Machine, machine, now, packages, read_model
+from ..records.cost import AnnCost, ChipCost, Cost, FormCost, Memory, Metering, Timing, Views
 from .baselines import int8_ann, metered, nvml, rapl
 from .constants import table
 from .energy import Traffic, count_events, estimate, mapped, steps_an_inference, unmapped
 
 ALONE = 30
-Ends = tuple[float, float]
 Infer = Callable[[Images], Any]
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Timing(_Part):
-    """Wall time of a form on this machine, in seconds.
-
-    Attributes:
-        alone: quartiles of single images.
-        runs: how many.
-        batch: a sample, in a batch.
-        size: of the batch.
-    """
-
-    alone: tuple[float, float, float]
-    runs: int
-    batch: float
-    size: int
-
-
-class Metering(_Part):
-    """Joules a sample that a meter counted, or why there is none."""
-
-    meter: str | None = None
-    joules: Ends | None = None
-    samples: int = 0
-    seconds: float = 0.0
-    idle_watts: float = 0.0
-    absent: str | None = None
-
-
-class Memory(_Part):
-    """Bytes.
-
-    Attributes:
-        parameters: weights and biases; two ends where it depends on how they are laid out.
-        state: of the neurons, for one sample.
-        basis: how they were counted.
-    """
-
-    parameters: Ends
-    state: float
-    basis: str
-
-
-class FormCost(_Part):
-    """One form on one target and device; ``conditions`` are empty for a device that only times and meters."""
-
-    form: Literal["float", "quantized", "program"]
-    target: str
-    device: str
-    conditions: dict[str, Views]
-    timing: Timing
-    energy: Metering
-    memory: Memory
-
-
-class ChipCost(_Part):
-    """The estimate on a chip, in joules and seconds; or why there is none.
-
-    Attributes:
-        chip: name of the chip.
-        steps: time steps an inference.
-        terms: joules by condition and term.
-        total: joules by condition.
-        step: seconds a time step, by condition.
-        time: seconds an inference, by condition.
-        basis: where populations are assumed to be.
-        unsuitable: reasons why this chip could not hold the Program: the estimate then only borrows its prices.
-        absent: why there is no estimate.
-    """
-
-    chip: str
-    steps: int
-    terms: dict[str, dict[str, Ends]] = {}
-    total: dict[str, Ends] = {}
-    step: dict[str, Ends] = {}
-    time: dict[str, Ends] = {}
-    basis: str = ""
-    unsuitable: list[str] = []
-    absent: str | None = None
-
-
-class AnnCost(_Part):
-    """The estimate of an INT8 ANN of the same layers."""
-
-    macs: int
-    weights: int
-    activations: int
-    joules: Ends
-
-
-class Cost(_Part):
-    """The cost of all forms of a run.
-
-    Attributes:
-        samples: the first so many test images.
-        images: SHA-256 of the images of each condition, so that a stale record is known.
-    """
-
-    schema_version: Literal[1] = 1
-    name: str
-    created: str
-    program_sha256: str
-    samples: int
-    images: dict[str, str]
-    machine: Machine
-    packages: dict[str, str]
-    forms: list[FormCost]
-    chips: list[ChipCost]
-    ann: AnnCost
 
 
 def fingerprints(conditions: Mapping[str, Images]) -> dict[str, str]:
@@ -267,7 +150,7 @@ def _meter(meter: Any, run: Callable[[], Any], samples: int) -> Metering:
 
 
 def measure_cost(
-    name: str,
+    about: dict[str, Any],
     forms: Forms,
     conditions: Mapping[str, Images],
     labels: Labels,
@@ -279,7 +162,7 @@ def measure_cost(
     """Measure the float and quantized network and the Program: sparsity, time, energy where metered, memory.
 
     Args:
-        name: of the run.
+        about: the record's header, see :func:`..records.base.header`.
         forms: the network's forms.
         conditions: images by condition, "clean" and one entry an attack, same order of samples.
         labels: (samples,).
@@ -326,13 +209,9 @@ def measure_cost(
     )
     ann = int8_ann(forms.network, program.input.shape, table())
     return Cost(
-        name=name,
-        created=now(),
-        program_sha256=program.sha256(),
+        **about,
         samples=len(labels),
         images=fingerprints(conditions),
-        machine=machine(),
-        packages=packages(),
         forms=found,
         chips=[chip_cost(program, found[-1].conditions, sent, chip) for chip in CHIPS.names()],
         ann=AnnCost(
@@ -342,17 +221,3 @@ def measure_cost(
             joules=(ann.joules.low, ann.joules.high),
         ),
     )
-
-
-def write_cost(path: Path, cost: Cost) -> None:
-    """Write the record as JSON."""
-    write_json(path, cost.model_dump(mode="json"))
-
-
-def read_cost(path: Path) -> Cost:
-    """Return the record in ``path``.
-
-    Raises:
-        FileError: missing, corrupt, or of another schema.
-    """
-    return read_model(Cost, path, "delete it and run 'spikeproof compare'")

@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from ...export.chip.limits import load_limits
-from ..measure.activity import Views
-from ..records.evaluation import Form, Record, Share
+from ..records.base import Share
+from ..records.cost import ChipCost, Cost, Ends, FormCost, Views
+from ..records.evaluation import Evaluation, MeasuredForm
 from ..records.robustness import FormResult, Robustness
-from .measure import ChipCost, Cost, Ends, FormCost
 
 How = Literal["measured", "counted", "estimated", "missing"]
 ANN = "INT8 ANN"
@@ -121,7 +121,7 @@ def _share(share: Share, doubt: str = "") -> Cell:
     return Cell("measured", share.value, share.low, share.high, share.samples, doubt, bool(doubt))
 
 
-def _accuracy(record: Record | None, columns: Sequence[str], folder: str) -> Iterator[Row]:
+def _accuracy(record: Evaluation | None, columns: Sequence[str], folder: str) -> Iterator[Row]:
     if record is None:
         why = missing(f"not measured: run 'spikeproof evaluate {folder}'")
         yield Row("accuracy", "accuracy", "clean", "share", "higher", dict.fromkeys(columns, why))
@@ -130,7 +130,7 @@ def _accuracy(record: Record | None, columns: Sequence[str], folder: str) -> Ite
     for name in dict.fromkeys(name for form in record.forms for name in form.conditions):
         cells = {}
         for each in columns:
-            form: Form | None = forms.get(each)
+            form: MeasuredForm | None = forms.get(each)
             if form is None or name not in form.conditions:
                 device = "cuda" if each.endswith("cuda") else "cpu"
                 cells[each] = missing(f"not measured: run 'spikeproof evaluate {folder} --device {device}'")
@@ -141,7 +141,7 @@ def _accuracy(record: Record | None, columns: Sequence[str], folder: str) -> Ite
 
 def _robustness(record: Robustness | None, columns: Sequence[str], folder: str) -> Iterator[Row]:
     if record is None:
-        why = missing(f"not measured: run 'spikeproof evaluate {folder} --protocol standard'")
+        why = missing(f"not measured: run 'spikeproof robustness {folder} --protocol standard'")
         yield Row("robustness", "worst case of all attacks", "", "share", "higher", dict.fromkeys(columns, why))
         return
     forms = {column(form.form, form.target): form for form in record.forms}
@@ -348,7 +348,7 @@ def _notes(robustness: Robustness | None, cost: Cost, stale: Sequence[str]) -> I
             yield f"Robustness of {column(result.form, result.target)}: an alarm makes the number unreliable."
 
 
-def side_by_side(record: Record | None, robustness: Robustness | None, cost: Cost, folder: str) -> SideBySide:
+def side_by_side(record: Evaluation | None, robustness: Robustness | None, cost: Cost, folder: str) -> SideBySide:
     """Put all that is on record of a run into one table; records of another Program are left out.
 
     Args:
@@ -358,7 +358,7 @@ def side_by_side(record: Record | None, robustness: Robustness | None, cost: Cos
         folder: the run's, for the commands that measure what is missing.
     """
     given = {"record.json": record, "robustness.json": robustness}
-    stale = [name for name, one in given.items() if one and one.program["sha256"] != cost.program_sha256]
+    stale = [name for name, one in given.items() if one and one.program.sha256 != cost.program.sha256]
     record = None if "record.json" in stale else record
     robustness = None if "robustness.json" in stale else robustness
     forms = {column(form.form, form.target, form.device): form for form in cost.forms}

@@ -182,7 +182,7 @@ CAUSES = {
             "another simulator",
             "fault",
             LAVA,
-            "Two targets compute the same Program differently: run 'spikeproof compare --bitwise' and report it.",
+            "Two targets compute the same Program differently: run 'spikeproof agree' and report it.",
         ),
     )
 }

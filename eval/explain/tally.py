@@ -7,9 +7,8 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from ...toolkit.data import Labels
-from ..records.evaluation import Share
+from ..records.base import Share, share_of
 from ..records.explanation import Effect, Paired, Place
-from ..records.robustness import share_of
 from .model import Outcome
 
 

@@ -1,6 +1,5 @@
 """The leaderboard's measurements: methods, measured alike, from training to the chip."""
 
-import shlex
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -9,9 +8,9 @@ from ...toolkit.config import Recipe, load_recipe, parse_recipe
 from ...toolkit.data import load_data
 from ...toolkit.progress import Track
 from ..leaderboard import page
-from ..records.evaluation import machine, now, packages
-from ..records.leaderboard import Entry, measured_claims, reported_claims, write
-from ..study.cells import Cell, code_version, run_cells
+from ..records.base import command_line, header, write_record
+from ..records.leaderboard import Entry, measured_claims, reported_claims
+from ..study.cells import Cell, run_cells
 from ..study.measure import measure
 
 
@@ -60,29 +59,22 @@ def leaderboard(
     }
     flat = [cell for row in cells.values() for cell in row.values()]
     results = run_cells(flat, measure, out / "cells", ray=ray, track=track)
-    options = ["--methods", ",".join(methods), "--seeds", ",".join(map(str, seeds))]
-    options += ["--protocols", ",".join(plan["protocols"]), "--samples", str(plan["samples"])]
-    command = shlex.join(["spikeproof", "leaderboard", Path(recipe).name, *options, "--epsilon", str(plan["epsilon"])])
+    asked = {name: plan[name] for name in ("protocols", "samples", "epsilon")}
+    command = command_line("leaderboard", Path(recipe).name, methods=methods, seeds=seeds, **asked)
     entries = []
     for method, row in cells.items():
         found = {seed: results[cell.name] for seed, cell in row.items()}
         first = next(iter(row.values())).recipe
         entry = Entry(
+            **header(first.name, command, data=data, recipe=first),
             method=method,
-            created=now(),
-            data={"name": data.name, "provenance": data.provenance, "sha256": data.sha256},
             deploys=_deploys(found.values()),
             seeds=tuple(seeds),
-            recipe=first.model_dump(mode="json"),
             plan=plan,
             keys={str(seed): cell.key for seed, cell in row.items()},
-            code=code_version(),
-            command=command,
-            machine=machine(),
-            packages=packages(),
             claims=(*measured_claims(method, found, command), *reported_claims(method)),
         )
-        write(out / f"{method}.json", entry)
+        write_record(out / f"{method}.json", entry)
         entries.append(entry)
     page.write_page(out / "leaderboard.html", entries)
     return entries

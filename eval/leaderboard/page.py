@@ -5,17 +5,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...toolkit.files import write_text
-from ..records.leaderboard import FORMS, Claim, Entry, Form
+from ..records.base import FORMS, FormName
+from ..records.leaderboard import Claim, Entry
 from ..report import environment
 
-NAMES: dict[Form, str] = {"float": "float", "quantized": "quantized", "program": "Program"}
+NAMES: dict[FormName, str] = {"float": "float", "quantized": "quantized", "program": "Program"}
 
 
 @dataclass(frozen=True)
 class Column:
     """A column: what is told of which form."""
 
-    form: Form
+    form: FormName
     condition: str
     quantity: str
     short: str
@@ -89,7 +90,7 @@ def _about(entries: Sequence[Entry]) -> str:
     first = entries[0]
     seeds = ", ".join(str(seed) for seed in first.seeds)
     return (
-        f"Data: {first.data['provenance']}; the first {first.plan['samples']} test images are measured; seeds {seeds}. "
+        f"Data: {first.data.provenance}; the first {first.plan['samples']} test images are measured; seeds {seeds}. "
         "Accuracy in %; under attack it is the worst case over all attacks of the protocol, in pixel space, "
         f"L-infinity, radius {first.plan['epsilon']:g}."
     )
@@ -132,7 +133,7 @@ def render(entries: Sequence[Entry]) -> str:
         .get_template("leaderboard.html.j2")
         .render(
             about=_about(entries),
-            title=entries[0].data["provenance"].split(",")[0],
+            title=(entries[0].data.provenance or entries[0].data.name).split(",")[0],
             columns=columns,
             groups=groups,
             others=len(OTHERS),

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from ...export.program import Program
@@ -20,6 +19,7 @@ from ...toolkit.network.network import SpikingNetwork
 from ...toolkit.network.neurons import LIF
 from ...toolkit.progress import Track, silent
 from ...toolkit.train import seeded
+from ..records.cost import Counted, Gradient, Views
 from .forms import DRAWS
 from .gradients import GradientStatistics
 from .metrics import Metric, SynapticOperations
@@ -70,49 +70,6 @@ class MembraneUpdates(Metric):
         """Return the updates of each population."""
         self._need(len(self.found))
         return dict(self.found)
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Gradient(_Part):
-    """The gradient of the loss at the images, see :class:`.gradients.Statistics`; ``silent`` samples have none."""
-
-    zeros: float
-    near_zeros: float
-    hoyer: float | None
-    silent: int
-
-
-class Counted(_Part):
-    """Updates a sample, see :class:`Updates`."""
-
-    changed: float
-    active: float
-    all: float
-
-
-class Views(_Part):
-    """The four views on one form and one set of images.
-
-    Attributes:
-        samples: how many images.
-        spikes: messages a sample, by population and the input (pixels that are not 0, at every step).
-        places: neuron steps a sample, by population and the input: all that could have been sent.
-        operations: synaptic operations a sample, by synapse; at borders only those that exist.
-        dense: the same if every sender sent at every step.
-        updates: membrane updates a sample, by population with a membrane.
-        gradient: at the input.
-    """
-
-    samples: int
-    spikes: dict[str, float]
-    places: dict[str, int]
-    operations: dict[str, float]
-    dense: dict[str, int]
-    updates: dict[str, Counted]
-    gradient: Gradient
 
 
 def dense_operations(program: Program) -> dict[str, int]:

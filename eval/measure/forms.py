@@ -15,7 +15,7 @@ from ...toolkit.data import Images, Labels
 from ...toolkit.network.network import SpikingNetwork
 from ...toolkit.progress import Track, silent
 from ...toolkit.train import seeded
-from ..records.evaluation import Condition, Form, Measured, Share
+from ..records.evaluation import Condition, Measured, MeasuredForm
 from . import METRICS
 from .metrics import Answered
 from .weights import WeightGradientDensity
@@ -89,7 +89,7 @@ def measure(
     same = 1.0 if reference is None else float((predicted == reference).mean())
     values = {name: metric.compute() for name, metric in metrics.items()}
     condition = Condition(
-        accuracy=Share(**asdict(values.pop("accuracy"))),
+        accuracy=values.pop("accuracy"),
         same_as_float=same,
         spike_rates=values.pop("spike rate"),
         operations=values.pop("synaptic operations"),
@@ -107,7 +107,7 @@ def evaluate(
     batch: int,
     device: str = "cpu",
     track: Track = silent,
-) -> list[Form]:
+) -> list[MeasuredForm]:
     """Measure the float and the quantized network, and the Program on every target.
 
     Args:
@@ -150,7 +150,7 @@ def evaluate(
             overflow = events if name == "clean" else overflow
         seconds = time.perf_counter() - begun
         found.append(
-            Form(
+            MeasuredForm(
                 form=form,
                 target=target,
                 device=where,

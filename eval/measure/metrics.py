@@ -7,12 +7,12 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 from torch.nn import functional
 
 from ...export.program import Dense, Program, Sparse, Synapse
 from ...hw_targets.target import Counts, Trace
 from ...toolkit.errors import InputError
+from ..records.base import Share, share_of
 
 
 class Metric(ABC):
@@ -64,17 +64,6 @@ class FormMetric(Metric):
         """Count a batch."""
 
 
-@dataclass(frozen=True)
-class Proportion:
-    """A share with its 95 % Wilson score interval (Wilson 1927)."""
-
-    value: float
-    low: float
-    high: float
-    correct: int
-    samples: int
-
-
 class Accuracy(FormMetric):
     """Share of samples whose class is right: correct / samples."""
 
@@ -105,13 +94,10 @@ class Accuracy(FormMetric):
         self.correct += int((classes == labels).sum())
         self.samples += len(labels)
 
-    def compute(self) -> Proportion:
+    def compute(self) -> Share:
         """Return the share and its interval."""
         self._need(self.samples)
-        interval = binomtest(self.correct, self.samples).proportion_ci(method="wilson")
-        return Proportion(
-            self.correct / self.samples, float(interval.low), float(interval.high), self.correct, self.samples
-        )
+        return share_of(self.correct, self.samples)
 
 
 class SpikeRate(FormMetric):

@@ -6,13 +6,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from ...toolkit.attacks.base import Attack, predict
+from ...toolkit.code import code_hash
 from ...toolkit.data import Images, Labels
 from ...toolkit.errors import FileError
 from ...toolkit.files import read_json, write_json
 from ...toolkit.network.network import SpikingNetwork
 from ...toolkit.train import Epoch, seeded
-from ..records.evaluation import Share, Trail, TrailPoint
-from ..records.robustness import share
+from ..records.base import share
+from ..records.evaluation import Trail, TrailPoint
 from .zeros import ZeroGradientShare
 
 SAMPLES = 200
@@ -26,7 +27,7 @@ class TrailKeeper:
 
     Args:
         path: the file; points of an interrupted training are taken up from it.
-        identity: hash of recipe and data; points of another one are dropped.
+        identity: hash of recipe and data; points of another one, or by other code, are dropped.
         network: the network that is trained.
         attack: a white-box attack on pixels.
         images: (samples, channels, height, width); the first :data:`SAMPLES` are used.
@@ -52,14 +53,14 @@ class TrailKeeper:
         epochs: int,
         batch: int,
     ) -> None:
-        self.path, self.identity = path, identity
+        self.path, self.identity = path, f"{identity} {code_hash()}"
         self.network, self.attack = network, attack
         self.images, self.labels = images[:SAMPLES], labels[:SAMPLES]
         self.every, self.epochs, self.batch = every, epochs, batch
         self.points: list[TrailPoint] = []
         if path.exists():
             kept, found = _read(path)
-            self.points = found.points if kept == identity else []
+            self.points = found.points if kept == self.identity else []
 
     def __call__(self, done: Epoch) -> None:
         """Measure after this epoch if it is due, and write the file."""
@@ -81,7 +82,7 @@ class TrailKeeper:
         zeros = ZeroGradientShare(self.network)
         for start in range(0, len(self.labels), self.batch):
             zeros.update(self.images[start : start + self.batch], self.labels[start : start + self.batch])
-        clean: Share = share(predict(self.network, self.images, self.batch) == self.labels)
+        clean = share(predict(self.network, self.images, self.batch) == self.labels)
         robust = share(self.attack(self.network, self.images, self.labels).robust)
         return TrailPoint(epoch=epoch, zero_gradient=zeros.hidden(), clean=clean, robust=robust)
 

@@ -3,17 +3,10 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
-
-from ...toolkit.files import write_json
-from .evaluation import Machine, Share, read_model
+from .base import Data, Machine, Part, ProgramId, Record, Share, read_model
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Stage(_Part):
+class Stage(Part):
     """One form of the network.
 
     Attributes:
@@ -29,7 +22,7 @@ class Stage(_Part):
     accuracy: Share
 
 
-class Paired(_Part):
+class Paired(Part):
     """Two forms on the same samples.
 
     Attributes:
@@ -47,7 +40,7 @@ class Paired(_Part):
     p: float
 
 
-class Place(_Part):
+class Place(Part):
     """Where two forms part first.
 
     Attributes:
@@ -65,7 +58,7 @@ class Place(_Part):
     fires: Literal["before", "after"]
 
 
-class Effect(_Part):
+class Effect(Part):
     """What changed between two runs.
 
     Attributes:
@@ -83,7 +76,7 @@ class Effect(_Part):
     first: Place | None
 
 
-class Reason(_Part):
+class Reason(Part):
     """Why a first difference is there, found by repeating that one sample.
 
     Attributes:
@@ -97,7 +90,7 @@ class Reason(_Part):
     necessary: bool
 
 
-class Pair(_Part):
+class Pair(Part):
     """Two neighbouring stages.
 
     Attributes:
@@ -117,7 +110,7 @@ class Pair(_Part):
     membranes: tuple[float, float] | None
 
 
-class Contribution(_Part):
+class Contribution(Part):
     """One cause.
 
     Attributes:
@@ -148,7 +141,7 @@ class Contribution(_Part):
         return bool(self.alone.different or self.repaired.different)
 
 
-class Findings(_Part):
+class Findings(Part):
     """What :func:`..explain.explainer.explain` finds.
 
     Attributes:
@@ -180,24 +173,15 @@ class Findings(_Part):
     verdict: list[str]
 
 
-class Explanation(Findings):
+class Explanation(Record, Findings):
     """The same with where it comes from."""
 
-    schema_version: Literal[1] = 1
-    name: str
-    created: str
-    data: dict[str, Any]
-    program: dict[str, Any]
-    recipe: dict[str, Any]
+    data: Data
+    program: ProgramId
+    recipe: dict[str, Any] | None
     machine: Machine
-    packages: dict[str, str]
     notes: list[str]
     seconds: float
-
-
-def write(path: Path, record: Explanation) -> None:
-    """Write a record as JSON."""
-    write_json(path, record.model_dump(mode="json"))
 
 
 def read(path: Path) -> Explanation:

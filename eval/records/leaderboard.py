@@ -7,21 +7,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from ...toolkit.errors import FileError, InputError
-from ...toolkit.files import write_json
-from .evaluation import Machine, read_model
-
-Form = Literal["float", "quantized", "program"]
-FORMS: tuple[Form, ...] = ("float", "quantized", "program")
+from .base import FORMS, UNKNOWN, Data, FormName, Part, Record, read_model
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Claim(_Part):
+class Claim(Part):
     """One figure about one method.
 
     Attributes:
@@ -45,7 +35,7 @@ class Claim(_Part):
 
     method: str
     kind: Literal["reported", "measured", "deployed"]
-    form: Form | None
+    form: FormName | None
     condition: str
     quantity: str
     unit: str
@@ -59,38 +49,35 @@ class Claim(_Part):
     source: str
 
 
-class Entry(_Part):
+class Entry(Record):
     """All that is known of a method on a data set.
 
     Attributes:
-        method: its name.
-        data: name, hash and sizes of the data set.
+        method: its name; the header's recipe is that of the first seed.
         deploys: how the method reaches the chip, or why it does not.
         seeds: of training.
-        recipe: of the first seed.
         plan: protocols, samples that were attacked, and radius.
         keys: of the cells that were measured, by seed.
-        code: hash of the code that measured.
-        command: that makes this file again.
         claims: measured, deployed and reported.
     """
 
-    schema_version: Literal[1] = 1
+    data: Data
+    recipe: dict[str, Any]
     method: str
-    created: str
-    data: dict[str, Any]
     deploys: str
     seeds: tuple[int, ...]
-    recipe: dict[str, Any]
     plan: dict[str, Any]
     keys: dict[str, str]
-    code: str
-    command: str
-    machine: Machine
-    packages: dict[str, str]
     claims: tuple[Claim, ...]
 
-    def find(self, form: Form, condition: str, quantity: str = "accuracy") -> Claim | None:
+    @classmethod
+    def of_schema_1(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Return values of schema 2: the recipe's name was only in the recipe."""
+        recipe = values.get("recipe")
+        name = recipe.get("name", UNKNOWN) if isinstance(recipe, dict) else UNKNOWN
+        return super().of_schema_1({"name": name} | values)
+
+    def find(self, form: FormName, condition: str, quantity: str = "accuracy") -> Claim | None:
         """Return our claim on ``quantity``, None if there is none."""
         kind = "deployed" if form == "program" else "measured"
         for claim in self.claims:
@@ -174,11 +161,6 @@ QUANTITIES = {
     "gradient L1": "L1 norm of the input gradient, mean a sample",
 }
 COSTS = {"seconds an epoch": "s"}
-
-
-def write(path: Path, entry: Entry) -> None:
-    """Write an entry as JSON."""
-    write_json(path, entry.model_dump(mode="json"))
 
 
 def read(path: Path) -> Entry:

@@ -5,11 +5,9 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
-from scipy.stats import binomtest
+from pydantic import Field
 
-from ...toolkit.files import write_json
-from .evaluation import Machine, Share, read_model
+from .base import Data, Machine, Part, ProgramId, Record, Share, read_model
 
 WRONG, BROKEN, SURVIVED, UNTRIED = ".", "x", "o", "-"
 """One letter a sample: wrong without attack, broken by the attack, survived it, not tried since broken before."""
@@ -17,11 +15,7 @@ WRONG, BROKEN, SURVIVED, UNTRIED = ".", "x", "o", "-"
 Mask = NDArray[np.bool_]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Alarm(_Part):
+class Alarm(Part):
     """A reason to doubt a form's number.
 
     Attributes:
@@ -37,7 +31,7 @@ class Alarm(_Part):
     message: str
 
 
-class Outcome(_Part):
+class Outcome(Part):
     """One attack on one form.
 
     Attributes:
@@ -77,7 +71,7 @@ class Outcome(_Part):
         return self.outcomes.count(BROKEN)
 
 
-class Probes(_Part):
+class Probes(Part):
     """Measurements that tell whether gradient attacks work on a form, on the first samples that it answers rightly.
 
     Attributes:
@@ -104,7 +98,7 @@ class Probes(_Part):
     sweep_only: int
 
 
-class Judged(_Part):
+class Judged(Part):
     """Another target's answers to clean images and worst-case examples of the Program.
 
     Attributes:
@@ -120,7 +114,7 @@ class Judged(_Part):
     same: int
 
 
-class FormResult(_Part):
+class FormResult(Part):
     """All attacks on one form.
 
     Attributes:
@@ -149,13 +143,13 @@ class FormResult(_Part):
     worst_by: dict[str, Share | None]
     outcomes: str
     probes: Probes | None
-    judged: dict[str, Judged] = {}
-    alarms: list[Alarm] = []
+    judged: dict[str, Judged] = Field(default_factory=dict)
+    alarms: list[Alarm] = Field(default_factory=list)
     reliable: bool = True
     seconds: float
 
 
-class Robustness(_Part):
+class Robustness(Record):
     """A protocol on a run.
 
     Attributes:
@@ -172,9 +166,10 @@ class Robustness(_Part):
         unreceivable: why the Program was not attacked; None if it could receive what attackers make.
     """
 
-    schema_version: Literal[1] = 1
-    name: str
-    created: str
+    data: Data
+    program: ProgramId
+    recipe: dict[str, Any] | None
+    machine: Machine
     protocol: str
     threat: str = "pixel"
     threat_model: str
@@ -186,27 +181,9 @@ class Robustness(_Part):
     seed: int
     draws: int = 1
     unreceivable: str | None = None
-    data: dict[str, Any]
-    program: dict[str, Any]
-    recipe: dict[str, Any]
-    machine: Machine
-    packages: dict[str, str]
     forms: list[FormResult]
     summary: str
     seconds: float
-
-
-def share(right: Mask) -> Share:
-    """Return the share of true entries with its 95 % Wilson interval."""
-    return share_of(int(right.sum()), len(right))
-
-
-def share_of(correct: int, samples: int) -> Share:
-    """Return correct / samples with its 95 % Wilson interval."""
-    interval = binomtest(correct, samples).proportion_ci(method="wilson")
-    return Share(
-        value=correct / samples, low=float(interval.low), high=float(interval.high), correct=correct, samples=samples
-    )
 
 
 def letters(right: Mask, tried: Mask, robust: Mask) -> str:
@@ -221,15 +198,10 @@ def is_letter(outcomes: str, letter: str) -> Mask:
     return found
 
 
-def write(path: Path, record: Robustness) -> None:
-    """Write a record as JSON."""
-    write_json(path, record.model_dump(mode="json"))
-
-
 def read(path: Path) -> Robustness:
     """Return the record in ``path``.
 
     Raises:
         FileError: missing, corrupt, or of another schema.
     """
-    return read_model(Robustness, path, "run 'spikeproof evaluate --protocol'")
+    return read_model(Robustness, path, "run 'spikeproof robustness --protocol'")

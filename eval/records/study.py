@@ -4,21 +4,14 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
-from ...toolkit.files import write_json
-from .evaluation import Machine, Share, read_model
+from .base import Data, Part, Record, Share, read_model
 
-Kind = Literal["float", "quantized", "program"]
-KINDS: tuple[Kind, ...] = ("float", "quantized", "program")
 PAPER = "paper"
 """Prefix of conditions under the paper's own attack, in the space of coded spikes."""
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Measured(Share):
@@ -30,13 +23,12 @@ class Measured(Share):
         threat_model: None for clean images.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     reliable: bool | None = None
     alarms: tuple[str, ...] = ()
     threat_model: str | None = None
 
 
-class FormResult(_Part):
+class StudiedForm(Part):
     """One form of one network.
 
     Attributes:
@@ -47,10 +39,10 @@ class FormResult(_Part):
 
     accuracy: dict[str, Measured]
     facts: dict[str, float]
-    layers: dict[str, float] = {}
+    layers: dict[str, float] = Field(default_factory=dict)
 
 
-class Row(_Part):
+class Row(Part):
     """One cell: a network, trained once.
 
     Attributes:
@@ -70,32 +62,23 @@ class Row(_Part):
     seed: int
     key: str
     epochs: int
-    forms: dict[str, FormResult]
+    forms: dict[str, StudiedForm]
     refused: str | None
     costs: dict[str, float]
     trail: tuple[dict[str, Any], ...] = ()
 
 
-class Study(_Part):
+class Study(Record):
     """A study on one data set.
 
     Attributes:
-        data: name, provenance and hash.
         plan: protocols, attacked samples, radius.
-        command: that measures it again.
-        code: hash of the code that measured.
+        rows: one a cell.
     """
 
-    schema_version: Literal[1] = 1
-    name: str
-    created: str
-    data: dict[str, Any]
-    plan: dict[str, Any]
-    command: str
-    code: str
-    machine: Machine
-    packages: dict[str, str]
+    data: Data
     recipe: dict[str, Any]
+    plan: dict[str, Any]
     rows: tuple[Row, ...]
 
 
@@ -153,11 +136,6 @@ def conditions(study: Study) -> list[str]:
     """Return all conditions, "clean" first, in the order in which they were measured."""
     found = dict.fromkeys(name for row in study.rows for form in row.forms.values() for name in form.accuracy)
     return sorted(found, key=lambda name: name != "clean")
-
-
-def write(path: Path, study: Study) -> None:
-    """Write a study as JSON."""
-    write_json(path, study.model_dump(mode="json"))
 
 
 def read(path: Path) -> Study:

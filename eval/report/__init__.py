@@ -1,18 +1,23 @@
 """The report: one self-contained HTML page, without scripts and without anything from elsewhere."""
 
+import re
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
-
 from ...hw_targets.target import Trace
 from ...toolkit.errors import InputError
+from ...toolkit.extras import extra
 from ...toolkit.files import write_text
-from ..records.evaluation import Record
+from ..records.evaluation import Evaluation
+
+with extra("report"):
+    import matplotlib  # noqa: F401 - the other files of this folder draw with it
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
+
 from .content import content
 
-__all__ = ["render", "write_report"]
+__all__ = ["relinked", "render", "write_report"]
 
 
 def _template(name: str) -> str:
@@ -31,7 +36,7 @@ def environment() -> Environment:
     )
 
 
-def render(record: Record, trace: Trace, links: Mapping[str, str] | None = None) -> str:
+def render(record: Evaluation, trace: Trace, links: Mapping[str, str] | None = None) -> str:
     """Return the report of a record as HTML.
 
     Args:
@@ -48,7 +53,24 @@ def render(record: Record, trace: Trace, links: Mapping[str, str] | None = None)
     return environment().get_template("report.html.j2").render(parts).strip() + "\n"
 
 
-def write_report(path: Path, record: Record, trace: Trace, links: Mapping[str, str] | None = None) -> None:
+def relinked(page: str, links: Mapping[str, str]) -> str:
+    """Return a page of a run with links to other pages than it had; nothing else in it changes.
+
+    Args:
+        page: HTML, from one of this folder's templates.
+        links: titles of the run's other pages, by file name.
+
+    Raises:
+        InputError: the page has no place for links.
+    """
+    nav = environment().get_template("links.html.j2").render(links=links).strip()
+    found, count = re.subn(r"<!-- pages -->.*?<!-- /pages -->", lambda match: nav, page, flags=re.DOTALL)
+    if count != 1:
+        raise InputError("page: was made by another version; run the step that makes it again")
+    return found
+
+
+def write_report(path: Path, record: Evaluation, trace: Trace, links: Mapping[str, str] | None = None) -> None:
     """Write the report of a record, with the raster of one sample.
 
     Args:

@@ -12,9 +12,9 @@ from ...export.chip import CHIPS
 from ...export.chip.limits import load_limits
 from ...toolkit.files import write_text
 from ..cost.constants import Table, table
-from ..cost.measure import ChipCost, Cost
 from ..cost.table import ANN, Cell, Row, SideBySide
-from ..records.evaluation import Record
+from ..records.cost import ChipCost, Cost
+from ..records.evaluation import Evaluation
 from . import environment, plots, words
 from .drawing import BLUE, GREY, ORANGE, style, svg
 
@@ -37,7 +37,7 @@ TERMS = {
 }
 
 
-def render_compare(found: SideBySide, cost: Cost, record: Record | None, links: Mapping[str, str]) -> str:
+def render_compare(found: SideBySide, cost: Cost, record: Evaluation | None, links: Mapping[str, str]) -> str:
     """Return the page as HTML.
 
     Args:
@@ -70,7 +70,9 @@ def render_compare(found: SideBySide, cost: Cost, record: Record | None, links: 
     return page.strip() + "\n"
 
 
-def write_compare(path: Path, found: SideBySide, cost: Cost, record: Record | None, links: Mapping[str, str]) -> None:
+def write_compare(
+    path: Path, found: SideBySide, cost: Cost, record: Evaluation | None, links: Mapping[str, str]
+) -> None:
     """Write the page, see :func:`render_compare`.
 
     Raises:
@@ -135,7 +137,7 @@ def _dearest(chip: ChipCost) -> str | None:
     return max(attacks, key=lambda name: attacks[name], default=None)
 
 
-def _lead(found: SideBySide, cost: Cost, record: Record | None) -> str:
+def _lead(found: SideBySide, cost: Cost, record: Evaluation | None) -> str:
     program = _program(found)
     right = _first(found, "accuracy", "clean", program)
     beside = _first(found, "accuracy", "clean", found.columns[0])
@@ -228,7 +230,7 @@ def _constants(constants: Table) -> Iterator[dict[str, Any]]:
         }
 
 
-def _accuracy_plot(record: Record | None) -> Markup | None:
+def _accuracy_plot(record: Evaluation | None) -> Markup | None:
     if record is None:
         return None
     forms = [form for form in record.forms if form.form != "program" or form.target == "loihi"]

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...hw_targets.target import Trace
 from ..measure.metrics import SpikeRate, SynapticOperations
-from ..records.evaluation import Condition, Form, Record
+from ..records.evaluation import Condition, Evaluation, MeasuredForm
 from . import plots, raster, trail, words
 
 Cells = dict[str, Any]
@@ -18,7 +18,7 @@ CURRENT_LIMIT = 2**17
 """A synaptic sum of this size, aligned by 6 bits, leaves the 24-bit current."""
 
 
-def _conditions(record: Record) -> list[str]:
+def _conditions(record: Evaluation) -> list[str]:
     """Return all conditions, clean first."""
     found = dict.fromkeys(name for form in record.forms for name in form.conditions)
     return sorted(found, key=lambda name: name != "clean")
@@ -38,7 +38,7 @@ def _union(parts: Sequence[Mapping[str, Any]]) -> list[str]:
     return order
 
 
-def _accuracy(record: Record) -> Cells:
+def _accuracy(record: Evaluation) -> Cells:
     conditions = _conditions(record)
     labels = [words.label(form) for form in record.forms]
     largest = max(form.samples for form in record.forms)
@@ -87,7 +87,7 @@ def _accuracy(record: Record) -> Cells:
     }
 
 
-def _activity(record: Record) -> Cells:
+def _activity(record: Evaluation) -> Cells:
     conditions = _conditions(record)
     form = words.deployed(record) or record.forms[-1]
     everything = [one for each in record.forms for one in each.conditions.values()]
@@ -125,7 +125,7 @@ def _activity(record: Record) -> Cells:
     }
 
 
-def _input_grows(form: Form, populations: Sequence[str]) -> bool:
+def _input_grows(form: MeasuredForm, populations: Sequence[str]) -> bool:
     """Return whether the input sends more under every attack than on clean images."""
 
     def sent(one: Condition) -> float:
@@ -155,7 +155,7 @@ def _others(measured: Sequence[Condition | None]) -> Iterator[tuple[str, str, li
             yield label, words.direction(first.unit, first.higher_is_better), [each.get(part) for each in values]
 
 
-def _gradients(record: Record) -> Cells:
+def _gradients(record: Evaluation) -> Cells:
     layers = _union([facts["layers"] for facts in record.gradients.values()])
     colours = {"float": plots.FORM_COLOURS["float torch"], "quantized": plots.FORM_COLOURS["quantized torch"]}
     series = [
@@ -213,25 +213,25 @@ def _sample(trace: Trace) -> Cells:
     }
 
 
-def _agreement(record: Record) -> Cells:
-    comparison = record.comparison or {}
-    values = comparison.get("values", [])
+def _agreement(record: Evaluation) -> Cells:
+    comparison = record.comparison
+    values = comparison.values if comparison else ()
     trip = record.round_trip
     return {
         "verdict": words.verdict(record),
         "quantities": words.listed(words.verdict(record).quantities),
         "comparison": comparison,
         "rows": values,
-        "any_first": any(bits.get("first") for bits in values),
+        "any_first": any(bits.first for bits in values),
         "trip": trip if {"samples", "compared", "different"} <= set(trip) else None,
     }
 
 
-def _program(record: Record) -> Cells:
+def _program(record: Evaluation) -> Cells:
     overflow = {form.target: form.overflow for form in record.forms if form.overflow is not None}
     events = overflow.get("loihi") or next(iter(overflow.values()), None)
     rows = []
-    for row in record.program["populations"]:
+    for row in record.populations:
         delivered = math.floor(row["largest_sum"] * 2.0 ** row["exponent"])
         room = CURRENT_LIMIT / delivered if delivered else math.inf
         rows.append(
@@ -248,7 +248,7 @@ def _program(record: Record) -> Cells:
     return {"rows": rows, "neurons": sum(neurons.values()), "events": events is not None}
 
 
-def _training(record: Record) -> Cells:
+def _training(record: Evaluation) -> Cells:
     epochs = [entry["epoch"] for entry in record.training]
     curves = {"loss": ("training loss (cross-entropy)", 1), "accuracy": ("training accuracy, %", 100)}
     drawn = [
@@ -289,18 +289,18 @@ def _time(text: str) -> str:
         return text
 
 
-def _provenance(record: Record) -> Cells:
+def _provenance(record: Evaluation) -> Cells:
     return {
         "recipe": _recipe(record.recipe),
         "machine": _rows(
             {key: "none" if value is None else value for key, value in record.machine.model_dump().items()}
         ),
-        "data": [(f"data, {key}", value) for key, value in _rows(record.data)],
+        "data": [(f"data, {key}", value) for key, value in _rows(record.data.model_dump(exclude_none=True))],
         "times": [(words.label(form), form.device, form.samples, form.seconds) for form in record.forms],
     }
 
 
-def content(record: Record, trace: Trace) -> Cells:
+def content(record: Evaluation, trace: Trace) -> Cells:
     """Return everything that the template needs.
 
     Args:

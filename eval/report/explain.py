@@ -8,7 +8,7 @@ from ...toolkit.files import write_text
 from ..explain.causes import CAUSES
 from ..explain.explainer import Overlay
 from ..explain.verdict import place_words, reason_words
-from ..records.evaluation import Share
+from ..records.base import Share
 from ..records.explanation import Effect, Explanation, Pair
 from . import environment, words
 from .overlay import overlay_plot

@@ -7,7 +7,7 @@ from typing import Any
 from ...export.chip.limits import Limit, Mesh
 from ...export.chip.mapper import NAMES
 from ...toolkit.files import write_text
-from ..fit import CoreFit, Fit
+from ..records.fit import CoreFit, Fit
 from . import environment, words
 
 CELL, GAP, MARGIN = 44, 10, 1

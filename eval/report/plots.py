@@ -9,7 +9,8 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ..records.evaluation import Condition, Form, Share
+from ..records.base import Share
+from ..records.evaluation import Condition, MeasuredForm
 from .drawing import BLUE, FAINT, GREY, INK, ORANGE, style, svg
 from .words import share_text
 
@@ -35,14 +36,14 @@ class Series:
     values: Sequence[float | None]
 
 
-def form_styles(forms: Sequence[Form]) -> list[tuple[str, str]]:
+def form_styles(forms: Sequence[MeasuredForm]) -> list[tuple[str, str]]:
     """Return (colour, marker) of every form."""
     spare = iter(SPARE_COLOURS * len(forms))
     keys = [f"{form.form} {form.target}" for form in forms]
     return [(FORM_COLOURS.get(key) or next(spare), MARKERS[i % len(MARKERS)]) for i, key in enumerate(keys)]
 
 
-def accuracy_plot(forms: Sequence[Form], labels: Sequence[str], conditions: Sequence[str]) -> Markup:
+def accuracy_plot(forms: Sequence[MeasuredForm], labels: Sequence[str], conditions: Sequence[str]) -> Markup:
     """Draw points with 95 % intervals: conditions along x, forms side by side.
 
     Args:

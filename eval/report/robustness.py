@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from ...toolkit.files import write_text
-from ..records.evaluation import Share
+from ..records.base import Share
 from ..records.robustness import FormResult, Robustness
-from ..robustness.probes import family
+from ..robustness.attackers import family
 from . import environment, words
 
 

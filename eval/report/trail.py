@@ -7,7 +7,8 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ..records.evaluation import Share, Trail
+from ..records.base import Share
+from ..records.evaluation import Trail
 from .drawing import BLUE, INK, ORANGE, style, svg
 from .words import percent, share_text
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..cost.table import Cell
-from ..records.evaluation import Form, Record, Share
+from ..records.base import Share
+from ..records.evaluation import Evaluation, MeasuredForm
 
 
 def percent(share: float) -> str:
@@ -60,7 +61,7 @@ def figure(cell: Cell, unit: str) -> tuple[str, str]:
     return (ends, "") if cell.value is None else (amount(cell.value, unit), ends)
 
 
-def label(form: Form) -> str:
+def label(form: MeasuredForm) -> str:
     """Return how the report names a form."""
     return f"{'Program' if form.form == 'program' else form.form} · {form.target}"
 
@@ -80,18 +81,18 @@ def plural(count: int, thing: str) -> str:
     return f"{count:,} {thing}" + ("" if count == 1 else "s")
 
 
-def reference(record: Record) -> Form | None:
+def reference(record: Evaluation) -> MeasuredForm | None:
     """Return the float network; None if it was not measured."""
     return next((form for form in record.forms if form.form == "float"), None)
 
 
-def deployed(record: Record) -> Form | None:
+def deployed(record: Evaluation) -> MeasuredForm | None:
     """Return the form that speaks for the Program: loihi's, else the one on most samples; None if there is none."""
     programs = [form for form in record.forms if form.form == "program"]
     return max(programs, key=lambda form: (form.target == "loihi", form.samples), default=None)
 
 
-def strongest(form: Form) -> str | None:
+def strongest(form: MeasuredForm) -> str | None:
     """Return the attack that leaves the lowest accuracy; None without attacks."""
     attacks = {name: found.accuracy.value for name, found in form.conditions.items() if name != "clean"}
     return min(attacks, key=lambda name: attacks[name], default=None)
@@ -130,22 +131,22 @@ class Verdict:
         }[self.state]
 
 
-def verdict(record: Record) -> Verdict:
+def verdict(record: Evaluation) -> Verdict:
     """Return what the comparison says, counted anew from its values."""
     comparison = record.comparison
-    if comparison is None or not comparison["values"]:
+    if comparison is None or not comparison.values:
         return Verdict("absent")
-    if comparison.get("program_sha256") != record.program["sha256"]:
+    if comparison.program is None or comparison.program.sha256 != record.program.sha256:
         return Verdict("stale")
-    values = comparison["values"]
-    different = sum(bits["different"] for bits in values)
+    values = comparison.values
+    different = sum(bits.different for bits in values)
     return Verdict(
         "different" if different else "equal",
-        (comparison["reference"], *comparison["targets"]),
-        sum(bits["compared"] for bits in values),
+        (comparison.reference, *comparison.targets),
+        sum(bits.compared for bits in values),
         different,
-        tuple(dict.fromkeys(bits["target"] for bits in values if bits["different"])),
-        tuple(dict.fromkeys(bits["quantity"] for bits in values)),
+        tuple(dict.fromkeys(bits.target for bits in values if bits.different)),
+        tuple(dict.fromkeys(bits.quantity for bits in values)),
     )
 
 
@@ -164,7 +165,7 @@ def _float(share: Share, samples: int) -> str:
     return f"float {percent(share.value)} %" + (f" of {share.samples:,}" if share.samples != samples else "")
 
 
-def headline(record: Record) -> str:
+def headline(record: Evaluation) -> str:
     """Return the answer in one sentence: deployed accuracy, clean and attacked, beside float, and agreement."""
     form = deployed(record)
     if form is None:
@@ -189,7 +190,7 @@ def headline(record: Record) -> str:
     return f"As Loihi integers{where} this network gets {' and '.join(parts)}{joint}{found.sentence}."
 
 
-def sparsity_note(record: Record) -> str:
+def sparsity_note(record: Evaluation) -> str:
     """Return what explains the headline share of zero gradients, where the recipe does."""
     pool = record.recipe.get("model", {}).get("pool")
     hidden = {form: float(facts["hidden"]) for form, facts in record.gradients.items()}
@@ -217,7 +218,7 @@ def attack_settings(settings: dict[str, Any]) -> str:
     return ", ".join(f"{key} {value}" for key, value in settings.items() if key not in ignored)
 
 
-def _accuracy_tiles(form: Form, float_form: Form | None) -> Iterator[Tile]:
+def _accuracy_tiles(form: MeasuredForm, float_form: MeasuredForm | None) -> Iterator[Tile]:
     attack = strongest(form)
     for name in ["clean"] + ([attack] if attack else []):
         share = form.conditions[name].accuracy
@@ -232,7 +233,7 @@ def _accuracy_tiles(form: Form, float_form: Form | None) -> Iterator[Tile]:
     yield Tile("Same class as float", f"{percent(same['clean'])} %", note)
 
 
-def tiles(record: Record) -> list[Tile]:
+def tiles(record: Evaluation) -> list[Tile]:
     """Return the numbers that a reader looks for first."""
     form = deployed(record)
     found = list(_accuracy_tiles(form, reference(record))) if form else []

@@ -10,9 +10,10 @@ from typing import Literal
 import numpy as np
 from scipy.stats import binomtest
 
-from ..records.robustness import BROKEN, Alarm, FormResult, Mask, Outcome, is_letter, share_of
-from .plan import NONE, TRANSFER, WHITE
-from .probes import family
+from ...toolkit.attacks.base import NONE, TRANSFER, WHITE
+from ..records.base import share_of
+from ..records.robustness import BROKEN, Alarm, FormResult, Mask, Outcome, is_letter
+from .attackers import family
 
 TOLERANCE = 0.02
 """Two points: half of one standard error at 50 % of 500 samples lies beyond, and no conclusion hangs on less."""

@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 import numpy as np
 from torch import nn
 
-from ...toolkit.attacks.base import Attack, Space, predict
-from ...toolkit.attacks.blind import HopSkipJump
+from ...toolkit.attacks.base import NONE, TRANSFER, WHITE, Attack, predict
 from ...toolkit.attacks.victim import Function, Victim
 from ...toolkit.coding import on_grid
 from ...toolkit.data import Images, Labels
 from ...toolkit.errors import DisagreementError
 from ...toolkit.train import seeded
-from ..records.robustness import FormResult, Mask, Outcome, letters, share
+from ..records.base import share
+from ..records.robustness import FormResult, Mask, Outcome, letters
 from .alarms import alarms
-from .plan import DECISION_SAMPLES, NONE, TRANSFER, WHITE, victim_of
+from .attackers import Attackers
 from .probes import probe
 from .runner import Done, Runner
 
@@ -51,27 +51,6 @@ class Side:
         found = self.function or self.module
         assert found is not None
         return found
-
-
-@dataclass(frozen=True)
-class Attackers:
-    """What one form has to bear: attacks, and how they share the samples.
-
-    Attributes:
-        attacks: in order; in a cascade, those of the white box first.
-        cascade: only noise tries all samples; the others what is left.
-        epsilon: radius of all.
-        seed: of the probes.
-        batch: of the probes.
-        space: of the probes; None where spikes are edited.
-    """
-
-    attacks: list[Attack]
-    cascade: bool
-    epsilon: float
-    seed: int = 0
-    batch: int = 100
-    space: Space | None = "pixel"
 
 
 @dataclass(frozen=True)
@@ -119,9 +98,7 @@ class _Tally:
             Outcome(
                 label=label,
                 access=access,
-                threat_model=attack.threat_model.split(f", {attack.access}")[0] + ", transfer"
-                if found_elsewhere
-                else attack.threat_model,
+                threat_model=f"{attack.place}, {TRANSFER}" if found_elsewhere else attack.threat_model,
                 settings=attack.settings,
                 outcomes=letters(self.right, tried, robust),
                 on_grid=letters(self.right, tried, still),
@@ -137,8 +114,8 @@ class _Tally:
     def run(self, attack: Attack, runner: Runner) -> None:
         """Run an attack on the samples that it is to try."""
         tried = self.left if self.cascade and attack.access != NONE else self.right
-        if isinstance(attack, HopSkipJump):
-            tried = np.isin(np.arange(len(tried)), np.flatnonzero(self.left)[:DECISION_SAMPLES])
+        if attack.most is not None:
+            tried = np.isin(np.arange(len(tried)), np.flatnonzero(self.left)[: attack.most])
         done = _run(self.side, attack, self.images, self.labels, tried, runner)
         made, robust = self.images.copy(), np.ones(len(tried), dtype=np.bool_)
         made[tried], robust[tried] = done.images, done.robust
@@ -177,7 +154,7 @@ def assess(side: Side, images: Images, labels: Labels, against: Attackers, runne
             if attack.access != NONE:
                 tally.judge(label, attack, made, tried)
         probes = None
-        if side.module is not None:
+        if side.module is not None and against.probes:
             white = tally.by.get(WHITE)
             survivors = tally.right if white is None else white
             probes = probe(side.module, images, labels, tally.right, survivors, against, runner, side.salt)
@@ -200,7 +177,7 @@ def assess(side: Side, images: Images, labels: Labels, against: Attackers, runne
 
 def _run(side: Side, attack: Attack, images: Images, labels: Labels, tried: Mask, runner: Runner) -> Done:
     module = side.module
-    victim = victim_of(attack, module, side.judge) if module is not None else side.judge
+    victim = module if module is not None and attack.access == WHITE else side.judge
     done = runner(attack, victim, images[tried], labels[tried], salt=side.salt)
     if side.function is not None and victim is module and len(done.images):
         # With the same seed, so that a stochastic coder shows both the same draws.
@@ -212,7 +189,7 @@ def _run(side: Side, attack: Attack, images: Images, labels: Labels, tried: Mask
         if different:
             raise DisagreementError(
                 f"{side.form}: {different} examples of {attack.label} get another verdict "
-                f"from {side.target} than from the module that was attacked; run 'spikeproof compare --bitwise'"
+                f"from {side.target} than from the module that was attacked; run 'spikeproof agree'"
             )
     return done
 

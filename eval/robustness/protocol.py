@@ -1,12 +1,13 @@
-"""A protocol on every form of a network: float, quantized, and the Program on the chip's arithmetic."""
+"""A protocol on every form of a network: float, quantized, and the Program on the chip's arithmetic.
 
-from collections.abc import Iterator
+:func:`measure` is the door for whoever has no run folder; :func:`run_protocol` is what it and runs stand on.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -14,31 +15,30 @@ from ...export.program import Program
 from ...hw_targets.target import Compiled, get_target
 from ...hw_targets.twin import Twin
 from ...toolkit.attacks.base import Attack
+from ...toolkit.attacks.protocol import Protocol
 from ...toolkit.attacks.victim import predict
+from ...toolkit.coding import Coder, Direct
 from ...toolkit.data import Images, Labels
 from ...toolkit.errors import InputError
 from ...toolkit.network.network import SpikingNetwork
 from ...toolkit.progress import Track, silent
 from ...toolkit.train import seeded
-from ..records.robustness import FormResult, Judged, share
-from . import plan
-from .alarms import clearly
-from .form import Attackers, Found, Side, assess
-from .probes import SAMPLES, efforts
-from .runner import Runner
-from .threat import Pixel, Threat
+from ..records.base import share
+from ..records.robustness import FormResult, Judged
+from .attackers import Attackers
+from .form import Found, Side, assess
+from .probes import efforts
+from .runner import counted
+from .summary import summary
+from .threat import AsGiven, Pixel, Threat, threat_of
 
 JUDGE = "loihi"
 """The target that answers for the Program."""
-COST = {"float": 1.0, "quantized": 2.5, "program": 3.0}
-"""Rough cost of a gradient, for the time left."""
-LATER = 0.35
-"""Rough share of samples that is left to all but the first attack of a cascade."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A network's forms.
+    """A network's forms; at least one.
 
     Attributes:
         network: in float; where transferred examples are made.
@@ -46,44 +46,138 @@ class Subject:
         program: its integers.
         targets: samples that each other target of the Program gets, by name; they judge worst-case examples.
         torch: whether the float and the quantized form are attacked, too.
+        name: of the float form, in results and alarms.
+        given_coder: how images become messages; None for the network's own.
     """
 
-    network: SpikingNetwork
-    quantized: SpikingNetwork
-    program: Program
-    targets: dict[str, int]
+    network: nn.Module | None = None
+    quantized: nn.Module | None = None
+    program: Program | None = None
+    targets: Mapping[str, int] = field(default_factory=dict)
     torch: bool = True
+    name: str = "float"
+    given_coder: Coder | None = None
+
+    @property
+    def coder(self) -> Coder:
+        """How images become messages: as given, the network's own, or the Program's steps of the direct coder.
+
+        Raises:
+            InputError: none is given and none is known.
+        """
+        if self.given_coder is not None:
+            return self.given_coder
+        for network in (self.network, self.quantized):
+            if isinstance(network, SpikingNetwork):
+                return network.coder
+        if self.program is None:
+            raise InputError("coder: not known of this module; give one, as coder=Direct(4)")
+        return Direct(self.program.steps)
+
+
+@dataclass(frozen=True, repr=False)
+class Measured:
+    """What a protocol found.
+
+    Attributes:
+        protocol: the attacks that were run.
+        threat: name of the threat model.
+        threat_model: the same in words; the worst cases are about no other.
+        epsilon: radius of the ball; of spikes, the number of edits.
+        forms: a result for every form: "float", "quantized", "program", or the name that was given.
+        unreceivable: why the Program was not attacked; None if it was, or if there is none.
+    """
+
+    protocol: Protocol
+    threat: str
+    threat_model: str
+    epsilon: float
+    forms: tuple[FormResult, ...]
+    unreceivable: str | None = None
+
+    def __getitem__(self, form: str) -> FormResult:
+        """Return the result of one form."""
+        return {result.form: result for result in self.forms}[form]
+
+    def __repr__(self) -> str:
+        return f"<protocol {self.protocol.name}, {self.threat}, {self.epsilon:g}: {self.summary}>"
+
+    @property
+    def summary(self) -> str:
+        """One sentence: what deployment did to robustness, or what is left of the only form."""
+        return summary(list(self.forms), self.unreceivable)
 
 
 def measure(
-    module: nn.Module,
+    network: nn.Module | Program | None,
     images: Images,
     labels: Labels,
     *,
-    protocol: str = "standard",
-    epsilon: float = 0.1,
+    quantized: nn.Module | None = None,
+    program: Program | None = None,
+    coder: Coder | None = None,
+    protocol: str | Protocol = "standard",
+    threat: str | None = None,
+    epsilon: float | None = None,
+    budget: int | None = None,
     seed: int = 0,
+    draws: int = 1,
+    targets: Sequence[str] = (),
     name: str = "network",
+    folder: Path | None = None,
     track: Track = silent,
-) -> FormResult:
-    """Run a protocol on any classifier and return outcomes, worst case and alarms; the ball is taken as it is.
+) -> Measured:
+    """Run a protocol on any classifier, on a Program, or on all forms of a network beside each other.
+
+    A network alone is attacked as it is. With a quantized network, a Program, a coder or a threat model, inputs and
+    radius are first rounded to what the chip receives, for every form alike, so that forms can be compared.
 
     Args:
-        module: from images in [0, 1] to logits; put into evaluation mode.
-        images: (samples, channels, height, width).
+        network: from images in [0, 1] to logits, put into evaluation mode; or a Program; or None.
+        images: (samples, channels, height, width), or what the coder takes.
         labels: (samples,).
-        protocol: "quick", "standard" or "strong".
-        epsilon: radius of the L-infinity ball.
-        seed: of every attack.
-        name: of the form, in alarms.
+        quantized: the fake-quantized network.
+        program: what was made of it.
+        coder: how images become messages; None for the network's own.
+        protocol: "quick", "standard", "strong", or one of your own.
+        threat: "pixel", "encoded" or "encoded-binary"; None for the protocol's, which is "pixel" for the built-in ones.
+        epsilon: radius of the ball; None for the protocol's, or the usual one of the threat model.
+        budget: edits of spikes a sample, for "encoded-binary".
+        seed: added to the seed of every attack.
+        draws: of a stochastic coder, that attacks with gradients average.
+        targets: other targets of the Program that judge its worst-case examples.
+        name: of the form, where there is but a network.
+        folder: for attacks that are done or interrupted; None keeps nothing.
         track: progress.
+
+    Raises:
+        DisagreementError: the twin's verdict differs from the simulator's.
+        InputError: something is refused, or there is nothing to attack.
     """
-    plan.check(protocol)
-    common: dict[str, Any] = {"epsilon": epsilon, "batch": plan.BATCH, "seed": seed}
-    attacks = plan.white_box(protocol, module, **common) + plan.without_gradients(protocol, **common)
-    against = Attackers(attacks, plan.cascade(protocol), epsilon, seed, plan.BATCH)
-    with one_thread():
-        return assess(Side(name, "torch", module), images, labels, against, Runner(None, track)).result
+    if isinstance(network, Program):
+        if program is not None:
+            raise InputError("program: given twice; give a network first, or None")
+        network, program = None, network
+    own = protocol.threat if isinstance(protocol, Protocol) else Pixel.name
+    alone = quantized is None and program is None and coder is None and threat is None and own == Pixel.name
+    judges = dict.fromkeys(targets, len(labels))
+    subject = Subject(network, quantized, program, judges, name=name if alone else "float", given_coder=coder)
+    if alone:
+        radius = protocol.radius if epsilon is None and isinstance(protocol, Protocol) else epsilon
+        model: Threat = AsGiven(radius)
+    else:
+        model = threat_of(protocol, subject.coder, threat, epsilon, budget)
+    return run_protocol(
+        subject,
+        images,
+        labels,
+        protocol=protocol,
+        threat=model,
+        seed=seed,
+        draws=draws,
+        folder=folder,
+        track=track,
+    )
 
 
 def run_protocol(
@@ -91,83 +185,79 @@ def run_protocol(
     images: Images,
     labels: Labels,
     *,
-    protocol: str,
-    epsilon: float = 0.1,
-    threat: Threat | None = None,
+    protocol: str | Protocol,
+    threat: Threat,
     seed: int = 0,
     draws: int = 1,
     folder: Path | None = None,
     track: Track = silent,
-) -> list[FormResult]:
+) -> Measured:
     """Attack every form and let the other targets judge the Program's worst-case examples.
 
     Args:
         subject: the forms.
-        images: what the coder takes, (samples, ...); they are rounded to the chip's input first, for every form.
+        images: what the coder takes, (samples, ...); the threat model makes of them what is attacked.
         labels: (samples,).
-        protocol: "quick", "standard" or "strong".
-        epsilon: radius in pixel space, rounded down to whole levels of the chip's input; not looked at with ``threat``.
-        threat: another threat model, with its radius.
-        seed: of every attack.
+        protocol: "quick", "standard", "strong", or one of your own.
+        threat: the threat model, with its radius.
+        seed: added to the seed of every attack.
         draws: of a stochastic coder, that attacks with gradients average.
         folder: for attacks that are done or interrupted; None keeps nothing.
         track: progress.
 
     Raises:
         DisagreementError: the twin's verdict differs from the simulator's.
-        InputError: protocol or epsilon is refused, or no form is left to attack.
+        InputError: the protocol is refused, or no form is left to attack.
     """
-    plan.check(protocol)
-    coder = subject.network.coder
-    threat = threat or Pixel(coder, epsilon)
-    common: dict[str, Any] = {"batch": plan.BATCH, "seed": seed}
+    chosen = threat.protocol(protocol).later(seed)
     x = threat.inputs(images)
-    program = subject.program
-
-    def made() -> list[Attack]:
-        return plan.averaged(threat.attacks(protocol, **common), draws)
-
-    every: list[tuple[Side, list[Attack]]] = []
-    if subject.torch:
-        for name, network in (("float", subject.network), ("quantized", subject.quantized)):
-            module = threat.module(network)
-            attacks = made()
-            side = Side(name, "torch", module, grid=threat.grid)
-            every.append((side, plan.gradients(protocol, attacks, module) + plan.blind(attacks)))
-    compiled = get_target(JUDGE).compile(program)
-    if threat.unreceivable is None:
-        twin = threat.module(Twin(program, coder=coder))
-        attacks = made()
-        extra: list[Attack] = []
-        if threat.space is not None:
-            source_of = threat.module(subject.network)
-            options: dict[str, Any] = {"epsilon": threat.radius, "space": threat.space, **common}
-            extra = plan.averaged(plan.transfers(protocol, source_of, "float", **options), draws)
-        last = plan.decision(protocol, epsilon=threat.radius, seed=seed) if threat.space == "pixel" else []
-        deployed = Side("program", JUDGE, twin, threat.function(compiled), program.sha256(), grid=threat.grid)
-        every.append((deployed, [*plan.gradients(protocol, attacks, twin), *extra, *plan.blind(attacks), *last]))
-    if not every:
-        raise InputError(f"--targets: {threat.unreceivable}")
-    results = []
+    every = _sides(subject, chosen, threat, draws)
+    against = Attackers((), chosen.cascade, threat.radius, seed, space=threat.space, probes=chosen.probes)
+    results: list[FormResult] = []
     source: Found | None = None
-    with one_thread(), _counted(every, len(labels), protocol, efforts(threat.space), folder, track) as runner:
+    probing = efforts(threat.space, len(labels)) if chosen.probes else 0.0
+    listed = {side.form: attacks for side, attacks in every}
+    with one_thread(), counted(listed, len(labels), chosen, probing, folder, track) as runner:
         for side, attacks in every:
             if side.form == "program" and source is not None:
                 side = replace(side, source=source.examples)
             runner.form = side.form
-            against = Attackers(attacks, plan.cascade(protocol), threat.radius, seed, space=threat.space)
-            found = assess(side, x, labels, against, runner)
-            if side.form == "float":
+            found = assess(side, x, labels, replace(against, attacks=attacks), runner)
+            if side.form == subject.name:
                 source = found
-            if side.form == "program":
+            results.append(found.result)
+            if side.form == "program" and subject.program is not None:
+                compiled = get_target(JUDGE).compile(subject.program)
                 judged = {
-                    name: _judged(get_target(name).compile(program), compiled, threat, x[:count], labels[:count], found)
+                    name: _judged(
+                        get_target(name).compile(subject.program), compiled, threat, x[:count], labels[:count], found
+                    )
                     for name, count in subject.targets.items()
                 }
-                results.append(found.result.model_copy(update={"judged": judged}))
-            else:
-                results.append(found.result)
-    return results
+                results[-1] = found.result.model_copy(update={"judged": judged})
+    refused = threat.unreceivable if subject.program is not None else None
+    return Measured(chosen, threat.name, threat.words, threat.radius, tuple(results), refused)
+
+
+def _sides(subject: Subject, protocol: Protocol, threat: Threat, draws: int) -> list[tuple[Side, list[Attack]]]:
+    """Return every form that is attacked, with what it has to bear."""
+    every: list[tuple[Side, list[Attack]]] = []
+    if subject.torch:
+        for name, network in ((subject.name, subject.network), ("quantized", subject.quantized)):
+            if network is not None:
+                module = threat.module(network)
+                every.append((Side(name, "torch", module, grid=threat.grid), protocol.on(module, draws=draws)))
+    program = subject.program
+    if program is not None and threat.unreceivable is None:
+        answer = threat.function(get_target(JUDGE).compile(program))
+        twin = threat.module(Twin(program, coder=subject.coder))
+        source = None if subject.network is None else threat.module(subject.network)
+        side = Side("program", JUDGE, twin, answer, program.sha256(), grid=threat.grid)
+        every.append((side, protocol.on(twin, deployed=True, source=source, draws=draws)))
+    if not every:
+        why = "no network and no Program" if threat.unreceivable is None or program is None else threat.unreceivable
+        raise InputError(f"nothing to attack: {why}")
+    return every
 
 
 @contextmanager
@@ -194,67 +284,3 @@ def _judged(other: Compiled, judge: Compiled, threat: Threat, x: Images, labels:
         right.append(theirs == labels)
         same += int((theirs == ours).sum())
     return Judged(samples=count, clean=share(right[0]), worst=share(right[0] & right[1]), same=same)
-
-
-@contextmanager
-def _counted(
-    every: list[tuple[Side, list[Attack]]],
-    samples: int,
-    protocol: str,
-    probing: float,
-    folder: Path | None,
-    track: Track,
-) -> Iterator[Runner]:
-    """Yield a Runner under a bar of all work; it moves by rough cost, so that the time left means something."""
-    later = LATER if plan.cascade(protocol) else 0.7
-    total = 0.0
-    cost = {}
-    for side, attacks in every:
-        weights = [plan.effort(attack) * samples * (later if place else 1) for place, attack in enumerate(attacks)]
-        cost[side.form] = sum(weights) + probing * min(samples, SAMPLES)
-        total += COST[side.form] * cost[side.form]
-    units = 1000
-    ticks = iter(track(range(units), f"{protocol}: all attacks", units))
-    runner = Runner(folder, track)
-    done, shown = 0.0, 0
-
-    def told(attack: Attack, count: int) -> None:
-        nonlocal done, shown
-        done += COST[runner.form] * plan.effort(attack) * count
-        while shown < min(int(units * done / total), units - 1):
-            next(ticks)
-            shown += 1
-
-    runner.told = told
-    next(ticks)
-    yield runner
-    for _ in ticks:
-        pass
-    runner.forget_unfinished()
-
-
-def summary(results: list[FormResult], unreceivable: str | None = None) -> str:
-    """Return one sentence: what deployment did to robustness, or why that is not known."""
-    forms = {result.form: result for result in results}
-    if unreceivable is not None:
-        return f"The Program was not attacked: {unreceivable}."
-    if not {"float", "program"} <= set(forms):
-        return "The float network was not attacked, so what deployment did to robustness is not known."
-    before, after = (np.array(list(forms[name].outcomes)) == "o" for name in ("float", "program"))
-    lost, gained = int((before & ~after).sum()), int((after & ~before).sum())
-    change = 100 * (int(after.sum()) - int(before.sum())) / len(before)
-    rounded = forms["float"].worst_on_grid
-    aside = (
-        f" ({100 * rounded.value:.1f} % once rounded to the chip's input)" if rounded != forms["float"].worst else ""
-    )
-    text = (
-        f"Worst case: float {100 * forms['float'].worst.value:.1f} %{aside}, "
-        f"Program {100 * forms['program'].worst.value:.1f} %. Under this protocol, deployment "
-    )
-    if clearly(max(lost, gained), min(lost, gained), len(before)):
-        text += f"{'raised' if change > 0 else 'lowered'} it by {abs(change):.1f} points"
-    else:
-        text += f"did not clearly change it ({change:+.1f} points)"
-    doubtful = [name for name in ("float", "program") if not forms[name].reliable]
-    doubt = f"; alarms make {' and '.join(doubtful)} unreliable" if doubtful else ""
-    return f"{text}: {lost} samples robust in float are not on the Program, {gained} the other way round{doubt}."

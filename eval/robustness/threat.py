@@ -8,19 +8,20 @@ import torch
 from torch import nn
 
 from ...hw_targets.target import Compiled
-from ...toolkit.attacks.base import Attack, Space
-from ...toolkit.attacks.suite import protocol, spike_protocol
+from ...toolkit.attacks.base import Space, ThreatName
+from ...toolkit.attacks.protocol import Protocol, make_protocol
 from ...toolkit.attacks.victim import Encoded, EncodedFunction, Function
-from ...toolkit.coding import LEVELS, Coder
+from ...toolkit.coding import LEVELS, Coder, on_grid
 from ...toolkit.data import Images
 from ...toolkit.errors import InputError
 from ...toolkit.train import seeded
-from .plan import levels
 
 PAPER_EPSILON = 6 / 255
 """Of the attacks released with arXiv 2509.23762, on coded input."""
 BUDGET = 20
 """Edits of spikes a sample, unless asked otherwise."""
+USUAL_EPSILON = 0.1
+"""Of pixels in [0, 1]."""
 KNOWS = "the attacker knows the network and chooses the backward pass"
 
 
@@ -37,7 +38,7 @@ class Threat(ABC):
         radius: None means the usual one.
     """
 
-    name: ClassVar[str]
+    name: ClassVar[ThreatName]
     space: ClassVar[Space | None] = "encoded"
     radius: float
 
@@ -49,9 +50,9 @@ class Threat(ABC):
     def checked(self, radius: float | None) -> float:
         """Return the radius, or the usual one; raises :class:`InputError`."""
 
-    @abstractmethod
-    def attacks(self, name: str, *, batch: int, seed: int) -> list[Attack]:
-        """Return the attacks of protocol ``name``."""
+    def protocol(self, given: str | Protocol) -> Protocol:
+        """Return a protocol, or the built-in one of that name, at this radius; raises :class:`InputError`."""
+        return make_protocol(given, self.name, self.radius)
 
     @property
     @abstractmethod
@@ -85,17 +86,13 @@ class Threat(ABC):
 class Pixel(Threat):
     """The image, through the coder."""
 
-    name = "pixel"
+    name: ClassVar[ThreatName] = "pixel"
     space = "pixel"
 
     def checked(self, radius: float | None) -> float:
         """Return epsilon in whole levels of the chip's 8-bit input, rounded down; 0.1 is the usual one."""
-        whole: float = levels(0.1 if radius is None else radius) / LEVELS
+        whole: float = levels(USUAL_EPSILON if radius is None else radius) / LEVELS
         return whole
-
-    def attacks(self, name: str, *, batch: int, seed: int) -> list[Attack]:
-        """Return the attacks of protocol ``name``."""
-        return protocol(name, epsilon=self.radius, batch=batch, seed=seed)
 
     @property
     def words(self) -> str:
@@ -123,17 +120,13 @@ class Pixel(Threat):
 class Continuous(Threat):
     """The coded tensor, each entry in [0, 1]: what the code released with arXiv 2509.23762 attacks."""
 
-    name = "encoded"
+    name: ClassVar[ThreatName] = "encoded"
 
     def checked(self, radius: float | None) -> float:
         """Return epsilon; 6/255 is the usual one."""
         if radius is not None and not 0 < radius <= 1:
             raise InputError(f"epsilon: {radius}, expected a number in (0, 1]")
         return PAPER_EPSILON if radius is None else radius
-
-    def attacks(self, name: str, *, batch: int, seed: int) -> list[Attack]:
-        """Return the attacks of protocol ``name``."""
-        return protocol(name, epsilon=self.radius, batch=batch, seed=seed, space="encoded")
 
     @property
     def words(self) -> str:
@@ -155,7 +148,7 @@ class Continuous(Threat):
 class Spikes(Threat):
     """Spikes flipped, inserted, deleted or shifted, so many a sample: what a chip with spike input can receive."""
 
-    name = "encoded-binary"
+    name: ClassVar[ThreatName] = "encoded-binary"
     space = None
 
     def __init__(self, coder: Coder, radius: float | None = None) -> None:
@@ -172,15 +165,48 @@ class Spikes(Threat):
             raise InputError(f"budget: {radius}, expected 1 spike or more")
         return found
 
-    def attacks(self, name: str, *, batch: int, seed: int) -> list[Attack]:
-        """Return the attacks of protocol ``name``."""
-        return spike_protocol(name, budget=int(self.radius), batch=batch, seed=seed)
-
     @property
     def words(self) -> str:
         """What the attacker may do, for records."""
         kinds = "flips, or as many insertions, deletions or shifts by one step"
         return f"encoded space, binary, {self.radius:g} {kinds} of spikes a sample, behind the {self.coder}; {KNOWS}"
+
+
+class AsGiven(Threat):
+    """Inputs of any module, L-infinity, taken as they are: no coder, no rounding to what a chip receives.
+
+    Args:
+        radius: epsilon.
+    """
+
+    name: ClassVar[ThreatName] = "pixel"
+    space = "pixel"
+
+    def __init__(self, radius: float | None = None) -> None:
+        self.radius = self.checked(radius)
+
+    def checked(self, radius: float | None) -> float:
+        """Return epsilon; 0.1 is the usual one."""
+        if radius is not None and not 0 < radius <= 1:
+            raise InputError(f"epsilon: {radius}, expected a number in (0, 1]")
+        return USUAL_EPSILON if radius is None else radius
+
+    @property
+    def words(self) -> str:
+        """What the attacker may do, for records."""
+        return f"input space, L-infinity, around the inputs as they are; {KNOWS}"
+
+    def inputs(self, images: Images) -> Images:
+        """Return the images."""
+        return images
+
+    def module(self, network: nn.Module) -> nn.Module:
+        """Return the module itself."""
+        return network
+
+    def grid(self, inputs: Images) -> Images:
+        """Return inputs rounded to 8 bits."""
+        return on_grid(inputs)
 
 
 THREATS: dict[str, type[Threat]] = {threat.name: threat for threat in (Pixel, Continuous, Spikes)}
@@ -201,3 +227,36 @@ def make_threat(name: str, coder: Coder, epsilon: float | None = None, budget: i
             f"--budget: counts spikes, threat model {name!r} has --epsilon; or use --threat encoded-binary"
         )
     return THREATS[name](coder, epsilon if budget is None else budget)
+
+
+def threat_of(
+    protocol: str | Protocol, coder: Coder, name: str | None, epsilon: float | None = None, budget: int | None = None
+) -> Threat:
+    """Return the threat model that a protocol is run in: its own, at its own radius, where nothing else is said.
+
+    Raises:
+        InputError: as :func:`make_threat`; or the protocol's attacks are of another threat model.
+    """
+    if isinstance(protocol, str):
+        return make_threat(name or Pixel.name, coder, epsilon, budget)
+    if name not in (None, protocol.threat):
+        raise InputError(
+            f"protocol {protocol.name!r}: its attacks are of threat model {protocol.threat!r}, not {name!r}"
+        )
+    if epsilon is None and budget is None:
+        spikes = protocol.threat == Spikes.name
+        epsilon, budget = (None, int(protocol.radius)) if spikes else (protocol.radius, None)
+    return make_threat(protocol.threat, coder, epsilon, budget)
+
+
+def levels(epsilon: float) -> int:
+    """Return the radius ``epsilon`` in whole levels of the chip's 8-bit input, rounded down.
+
+    Raises:
+        InputError: it is less than one level, or more than all.
+    """
+    # 0.1 * 255 and 2 / 255 * 255 are not what they seem in floating point.
+    found = int(epsilon * LEVELS + 1e-6) if 0 < epsilon <= 1 else 0
+    if not found:
+        raise InputError(f"epsilon: {epsilon}, expected a number in [1/{LEVELS}, 1]; the chip's input has no less")
+    return found

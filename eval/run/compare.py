@@ -1,7 +1,10 @@
 """The step ``compare``: what every form of a run costs, beside all else that is on record of it."""
 
+from ...toolkit.code import code_hash
 from ...toolkit.progress import Track, silent
-from ..cost.measure import fingerprints, measure_cost, read_cost, write_cost
+from ..cost.measure import fingerprints, measure_cost
+from ..records.base import command_line, header, write_record
+from ..records.cost import read_cost
 from .folder import Run
 from .pages import beside, write_pages
 from .results import Compared
@@ -9,7 +12,7 @@ from .steps import attacked
 
 
 def cost(run: Run, *, samples: int | None = None, again: bool = False, track: Track = silent) -> bool:
-    """Measure the cost of a run's forms: cost.json; return False if it is on record already.
+    """Measure the cost of a run's forms: cost.json; return False if this code has it on record already.
 
     Args:
         run: trained, quantized and exported; attacked, if the price of attacks is wanted.
@@ -28,10 +31,16 @@ def cost(run: Run, *, samples: int | None = None, again: bool = False, track: Tr
     conditions = {name: part[:samples] for name, part in images.items()}
     if run.is_done("cost") and not again:
         kept = read_cost(run.path("cost.json"))
-        if kept.images == fingerprints(conditions):
+        if kept.code == code_hash() and kept.images == fingerprints(conditions):
             return False
     found = measure_cost(
-        recipe.name,
+        header(
+            recipe.name,
+            command_line("compare", "DIR", samples=samples, again=again),
+            data=data,
+            program=forms.program,
+            recipe=recipe,
+        ),
         forms,
         conditions,
         data.test_labels[:samples],
@@ -39,7 +48,7 @@ def cost(run: Run, *, samples: int | None = None, again: bool = False, track: Tr
         batch=recipe.evaluate.batch,
         track=track,
     )
-    write_cost(run.path("cost.json"), found)
+    write_record(run.path("cost.json"), found)
     run.finished("cost")
     return True
 

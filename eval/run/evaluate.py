@@ -15,14 +15,18 @@ from ..measure.forms import DRAWS, gradient_sparsity, weight_gradients
 from ..measure.forms import evaluate as measure_forms
 from ..measure.gradients import clean_gradients
 from ..measure.trail import read_trail
-from ..records.evaluation import Record, machine, now, packages
+from ..records.base import command_line, header
+from ..records.comparison import read as read_comparison
+from ..records.evaluation import Evaluation
 from .folder import Run
 from .pages import write_compare_page, write_run_report
 from .results import Recorded
 from .steps import GRADIENT_SAMPLES, TRAIL, attacked
 
 
-def _warnings(recipe: Recipe, data: Dataset, record_forms: list[Any], attacks: dict[str, Any]) -> list[str]:
+def _warnings(
+    recipe: Recipe, data: Dataset, record_forms: list[Any], attacks: dict[str, Any], others: list[str]
+) -> list[str]:
     found = [
         "Attacks are FGSM and PGD on the float network with its own surrogate, transferred to every other form: "
         "an upper bound on robustness, not a reliable estimate."
@@ -35,6 +39,10 @@ def _warnings(recipe: Recipe, data: Dataset, record_forms: list[Any], attacks: d
         )
     if isinstance(coder, Events):
         found.append("Examples of attacks lie between 0 and 1: the chip receives them rounded to spikes.")
+    if others:
+        found.append(
+            f"Done by other code than the rest: {', '.join(others)}; by this code they may give other figures."
+        )
     if len(data.test_labels) < 300:
         found.append(f"Only {len(data.test_labels)} test samples: intervals are wide, do not quote.")
     beyond = [
@@ -56,7 +64,7 @@ def _warnings(recipe: Recipe, data: Dataset, record_forms: list[Any], attacks: d
 
 def evaluate(
     run: Run, targets: list[str] | None = None, device: str = "cpu", track: Track = silent
-) -> Recorded[Record]:
+) -> Recorded[Evaluation]:
     """Measure every form under every condition: record.json and report.html.
 
     Args:
@@ -102,22 +110,12 @@ def evaluate(
         )
     gradients["float"]["weights"] = weight_gradients(network, data.test_images[few], data.test_labels[few], track=track)
     attacks = read_json(run.path("attacks.json"))
-    compared = read_json(run.path("compare.json")) if run.is_done("compare") else None
-    record = Record(
-        name=recipe.name,
-        created=now(),
-        recipe=recipe.model_dump(mode="json"),
-        data={
-            "name": data.name,
-            "provenance": data.provenance,
-            "kind": data.kind,
-            "sha256": data.sha256,
-            "train": len(data.train_labels),
-            "test": len(data.test_labels),
-        },
-        program={"sha256": program.sha256(), "profile": program.profile, "populations": describe(program)},
-        machine=machine(),
-        packages=packages(),
+    compared = read_comparison(run.path("compare.json")) if run.is_done("compare") else None
+    typed = command_line("evaluate", "DIR", targets=targets, device=None if device == "cpu" else device)
+    others = run.by_other_code("train", "attack", "quantize", "export")
+    record = Evaluation(
+        **header(recipe.name, typed, data=data, program=program, recipe=recipe),
+        populations=describe(program),
         threat_model=f"{THREAT_MODEL} ({network.coder})",
         attacks=attacks,
         training=read_json(run.path("training.json")),
@@ -126,7 +124,7 @@ def evaluate(
         forms=measured,
         comparison=compared,
         trail=read_trail(run.path(TRAIL)) if recipe.train.trail else None,
-        warnings=_warnings(recipe, data, measured, attacks),
+        warnings=_warnings(recipe, data, measured, attacks, others),
     )
     write_run_report(run, record)
     write_compare_page(run)

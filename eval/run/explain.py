@@ -1,12 +1,9 @@
 """The step ``explain``: why the deployed number differs."""
 
-import time
-
-from ...hw_targets.target import get_target
 from ...toolkit.progress import Track, silent
-from ..explain.explainer import explain as find
-from ..records.evaluation import machine, now, packages
-from ..records.explanation import Explanation, write
+from ..explain.forms import explain_forms
+from ..records.base import command_line, header, write_record
+from ..records.explanation import Explanation
 from ..report.explain import write_explanation
 from .folder import Run
 
@@ -24,37 +21,19 @@ def explain(run: Run, *, samples: int | None = None, lava: bool | None = None, t
         FileError: a step is missing, or a file has changed since.
         TargetError: Lava was asked for and is not there.
     """
-    begun = time.perf_counter()
     recipe, forms, data = run.recipe(), run.forms(), run.data()
-    program = forms.program
-    images, labels = data.test_images[:samples], data.test_labels[:samples]
-    target, notes, most = get_target("lava"), list[str](), 0
-    if lava:
-        target.compile(program)  # Unavailable or refused: said now.
-    missing = target.unavailable()
-    reasons = ["--no-lava"] if lava is False else [missing] if missing else target.unsupported(program)
-    if reasons:
-        notes.append(f"Lava was not run: {reasons[0]}.")
-    else:
-        most = min(recipe.evaluate.lava_samples, len(labels))
-        if most < len(labels):
-            notes.append(f"Lava was run on the first {most} samples only.")
-    if len(labels) < 300:
-        notes.append(f"Only {len(labels)} test samples: intervals are wide, do not quote.")
-    found, overlays = find(forms, images, labels, lava=most, batch=recipe.evaluate.batch, track=track)
-    record = Explanation(
-        **dict(found),
-        name=recipe.name,
-        created=now(),
-        data={"name": data.name, "sha256": data.sha256, "test": len(data.test_labels)},
-        program={"sha256": program.sha256(), "profile": program.profile},
-        recipe=recipe.model_dump(mode="json"),
-        machine=machine(),
-        packages=packages(),
-        notes=notes,
-        seconds=time.perf_counter() - begun,
+    typed = command_line("explain", "DIR", samples=samples, **{"lava": lava} if lava else {"no-lava": lava is False})
+    record, overlays = explain_forms(
+        forms,
+        data.test_images[:samples],
+        data.test_labels[:samples],
+        header(recipe.name, typed, data=data, program=forms.program, recipe=recipe),
+        lava=lava,
+        slow=recipe.evaluate.lava_samples,
+        batch=recipe.evaluate.batch,
+        track=track,
     )
-    write(run.path("explain.json"), record)
+    write_record(run.path("explain.json"), record)
     write_explanation(run.path("explain.html"), record, overlays)
     run.finished("explain")
     return record

@@ -5,17 +5,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, RootModel, ValidationError
+from pydantic import BaseModel, ValidationError
 
+from ...toolkit.code import code_hash
 from ...toolkit.config import Recipe, parse_recipe
 from ...toolkit.errors import FileError, InputError
-from ...toolkit.files import digest, read_bytes, read_json, write_json
+from ...toolkit.files import check_format, digest, read_bytes, read_json, write_json
 
 if TYPE_CHECKING:
     from ...toolkit.data import Dataset
     from ..measure.forms import Forms
 
 MANIFEST = "run.json"
+FORMAT = 2
+"""Of the manifest: format 1 was the steps by name, and nothing else."""
 
 READS: dict[str, tuple[str, ...]] = {
     "train": ("recipe.json",),
@@ -47,19 +50,23 @@ for _threat in ("encoded", "encoded-binary"):
 
 
 class _Entry(BaseModel):
-    """What one step read and wrote: SHA-256 by file name."""
+    """What one step read and wrote, SHA-256 by file name, and by which code; None where format 1 did not say."""
 
     read: dict[str, str]
     wrote: dict[str, str]
+    code: str | None = None
 
 
-class _Manifest(RootModel[dict[str, _Entry]]):
+class _Manifest(BaseModel):
     """All steps that were run."""
+
+    format: int
+    steps: dict[str, _Entry]
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder. ``run.json`` keeps the SHA-256 of what each step read and wrote."""
+    """A run folder. ``run.json`` keeps the SHA-256 of what each step read and wrote, and of the code."""
 
     folder: Path
     _kept: dict[str, tuple[Any, Any]] = field(default_factory=dict, compare=False, repr=False)
@@ -147,9 +154,11 @@ class Run:
 
     def _manifest(self) -> dict[str, "_Entry"]:
         path = self.path(MANIFEST)
-        manifest = read_json(path) if path.exists() else {}
+        found = read_json(path) if path.exists() else {}
+        if isinstance(found, dict) and check_format(path, found.get("format", 1), FORMAT) == 1:
+            found = {"format": 1, "steps": found}
         try:
-            return _Manifest.model_validate(manifest).root
+            return _Manifest.model_validate(found).steps
         except ValidationError as error:
             raise FileError(f"{path}: not a run's manifest; delete it and run the steps again") from error
 
@@ -162,12 +171,16 @@ class Run:
         return shlex.join(["spikeproof", *words, str(self.folder)])
 
     def finished(self, step: str, extra: list[str] | None = None) -> None:
-        """Note that ``step`` is done: hashes of all it read and wrote (``extra`` files included)."""
-        manifest = self._manifest()
-        manifest[step] = _Entry(
-            read=self._hashes(list(READS[step])), wrote=self._hashes([*WRITES[step], *(extra or [])])
-        )
-        write_json(self.path(MANIFEST), _Manifest(manifest).model_dump())
+        """Note that ``step`` is done: hashes of all it read and wrote (``extra`` files included), and of the code."""
+        steps = self._manifest()
+        read, wrote = self._hashes(list(READS[step])), self._hashes([*WRITES[step], *(extra or [])])
+        steps[step] = _Entry(read=read, wrote=wrote, code=code_hash())
+        write_json(self.path(MANIFEST), _Manifest(format=FORMAT, steps=steps).model_dump())
+
+    def by_other_code(self, *steps: str) -> list[str]:
+        """Return those of ``steps`` that were done by other code than this one, or by a version that did not say."""
+        done = self._manifest()
+        return [step for step in steps if step in done and done[step].code != code_hash()]
 
     def is_done(self, step: str) -> bool:
         """Return whether ``step`` was run and nothing it read or wrote has changed since."""

@@ -2,12 +2,13 @@
 
 from ...export.program import read_program
 from ...hw_targets.target import get_target
-from ..cost.measure import read_cost
+from ...toolkit.errors import InputError
+from ...toolkit.files import read_bytes, write_text
 from ..cost.table import SideBySide, side_by_side
 from ..records import robustness
-from ..records.evaluation import Record, read_record, write_record
-from ..report import write_report
-from ..report.compare import write_compare
+from ..records.base import write_record
+from ..records.cost import read_cost
+from ..records.evaluation import Evaluation, read_record
 from .folder import Run
 from .simulate import chip_input
 
@@ -25,8 +26,11 @@ def _links(run: Run, own: str) -> dict[str, str]:
     return {name: title for name, title in PAGES.items() if name != own and run.path(name).exists()}
 
 
-def write_run_report(run: Run, record: Record) -> None:
+def write_run_report(run: Run, record: Evaluation) -> None:
     """Write record.json and report.html, with the raster of the first test image, and note that evaluate is done."""
+    # Pages need packages of the extra "report", which a user of records alone has not.
+    from ..report import write_report
+
     write_record(run.path("record.json"), record)
     program = read_program(run.path("program.safetensors"))
     trace = get_target("loihi").compile(program).run(chip_input(run, 1), rasters=True)
@@ -48,6 +52,8 @@ def beside(run: Run) -> SideBySide:
 def write_compare_page(run: Run) -> None:
     """Write compare.html if the run's cost was measured."""
     if run.is_done("cost"):
+        from ..report.compare import write_compare
+
         write_compare(
             run.path("compare.html"),
             beside(run),
@@ -58,7 +64,14 @@ def write_compare_page(run: Run) -> None:
 
 
 def write_pages(run: Run) -> None:
-    """Write report.html and compare.html again, where their steps are done."""
+    """Write compare.html again, which shows what other steps found, and let report.html link to all pages there are."""
     write_compare_page(run)
     if run.is_done("evaluate"):
-        write_run_report(run, read_record(run.path("record.json")))
+        from ..report import relinked
+
+        page = run.path("report.html")
+        try:
+            write_text(page, relinked(read_bytes(page).decode(), _links(run, page.name)))
+        except InputError:  # Another version's page.
+            write_run_report(run, read_record(run.path("record.json")))
+        run.finished("evaluate")

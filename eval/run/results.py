@@ -7,8 +7,8 @@ from pydantic import BaseModel
 
 from ...export.nir.roundtrip import RoundTrip
 from ..agreement.profiles import UnderProfile
-from ..agreement.targets import Comparison
 from ..cost.table import SideBySide
+from ..records.comparison import Comparison
 
 R = TypeVar("R", bound=BaseModel)
 
@@ -125,17 +125,15 @@ class Agreed(Result):
     """``agree``: targets beside each other, bit for bit.
 
     Attributes:
-        program_sha256: of the Program.
-        comparison: every quantity of every population.
+        record: every quantity of every population.
     """
 
     step = "compare"
-    program_sha256: str
-    comparison: Comparison
+    record: Comparison
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
-        return {"step": self.step, "program_sha256": self.program_sha256, **self.comparison.to_dict()}
+        return {"step": self.step, **self.record.model_dump(mode="json")}
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from ...toolkit.progress import Track, silent
-from ..records.evaluation import Record
+from ..records.evaluation import Evaluation
 from .evaluate import evaluate
 from .folder import Run
 from .results import Recorded, Result
@@ -17,7 +17,7 @@ def run_all(
     samples: int = 64,
     report: Callable[[Result], None] | None = None,
     track: Track = silent,
-) -> Recorded[Record]:
+) -> Recorded[Evaluation]:
     """Run every step that is not done yet and return the last one's result.
 
     Args:
@@ -35,7 +35,7 @@ def run_all(
     if len(names) > 1:
         agreed = agree(run, names, samples, track)
         tell(agreed)
-        require_equal(agreed.comparison)
+        require_equal(agreed.record)
     result = evaluate(run, names, "cpu", track)
     tell(result)
     return result

@@ -12,12 +12,14 @@ from ...hw_targets.target import get_target
 from ...toolkit.coding import make_coder
 from ...toolkit.data import Images, Labels, check_labels, read_npz
 from ...toolkit.errors import DisagreementError, InputError
-from ...toolkit.files import write_arrays, write_json
+from ...toolkit.files import write_arrays
 from ...toolkit.progress import Track, silent
 from ...toolkit.train import seeded
 from ..agreement.profiles import compare_profiles
-from ..agreement.targets import Comparison, compare
+from ..agreement.targets import compare
 from ..measure.forms import DRAWS
+from ..records.base import command_line, header, write_record
+from ..records.comparison import Compared, Comparison
 from .folder import Run
 from .results import Agreed, Profiled, Simulated
 
@@ -94,13 +96,17 @@ def agree(run: Run, targets: list[str], samples: int = 64, track: Track = silent
     program = read_program(run.path("program.safetensors"))
     run.require("export")
     x, _ = _images(run, None, samples)
-    result = Agreed(program.sha256(), compare(program, _messages(run, x), targets, track=track))
-    write_json(run.path("compare.json"), result.to_dict())
+    found = compare(program, _messages(run, x), targets, track=track)
+    recipe = run.recipe()
+    typed = command_line("agree", "DIR", targets=targets, samples=samples)
+    about = header(recipe.name, typed, data=run.data(), program=program, recipe=recipe)
+    record = Comparison(**about, **dict(found))
+    write_record(run.path("compare.json"), record)
     run.finished("compare")
-    return result
+    return Agreed(record)
 
 
-def require_equal(comparison: Comparison) -> None:
+def require_equal(comparison: Compared) -> None:
     """Check that no value differs.
 
     Raises:
@@ -111,7 +117,7 @@ def require_equal(comparison: Comparison) -> None:
     bits = next(bits for bits in comparison.values if bits.different)
     step, sample, *neuron = bits.first or ()
     raise DisagreementError(
-        f"{bits.target} differs from {comparison.reference}: {comparison.different()} values, first {bits.quantity} of "
+        f"{bits.target} differs from {comparison.reference}: {comparison.different} values, first {bits.quantity} of "
         f"population {bits.population!r} at step {step}, sample {sample}, neuron {tuple(neuron)}"
     )
 

@@ -7,15 +7,13 @@ import numpy as np
 
 from ...export.chip import chips
 from ...export.formats import netx
-from ...export.formats.onnx import write_onnx
-from ...export.formats.qcdq import check_qcdq, write_qcdq
 from ...export.lowering.lower import lower
 from ...export.nir.roundtrip import check_round_trip
 from ...export.nir.write import read_nir, write_nir
 from ...export.program import write_program
 from ...export.program.describe import describe
 from ...toolkit.attacks.base import THREAT_MODEL, predict
-from ...toolkit.attacks.gradient import make_attack
+from ...toolkit.attacks.named import make_attack
 from ...toolkit.checkpoint import load_network, save_network
 from ...toolkit.coding import Events, make_coder
 from ...toolkit.config import Recipe
@@ -164,6 +162,8 @@ def quantize(run: Run, track: Track = silent) -> Quantized:
 
 def _qcdq(run: Run, network: SpikingNetwork, data: Dataset) -> tuple[dict[str, Any] | None, list[str]]:
     """Write Brevitas' QCDQ form and return how it agrees with the network, and the reasons if there is none."""
+    from ...export.formats.qcdq import check_qcdq, write_qcdq
+
     try:
         write_qcdq(run.path(QCDQ), network, data.shape)
     except UnsupportedError as error:
@@ -174,6 +174,8 @@ def _qcdq(run: Run, network: SpikingNetwork, data: Dataset) -> tuple[dict[str, A
 
 def export(run: Run, track: Track = silent) -> Exported:
     """Write NIR, check it by executing what was written, lower it, and write Program and ONNX (seconds: no bar)."""
+    from ...export.formats.onnx import write_onnx
+
     network, recipe = load_quantized(run.path("quantized.safetensors"))
     run.require("quantize")
     data = run.data()

@@ -5,18 +5,15 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
+from ...toolkit.code import code_hash
 from ...toolkit.config import Recipe
 from ...toolkit.errors import FileError, InputError, TargetError
-from ...toolkit.files import digest, read_bytes, read_json, write_json
+from ...toolkit.files import digest, read_json, write_json
 from ...toolkit.progress import Track, silent
 
-CODE = ("toolkit", "export", "hw_targets", "eval", "cli")
-"""Folders whose code decides a measurement."""
-SUFFIXES = (".py", ".c", ".toml")
 RETRIES = 3
 """How often Ray may start a cell again whose worker died."""
 
@@ -40,20 +37,12 @@ class Cell:
     @property
     def key(self) -> str:
         """Hash of all that the result depends on: recipe, plan, data and code."""
-        facts = f"{self.recipe.model_dump_json()} {sorted(self.plan.items())} {self.data} {code_version()}"
+        facts = f"{self.recipe.model_dump_json()} {sorted(self.plan.items())} {self.data} {code_hash()}"
         return digest(facts.encode())[:24]
 
 
 Measure = Callable[[Recipe, Mapping[str, Any], Path], dict[str, Any]]
 """Makes a cell's result, JSON values, from its recipe and plan; what it keeps in the folder makes it resumable."""
-
-
-@cache
-def code_version() -> str:
-    """Return the SHA-256 of the package's own code below :data:`CODE`."""
-    root = Path(__file__).resolve().parent.parent
-    files = sorted(path for part in CODE for path in (root / part).rglob("*") if path.suffix in SUFFIXES)
-    return digest(b"".join(path.relative_to(root).as_posix().encode() + b"\0" + read_bytes(path) for path in files))
 
 
 def run_cells(
@@ -86,7 +75,7 @@ def run_cells(
     left = [cell for cell in cells if cell.name not in found]
     results = _on_ray(left, measure, folder, ray) if ray else _here(left, measure, folder)
     for cell, result in track(results, "cells", len(left)):
-        write_json(_file(cell, folder), {"cell": cell.name, "key": cell.key, "code": code_version(), "result": result})
+        write_json(_file(cell, folder), {"cell": cell.name, "key": cell.key, "code": code_hash(), "result": result})
         found[cell.name] = result
     return {name: found[name] for name in names}
 
@@ -113,7 +102,7 @@ def _here(cells: Sequence[Cell], measure: Measure, folder: Path) -> Iterator[tup
 
 def _work(measure: Measure, recipe: str, plan: dict[str, Any], folder: str, version: str) -> dict[str, Any]:
     """Measure a cell in a worker of Ray."""
-    if code_version() != version:
+    if code_hash() != version:
         raise InputError("the cluster's workers run another version of spikeproof; install the same one there")
     return measure(Recipe.model_validate_json(recipe), plan, Path(folder))
 
@@ -128,9 +117,9 @@ def _on_ray(
         task = ray.remote(max_retries=RETRIES, num_cpus=1)(_work)
         place = str(folder.resolve())
         pending = {
-            task.remote(
-                measure, cell.recipe.model_dump_json(), dict(cell.plan), f"{place}/{cell.key}", code_version()
-            ): (cell)
+            task.remote(measure, cell.recipe.model_dump_json(), dict(cell.plan), f"{place}/{cell.key}", code_hash()): (
+                cell
+            )
             for cell in cells
         }
         while pending:

@@ -13,7 +13,8 @@ from torch import nn
 
 from ...hw_targets.target import get_target
 from ...hw_targets.twin import Twin
-from ...toolkit.attacks.gradient import FGSM, PGD, make_attack
+from ...toolkit.attacks.gradient import FGSM, PGD
+from ...toolkit.attacks.named import make_attack
 from ...toolkit.attacks.victim import predict
 from ...toolkit.checkpoint import load_network
 from ...toolkit.coding import LEVELS
@@ -26,9 +27,10 @@ from ...toolkit.progress import Track, quiet_libraries, silent
 from ..measure.forms import Forms, evaluate, gradient_sparsity
 from ..measure.gradients import IMAGE, watch
 from ..measure.trail import read_trail
-from ..records.robustness import FormResult, share
-from ..robustness import plan as plans
+from ..records.base import share
+from ..records.robustness import FormResult
 from ..robustness.protocol import measure as measure_protocol
+from ..robustness.threat import levels
 from ..run import steps
 from ..run.folder import Run
 from ..run.robustness import robustness
@@ -173,6 +175,6 @@ def _attacked(run: Run, deployed: bool, protocol: str, plan: Mapping[str, Any]) 
     if deployed:
         return robustness(run, protocol, epsilon=epsilon, samples=samples).forms
     network, data = _float(run), run.data()
-    radius = plans.levels(epsilon) / LEVELS
+    radius = levels(epsilon) / LEVELS
     images, labels = network.coder.on_grid(data.test_images[:samples]), data.test_labels[:samples]
-    return [measure_protocol(network, images, labels, protocol=protocol, epsilon=radius, name="float")]
+    return list(measure_protocol(network, images, labels, protocol=protocol, epsilon=radius, name="float").forms)

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from ...toolkit.files import write_text
-from ..records.study import KINDS, Mean, Study, accuracy, conditions, fact, families, rows_of, title
+from ..records.base import FORMS
+from ..records.study import Mean, Study, accuracy, conditions, fact, families, rows_of, title
 from ..report import environment
 from . import plots
 
@@ -31,7 +32,7 @@ def table(study: Study) -> tuple[list[str], list[list[str]]]:
     body = []
     for family in families(study):
         rows = rows_of(study, family)
-        for form in KINDS:
+        for form in FORMS:
             if any(form in row.forms for row in rows):
                 cells = [shown(accuracy(rows, form, name)) for name in names]
                 cells += [shown(fact(rows, form, name), digits) for name, (_, digits) in FACTS.items()]

@@ -5,13 +5,16 @@ from typing import Any
 
 import numpy as np
 from markupsafe import Markup
-from matplotlib import colormaps
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
 
+from ...toolkit.extras import extra
 from ..records.study import Study, accuracy, fact, families, rows_of, title
 from ..report.drawing import BLUE, GREY, INK, ORANGE, style, svg
+
+with extra("report"):
+    from matplotlib import colormaps
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+    from matplotlib.figure import Figure
 
 ZEROS = "zero-gradient share"
 COLOURS = (BLUE, ORANGE, "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#999999", INK)

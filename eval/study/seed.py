@@ -7,10 +7,10 @@ from typing import Any
 from ...toolkit.config import Recipe, parse_recipe
 from ...toolkit.data import load_data
 from ...toolkit.progress import Track
-from ..records.evaluation import machine, now, packages
-from ..records.study import Row, Study, write
+from ..records.base import header, write_record
+from ..records.study import Row, Study
 from ..study import page
-from ..study.cells import Cell, code_version, run_cells
+from ..study.cells import Cell, run_cells
 from ..study.measure import measure
 
 ATTACKS = (("fgsm", 0.1, None), ("pgd", 0.05, 10), ("pgd", 0.1, 10), ("pgd", 0.15, 10))
@@ -88,17 +88,10 @@ def study(
         for name, (family, seed, recipe) in cells.items()
     ]
     record = Study(
-        name=base.name,
-        created=now(),
-        data={"name": data.name, "provenance": data.provenance, "sha256": data.sha256},
+        **header(base.name, command, data=data, recipe=base),
         plan=plan,
-        command=command,
-        code=code_version(),
-        machine=machine(),
-        packages=packages(),
-        recipe=base.model_dump(mode="json"),
         rows=tuple(rows),
     )
-    write(out / "seed.json", record)
+    write_record(out / "seed.json", record)
     page.write_page(out / "seed.html", record)
     return record

@@ -115,4 +115,5 @@ class Limits(BaseModel):
 @cache
 def load_limits(chip: str) -> Limits:
     """Return the limits of a chip; raises as :meth:`CHIPS.get <...toolkit.registry.Registry.get>`."""
-    return CHIPS.get(chip)
+    found: Limits = CHIPS.get(chip)
+    return found

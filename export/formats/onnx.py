@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
 
 from ...toolkit.errors import FileError, UnsupportedError
+from ...toolkit.extras import extra
 from ...toolkit.files import atomic, read_bytes
 from ..program import Convolution, Graded, Population, Program, Synapse
+
+with extra("onnx"):
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
 
 OPSET = 17
 IR_VERSION = 8

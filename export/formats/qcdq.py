@@ -10,19 +10,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnx
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ...toolkit.coding import Direct
 from ...toolkit.errors import DisagreementError, UnsupportedError
+from ...toolkit.extras import extra
 from ...toolkit.files import atomic, read_bytes
 from ...toolkit.network.layers import Scanned
 from ...toolkit.network.network import INPUT, SpikingNetwork, received
 
-with warnings.catch_warnings():
+with extra("onnx"):
+    import onnx
+    import onnxruntime
+
+with extra("train"), warnings.catch_warnings():
     # Brevitas warns of optional packages that nothing here uses.
     warnings.simplefilter("ignore")
     from brevitas.export import export_onnx_qcdq

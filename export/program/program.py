@@ -29,6 +29,9 @@ from .parts import (
     Synapse,
 )
 
+FORMAT = 1
+"""Version of the file, not of what it holds: a Program's hash does not depend on it."""
+
 
 def _kind_of_neurons(values: Any) -> str:
     graded = "message_bits" in values if isinstance(values, dict) else isinstance(values, Graded)
@@ -246,17 +249,18 @@ class Program(Part):
 
 
 def write_program(path: Path, program: Program) -> None:
-    """Write a Program as one safetensors file: integers by name, and a JSON header."""
-    write_arrays(path, "program", program.arrays(), program.header())
+    """Write a Program as one safetensors file: integers by name, and a JSON header with :data:`FORMAT`."""
+    write_arrays(path, "program", program.arrays(), program.header(), FORMAT)
 
 
 def read_program(path: Path) -> Program:
     """Return the Program in ``path``, equal bit for bit to the one written.
 
     Raises:
-        FileError: missing, corrupt, foreign, or not a valid Program; the message names the faulty part.
+        FileError: missing, corrupt, foreign, not a valid Program (the message names the faulty part), or written by a
+            newer spikeproof.
     """
-    arrays, header = read_arrays(path, "program")
+    arrays, header = read_arrays(path, "program", FORMAT)
     values: Any = header.get("program")
     try:
         for population in values["populations"]:

@@ -2,10 +2,10 @@
 
 import ctypes
 import sys
-from ctypes import c_int32, c_int64
+from ctypes import POINTER, c_int32, c_int64
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ...export.program import Population
 from ...toolkit.kernels import native
+from ...toolkit.kernels.native import I, P
 from ..target import Overflow
 
 SOURCE = Path(__file__).resolve().with_name("native.c")
@@ -46,10 +47,26 @@ class Cell(ctypes.Structure):
     _fields_ = tuple((name, c_int32) for name in ("keep_u", "keep_v", "vth", "simple", "shift"))
 
 
+FUNCTIONS: native.Functions = {
+    "neurons_float": (None, (P, I, P, I, I, I, I, I, POINTER(Cell), P, P, P, P, P, P, P)),
+    "neurons_double": (None, (P, I, P, I, I, I, I, I, POINTER(Cell), P, P, P, P, P, P, P)),
+    "neurons_events": (None, (P, I, P, P, P, P, I, I, P, P, I, I, I, I, I, POINTER(Cell), P, P, P, P, P, P)),
+    "any_events": (None, (P, I, P, P, P, I, I, I, I, I, P, P)),
+}
+"""Of native.c."""
+
+
 @cache
-def library() -> ctypes.CDLL | None:
-    """Return the compiled loops, or None if there are none here; see :mod:`spikeproof.toolkit.native`."""
-    return native.loops(SOURCE) if sys.byteorder == "little" else None
+def status() -> native.Status:
+    """Return what became of the loops of native.c."""
+    if sys.byteorder != "little":
+        return native.Status(SOURCE.name, missing="for little-endian machines only")
+    return native.load(SOURCE, FUNCTIONS)
+
+
+def library() -> Any:
+    """Return the compiled loops, or None; see :meth:`spikeproof.toolkit.kernels.native.Status.use`."""
+    return status().use()
 
 
 def cell(population: Population, bound: int) -> Cell:

@@ -1,6 +1,5 @@
 """The pages of a run in a real browser: links and keys work, nothing overflows, and dark is as legible as light."""
 
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,29 +13,7 @@ from spikeproof.eval.run.explain import explain
 from spikeproof.eval.run.folder import Run
 from spikeproof.eval.run.robustness import robustness
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
 PAGES = ("report.html", "compare.html", "robustness.html", "explain.html")
-
-
-def leave(reason: str) -> None:
-    """Skip, or fail if SPIKEPROOF_REQUIRE_BROWSER says that a browser must be there."""
-    (pytest.fail if os.environ.get("SPIKEPROOF_REQUIRE_BROWSER") == "1" else pytest.skip)(reason)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        leave("Playwright is not installed: pip install playwright")
-    program = next((found for name in NAMES if (found := shutil.which(name))), None)
-    if program is None:
-        leave(f"no {', '.join(NAMES)} on PATH: apt-get install chromium")
-    with sync_playwright() as playwright:
-        # Chromium's sandbox refuses root, which is what containers run as; the pages are our own files.
-        started = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""``spikeproof check FILE.nir``, called as the application calls it."""
+"""``spikeproof nir check FILE.nir``, called as the application calls it."""
 
 import json
 from pathlib import Path

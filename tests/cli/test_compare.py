@@ -160,9 +160,11 @@ def test_the_page_shows_the_sum_of_every_condition_and_what_the_attack_costs(fol
     assert list(chip) == list(told["images"])
     # One column a condition, and one more for each attack.
     clean, *attacked = chip.values()
-    expected = [interval(*clean, "J")]
+    expected = [interval(clean[0], clean[1], "J")]
     for low, high in attacked:
-        expected += [interval(low, high, "J"), interval(*sorted([low / clean[0], high / clean[1]]), "times clean")]
+        expected += [interval(low, high, "J")]
+        least, most = sorted([low / clean[0], high / clean[1]])
+        expected.append(interval(least, most, "times clean"))
     assert total[1 : 1 + len(expected)] == expected
 
 
@@ -170,8 +172,8 @@ def test_names_are_escaped_and_nothing_comes_from_elsewhere(folder: Path) -> Non
     path = folder / "cost.json"
     told = json.loads(path.read_text(encoding="utf-8"))
     told["name"] = "<b>x</b>"
-    from spikeproof.eval.cost.measure import Cost
     from spikeproof.eval.cost.table import side_by_side
+    from spikeproof.eval.records.cost import Cost
     from spikeproof.eval.report.compare import render_compare
 
     cost = Cost.model_validate(told)

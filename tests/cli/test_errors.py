@@ -186,7 +186,7 @@ def test_a_target_that_is_absent_says_how_to_get_it(
     assert contents(run_folder) == before
 
 
-class Bent(LoihiTarget.__mro__[1]):  # type: ignore[misc]
+class Bent(LoihiTarget.__mro__[1]):  # type: ignore[misc, name-defined]
     """Has every threshold one higher."""
 
     name = "bent"

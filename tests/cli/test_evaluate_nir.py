@@ -1,4 +1,4 @@
-"""``spikeproof evaluate FILE.nir``: what must be told, what comes out, and the exit codes."""
+"""``spikeproof nir evaluate FILE.nir``: what must be told, what comes out, and the exit codes."""
 
 import json
 from collections.abc import Callable

@@ -108,8 +108,8 @@ def test_a_file_that_changed_is_refused(call: Call, run_folder: Path) -> None:
 def test_the_committed_explanation_is_of_the_committed_demo() -> None:
     record = read(ROOT / "records" / "explain" / "digits.json")
     demo = json.loads((ROOT / "records" / "digits" / "demo.json").read_text(encoding="utf-8"))
-    assert record.program["sha256"] == demo["program"]["sha256"]
-    assert record.data["sha256"] == demo["data"]["sha256"]
+    assert record.program.sha256 == demo["program"]["sha256"]
+    assert record.data.sha256 == demo["data"]["sha256"]
     assert record.samples == 500
     assert verdict(record) == record.verdict
     assert record.program_differs == 0

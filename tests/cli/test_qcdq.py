@@ -25,7 +25,7 @@ def test_export_writes_it_and_says_how_it_agrees(finished: Path) -> None:
         "largest": 0,
     }
     assert told["without_qcdq"] == []
-    assert "network-qcdq.onnx" in json.loads((finished / "run.json").read_text())["export"]["wrote"]
+    assert "network-qcdq.onnx" in json.loads((finished / "run.json").read_text())["steps"]["export"]["wrote"]
 
 
 def test_a_changed_file_is_noticed(call: Callable[..., Any], run_folder: Path) -> None:
@@ -45,4 +45,4 @@ def test_what_cannot_be_written_is_left_out_with_the_reason(run_folder: Path, mo
     result = steps.export(Run.open(run_folder))
     assert (result.qcdq, result.without_qcdq) == (None, ["QCDQ: no"])
     assert not (run_folder / "network-qcdq.onnx").exists()
-    assert "network-qcdq.onnx" not in json.loads((run_folder / "run.json").read_text())["export"]["wrote"]
+    assert "network-qcdq.onnx" not in json.loads((run_folder / "run.json").read_text())["steps"]["export"]["wrote"]

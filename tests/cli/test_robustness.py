@@ -16,7 +16,7 @@ from spikeproof.eval.run import robustness as step
 from spikeproof.eval.run.folder import Run
 from spikeproof.export.program import read_program
 from spikeproof.hw_targets.onnx import OnnxTarget
-from spikeproof.hw_targets.target import Trace, get_target
+from spikeproof.hw_targets.target import CompiledProgram, Trace, get_target
 from spikeproof.toolkit.attacks.gradient import PGD
 from spikeproof.toolkit.coding import direct_integers, on_grid
 from spikeproof.toolkit.data import load_data
@@ -128,7 +128,7 @@ def test_after_an_interruption_it_goes_on_to_the_same_record(
     run_folder: Path, told: tuple[Path, Robustness], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Interrupted after every eleventh batch, three an attack, until it is done: nothing finished is done again."""
-    monkeypatch.setattr("spikeproof.eval.robustness.plan.BATCH", 5)
+    monkeypatch.setattr("spikeproof.toolkit.attacks.protocol.BATCH", 5)
     ran: list[str] = []
     inner = PGD.run
 
@@ -143,6 +143,8 @@ def test_after_an_interruption_it_goes_on_to_the_same_record(
     expected = step.robustness(Run.open(whole), "quick", **options)
     batches = len(ran)
     ran.clear()
+
+    seen = 0
 
     def interrupting(items: Iterable[Any], what: str, total: int) -> Iterable[Any]:
         nonlocal seen
@@ -172,13 +174,14 @@ def test_a_target_that_answers_otherwise_is_told_with_exit_code_4(
 
     def lying(self: OnnxTarget, program: Any) -> Any:
         made = compiled(self, program)
+        assert isinstance(made, CompiledProgram)
         run = made._run
 
         def other(*arguments: Any) -> Trace:
             trace = run(*arguments)
             return Trace(np.roll(trace.output, 1, axis=1), trace.spike_counts)
 
-        made._run = other  # type: ignore[method-assign]
+        made._run = other  # type: ignore[method-assign, assignment]
         return made
 
     monkeypatch.setattr(OnnxTarget, "_compile", lying)

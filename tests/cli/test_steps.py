@@ -18,6 +18,7 @@ from spikeproof.toolkit.config import parse_recipe
 from spikeproof.toolkit.data import load_data
 from spikeproof.toolkit.errors import FileError, InputError
 from spikeproof.toolkit.files import read_arrays, write_arrays
+from spikeproof.toolkit.kernels import native
 
 Call = Callable[..., Any]
 Contents = Callable[[Path], dict[str, str]]
@@ -165,6 +166,25 @@ def test_every_target_is_listed(call: Call) -> None:
     rows = json.loads(answer.out)["targets"]
     assert [row["target"] for row in rows][:6] == ["torch", "loihi", "twin", "onnx", "lava", "netx"]
     assert all(row["what"] for row in rows)
+
+
+def test_doctor_tells_of_the_compiled_loops(call: Call, need_loops: Callable[[native.Status], None]) -> None:
+    rows = json.loads(call("doctor", "--json").out)["compiled loops"]
+    assert [row["loops"] for row in rows] == ["training.c", "norm.c", "native.c"]
+    need_loops(native.status())
+    assert (rows[0]["compiled"], rows[0]["from"], rows[0]["why not"]) == ("yes", "compiled on first use", "")
+
+
+def test_doctor_tells_why_loops_are_not_compiled_and_what_that_costs(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = native.Status("training.c", missing="no C compiler\nand more")
+    monkeypatch.setattr(native, "status", lambda: lost)
+    monkeypatch.setenv(native.REQUIRE_VARIABLE, "1")
+    row = json.loads(call("doctor", "--json").out)["compiled loops"][0]
+    assert (row["compiled"], row["why not"]) == ("no", "no C compiler")
+    assert "slower" in row["costs"]
+    assert "same bits" in row["costs"]
 
 
 @pytest.mark.parametrize("arguments", [("doctor",), ("lava", "status")])

@@ -60,7 +60,16 @@ def wrong(target: LavaTarget, program: Program, inputs: np.ndarray) -> list[Bits
 def different(program: Program, inputs: np.ndarray, trace: Trace) -> list[Bits]:
     expected = LoihiTarget().compile(program).run(inputs, rasters=True)
     output = (expected.output != trace.output).sum()
-    read = [Bits("lava", program.readout.population, "read-out", trace.output.size, int(output), None)]
+    read = [
+        Bits(
+            target="lava",
+            population=program.readout.population,
+            quantity="read-out",
+            compared=trace.output.size,
+            different=int(output),
+            first=None,
+        )
+    ]
     return [bits for bits in difference("lava", expected, trace) + read if bits.different]
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from spikeproof.eval import fit as module
-from spikeproof.eval.fit import Fit, fit, read_fit
+from spikeproof.eval.fit import fit
+from spikeproof.eval.records.fit import Fit, read_fit
 from spikeproof.eval.report.fit import render_fit
 from spikeproof.export.program import Dense, Input, Population, Program, Readout
 from spikeproof.toolkit.errors import DisagreementError, FileError
@@ -134,7 +135,7 @@ def test_the_record_comes_back(cut: Fit, tmp_path: Path) -> None:
     del older["limits"]["fields"]
     for other in ({"chip": "loihi1"}, older):
         write_json(tmp_path / "fit.json", other)
-        with pytest.raises(FileError, match=r"fit.json: not a record of 'spikeproof fit'"):
+        with pytest.raises(FileError, match=r"fit.json: key .*; run 'spikeproof fit' again"):
             read_fit(tmp_path / "fit.json")
 
 

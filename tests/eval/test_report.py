@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spikeproof.eval.records.evaluation import Condition, Form, Machine, Record, Share, Trail, TrailPoint
+from spikeproof.eval.records.base import Machine, Share, header
+from spikeproof.eval.records.comparison import Comparison
+from spikeproof.eval.records.evaluation import Condition, Evaluation, MeasuredForm, Trail, TrailPoint
 from spikeproof.eval.report import render, write_report
 from spikeproof.hw_targets.target import Raster, Trace
 from spikeproof.toolkit.errors import FileError, InputError
@@ -31,9 +33,9 @@ def condition(correct: int, same: float, samples: int = 40) -> Condition:
     )
 
 
-def form(kind: Any, target: str, correct: dict[str, int], same: float, samples: int = 40) -> Form:
+def form(kind: Any, target: str, correct: dict[str, int], same: float, samples: int = 40) -> MeasuredForm:
     overflow = {name: {"wraps": 0, "saturations": 7} for name in ("lif1", "lif2")} if target == "loihi" else None
-    return Form(
+    return MeasuredForm(
         form=kind,
         target=target,
         device="cpu",
@@ -44,7 +46,7 @@ def form(kind: Any, target: str, correct: dict[str, int], same: float, samples: 
     )
 
 
-def comparison(different: int = 0) -> dict[str, Any]:
+def comparison(different: int = 0, **changes: Any) -> Comparison:
     bits = {
         "target": "onnx",
         "population": "lif1",
@@ -54,15 +56,20 @@ def comparison(different: int = 0) -> dict[str, Any]:
         "first": None,
     }
     wrong = bits | {"quantity": "v", "different": different, "first": [1, 2, 3] if different else None}
-    return {
-        "program_sha256": "abc",
+    values = {
+        "program": {"sha256": "abc"},
         "reference": "loihi",
         "targets": ["onnx"],
         "samples": 4,
         "spikes": 321,
         "values": [bits, wrong],
         "same_classes": {"onnx": 4},
+        "equal": not different,
+        "spike_values_compared": 1200,
+        "state_values_compared": 1200,
+        "different": different,
     }
+    return Comparison(**(header("small", "spikeproof compare DIR --bitwise") | values | changes))
 
 
 def attack(name: str, steps: int) -> dict[str, Any]:
@@ -88,11 +95,12 @@ def fields() -> dict[str, Any]:
         "created": "2026-01-02T03:04:05+00:00",
         "recipe": {"name": "small", "model": {"pool": "max", "channels": [2]}, "attacks": [{"name": "pgd"}]},
         "data": {"name": "digits", "sha256": "d" * 64, "train": 100, "test": 40},
-        "program": {
-            "sha256": "abc",
-            "profile": "lava",
-            "populations": [population("lif1", "input", 5001), population("lif2", "lif1", 400_000)],
-        },
+        "program": {"sha256": "abc", "profile": "lava"},
+        "populations": [population("lif1", "input", 5001), population("lif2", "lif1", 400_000)],
+        "code": "c" * 64,
+        "revision": "e" * 40,
+        "dirty": False,
+        "command": "spikeproof evaluate DIR",
         "machine": Machine(processor="p", cores=2, system="Linux", python="3.11.7", accelerator=None),
         "packages": {"spikeproof": "0.1.0", "torch": "absent"},
         "threat_model": "pixel space, L-infinity",
@@ -130,8 +138,8 @@ LOOKED = {"attack": ATTACK, "samples": 17, "passes": 10, "layers": {"image": {"i
 WEIGHTS = {"conv1": {"weights": 0.321, "bound": 0.432, "errors": 1.0, "inputs": 0.432}}
 
 
-def record(**changes: Any) -> Record:
-    return Record(**(fields() | changes))
+def record(**changes: Any) -> Evaluation:
+    return Evaluation(**(fields() | changes))
 
 
 def trace(populations: dict[str, tuple[int, ...]] | None = None, steps: int = 4) -> Trace:
@@ -279,6 +287,17 @@ def test_plots_are_named_for_screen_readers() -> None:
     assert all(attrs["role"] == "img" and attrs["aria-label"] for attrs in plots)
 
 
+def test_the_page_says_which_code_made_the_record_and_how() -> None:
+    text = parse(default_page()).text
+    assert "spikeproof evaluate DIR" in text
+    assert "c" * 64 in text
+    assert "e" * 40 in text
+    assert ", with changes" not in text
+    assert f"{'e' * 40}, with changes" in parse(render(record(dirty=True), trace())).text
+    old = parse(render(record(code=None, revision=None, dirty=None, command=None), trace())).text
+    assert "code, sha256unknown" in "".join(old.splitlines())
+
+
 def test_equal_records_give_equal_pages() -> None:
     assert render(record(), trace()) == default_page()
 
@@ -295,10 +314,10 @@ def test_headline_names_the_strongest_attack_and_agreement() -> None:
     [
         (None, "whether targets agree bit for bit was not checked"),
         (comparison(3), "but onnx does not agree with loihi: 3 of 2,400 compared values differ"),
-        (comparison() | {"program_sha256": "of another"}, "made with another Program, so agreement is not known"),
+        (comparison(program={"sha256": "of another"}), "made with another Program, so agreement is not known"),
     ],
 )
-def test_headline_claims_no_agreement_that_was_not_measured(compared: dict[str, Any] | None, words: str) -> None:
+def test_headline_claims_no_agreement_that_was_not_measured(compared: Comparison | None, words: str) -> None:
     found = headline(render(record(comparison=compared), trace()))
     assert words in found
     assert "agree on all" not in found
@@ -317,7 +336,7 @@ def test_headline_names_target_and_samples_that_are_not_the_usual_ones() -> None
 
 
 def test_agreement_of_silent_networks_is_called_worthless() -> None:
-    page = render(record(comparison=comparison() | {"spikes": 0}), trace())
+    page = render(record(comparison=comparison(spikes=0)), trace())
     assert "agreement on spikes proves nothing" in page
 
 
@@ -364,7 +383,7 @@ def test_silent_read_out_is_a_tie() -> None:
 
 
 @pytest.mark.parametrize("forms", [[], [form("float", "torch", {ATTACK: 3}, 1.0)]])
-def test_a_record_without_clean_measurements_is_refused(forms: list[Form]) -> None:
+def test_a_record_without_clean_measurements_is_refused(forms: list[MeasuredForm]) -> None:
     with pytest.raises(InputError, match="clean"):
         render(record(forms=forms), trace())
 

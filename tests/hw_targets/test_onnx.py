@@ -3,12 +3,12 @@ from pathlib import Path
 
 import hypothesis.strategies as st
 import numpy as np
+import onnxruntime
 import pytest
 from hypothesis import given, settings
 
 from spikeproof.export.formats.onnx import write_onnx
 from spikeproof.export.program import Convolution, Dense, Input, Population, Program, Readout
-from spikeproof.hw_targets import onnx as target_module
 from spikeproof.hw_targets.loihi.simulator import LoihiTarget
 from spikeproof.hw_targets.onnx import OnnxTarget
 from spikeproof.toolkit.errors import FileError, TargetError, UnsupportedError
@@ -95,7 +95,7 @@ def test_a_runtime_that_refuses_the_model_is_a_target_error(monkeypatch: pytest.
     def refuse(*_: object, **__: object) -> None:
         raise RuntimeError("no such operator")
 
-    monkeypatch.setattr(target_module.onnxruntime, "InferenceSession", refuse)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", refuse)
     with pytest.raises(TargetError, match="target 'onnx': ONNX Runtime refused the model: no such operator"):
         OnnxTarget().compile(neuron())
 

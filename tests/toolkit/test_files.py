@@ -116,7 +116,7 @@ def test_arrays_and_header_come_back_bit_for_bit(
 ) -> None:
     write_arrays(scratch, "model", given_arrays, header)
     found, read_header = read_arrays(scratch, "model")
-    assert read_header == {"kind": "model", **header}
+    assert read_header == {**header, "kind": "model", "format": 1}
     assert found.keys() == given_arrays.keys()
     for name, array in given_arrays.items():
         assert (found[name].dtype, found[name].shape) == (array.dtype, array.shape)

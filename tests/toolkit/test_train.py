@@ -131,6 +131,21 @@ def test_a_state_of_another_recipe_is_refused_and_kept(train: Train, tmp_path: P
     assert state.read_bytes() == before
 
 
+def test_a_state_that_other_code_began_is_refused_and_kept(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = tmp_path / "state.safetensors"
+    with pytest.raises(Stopped):
+        train(state=state, identity="mine", after_epoch=stop_after(1))
+    before = state.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr("spikeproof.toolkit.train.code_hash", lambda: "another")
+        with pytest.raises(FileError, match=r"state\.safetensors: begun by other code than this one; go on with"):
+            train(state=state, identity="mine")
+    assert state.read_bytes() == before
+    assert_same_bits(train(state=state, identity="mine")[0], train()[0])
+
+
 def test_a_state_of_another_network_is_refused(train: Train, tmp_path: Path) -> None:
     state = tmp_path / "state.safetensors"
     with pytest.raises(Stopped):
@@ -266,7 +281,7 @@ def test_training_is_this_loop(data: tuple[np.ndarray, np.ndarray], train: Train
         if settings.schedule == "cosine":
             falling.step()
     for (name, one), other in zip(found.named_parameters(), network.parameters(), strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4, msg=lambda text, name=name: f"{name}: {text}")  # type: ignore[misc]
 
 
 def test_flip_mirrors_half_of_the_images_and_nothing_else() -> None:

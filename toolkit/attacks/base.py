@@ -1,15 +1,15 @@
 """The contract of every attack."""
 
 from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, final
+from typing import Any, ClassVar, Literal, Self, final
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from ..data import Images, Labels, check_images, check_labels
+from ..data import Images, Labels, check_labels
 from ..errors import InputError
 from ..files import digest
 from ..network.backward import Backward
@@ -17,14 +17,28 @@ from ..network.surrogates import AdaptiveSharpness
 from ..progress import Track, silent
 from ..train import seeded
 from . import state as saved
-from .victim import Victim, answer, batches, encoded, fingerprint, predict
+from .victim import Victim, answer, batches, encoded, fingerprint, fitted, predict
 
-__all__ = ["THREAT_MODEL", "Attack", "Attacked", "Norm", "Space", "predict"]
+__all__ = [
+    "NONE",
+    "THREAT_MODEL",
+    "TRANSFER",
+    "WHITE",
+    "Access",
+    "Attack",
+    "Attacked",
+    "Space",
+    "ThreatName",
+    "predict",
+]
 
-Norm = Literal["linf", "l2"]
 Space = Literal["pixel", "encoded"]
-NORMS = {"linf": "L-infinity", "l2": "L2"}
-SPACES = {"pixel": "pixel space", "encoded": "encoded space, continuous"}
+Access = Literal["white box", "black box, logits", "black box, classes", "transfer", "no access"]
+ThreatName = Literal["pixel", "encoded", "encoded-binary"]
+"""What may be changed: the image, the coded tensor in a ball, or single spikes."""
+WHITE: Access = "white box"
+TRANSFER: Access = "transfer"
+NONE: Access = "no access"
 THREAT_MODEL = "pixel space, L-infinity, white box through the coder"
 
 
@@ -43,16 +57,14 @@ class Attacked:
     distance: float
 
 
+@dataclass(frozen=True, kw_only=True)
 class Attack(ABC):
-    """An attack: settings in the constructor, everything else in the final call.
+    """An attack: settings in the constructor, frozen; everything else in the final call.
 
-    Every constructor argument is an attribute of the same name, and there are no other attributes: :attr:`settings` and
-    ``repr`` are made of them.
+    A subclass is a frozen dataclass, too (``@dataclass(frozen=True, kw_only=True)``): its fields are its settings, of
+    which ``repr``, equality and :attr:`settings` are made. What it needs of its victim stands on the class.
 
     Args:
-        epsilon: radius of the ball; for L-infinity in units of the [0, 1] pixel range.
-        norm: "linf" or "l2", over all entries of a sample.
-        space: "pixel" for images, "encoded" for what the coder makes of them, each entry kept in [0, 1].
         batch: samples attacked at once.
         seed: of everything that is random in the attack.
         restarts: how often the attack is run; only samples that are still robust go on.
@@ -63,64 +75,104 @@ class Attack(ABC):
     """
 
     name: ClassVar[str] = "attack"
-    access: ClassVar[str] = "white box"
+    access: ClassVar[Access] = "white box"
+    """What it knows of its victim: "white box" needs gradients, "black box" asks for logits or for classes."""
+    averages: ClassVar[bool] = False
+    """Whether it has the setting ``draws``: gradients of a stochastic victim that are averaged."""
     spares_wrong: ClassVar[bool] = False
     """Whether samples that are already answered wrongly are left out; they stay as they are."""
+    most: ClassVar[int | None] = None
+    """A protocol gives it at most so many samples of those that are left; None for all."""
+    untold: ClassVar[tuple[str, ...]] = ()
+    """Settings that are not told where they are as usual: records of older attacks stay those of the same attacks."""
+
+    batch: int = 250
+    seed: int = 0
     restarts: int = 1
+    backward: Backward | None = None
 
-    def __init__(
-        self,
-        *,
-        epsilon: float,
-        norm: Norm = "linf",
-        space: Space = "pixel",
-        batch: int = 250,
-        seed: int = 0,
-        restarts: int = 1,
-        backward: Backward | None = None,
-    ) -> None:
-        if norm not in NORMS or space not in SPACES:
-            raise InputError(f"norm, space: {norm!r}, {space!r}, expected one of {list(NORMS)} and of {list(SPACES)}")
-        if not 0 < epsilon <= (1 if norm == "linf" else 1e6):
-            raise InputError(f"epsilon: {epsilon}, expected a number in (0, {'1' if norm == 'linf' else '1e6'}]")
-        if min(batch, restarts) < 1:
-            raise InputError(f"batch, restarts: {batch}, {restarts}, expected 1 or more")
-        self.epsilon = epsilon
-        self.norm: Norm = norm
-        self.space: Space = space
-        self.batch = batch
-        self.seed = seed
-        self.restarts = restarts
-        self.backward = backward
-
-    def __repr__(self) -> str:
-        settings = ", ".join(f"{name}={value!r}" for name, value in sorted(vars(self).items()))
-        return f"{type(self).__name__}({settings})"
+    def __post_init__(self) -> None:
+        if min(self.batch, self.restarts) < 1:
+            raise InputError(f"batch, restarts: {self.batch}, {self.restarts}, expected 1 or more")
 
     @property
     def settings(self) -> dict[str, Any]:
         """All settings as JSON values, the attack's name included."""
-        found = {name: asdict(value) if is_dataclass(value) else value for name, value in vars(self).items()}  # type: ignore[arg-type]
-        return {"name": self.name, **found}
+        found: dict[str, Any] = {"name": self.name}
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if one.name not in self.untold or value != one.default:
+                found[one.name] = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+        return found
+
+    @property
+    def stem(self) -> str:
+        """The beginning of the label: the name, and settings that tell attacks of one class apart."""
+        return self.name
 
     @property
     def label(self) -> str:
         """A short name: what differs from the plain form, and the budget."""
-        parts = [self.name, *([str(vars(self)["steps"])] if "steps" in vars(self) else [])]
-        text = "-".join(parts) + suffix(self.backward)
-        text += f"-x{self.restarts}" if self.restarts > 1 else ""
-        return f"{text}@{self.epsilon:g}" + ("" if self.norm == "linf" else f"-{self.norm}")
+        again = f"-x{self.restarts}" if self.restarts > 1 else ""
+        return f"{self.stem}{suffix(self.backward)}{again}@{self.size}"
+
+    @property
+    @abstractmethod
+    def space(self) -> Space:
+        """What is attacked: "pixel" for images, "encoded" for what the coder makes of them."""
+
+    @property
+    @abstractmethod
+    def threat(self) -> ThreatName:
+        """Name of the threat model; figures of different ones do not belong into one table."""
+
+    @property
+    @abstractmethod
+    def radius(self) -> float:
+        """Of the ball: epsilon, or a number of edits."""
+
+    @property
+    @abstractmethod
+    def size(self) -> str:
+        """The budget, as labels end."""
+
+    @property
+    @abstractmethod
+    def place(self) -> str:
+        """Space and norm, in words."""
 
     @property
     def threat_model(self) -> str:
-        """Space, norm and access; figures of different threat models do not belong into one table."""
-        through = " through the coder" if self.access == "white box" and self.space == "pixel" else ""
-        return f"{SPACES[self.space]}, {NORMS[self.norm]}, {self.access}{through}"
+        """Space, norm and access, in words."""
+        through = " through the coder" if self.access == WHITE and self.space == "pixel" else ""
+        return f"{self.place}, {self.access}{through}"
 
     @property
     def stops_early(self) -> bool:
         """Whether it leaves a sample at the victim's first error; such examples transfer badly."""
         return False
+
+    @property
+    def effort(self) -> float:
+        """A rough cost a sample, in gradients: for the time left."""
+        return float(self.restarts)
+
+    def with_seed(self, seed: int) -> Self:
+        """Return the same attack with another seed."""
+        return replace(self, seed=seed)
+
+    @abstractmethod
+    def within(self, radius: float) -> Self:
+        """Return the same attack in a ball of another radius."""
+
+    def averaging(self, draws: int) -> Self:
+        """Return the same attack that averages over so many draws, if it takes gradients of a stochastic victim."""
+        changes: dict[str, Any] = {"draws": draws} if self.averages else {}
+        return replace(self, **changes)
+
+    def suited(self, module: nn.Module) -> Self:
+        """Return the same attack without choices of the backward pass that ``module`` has no use for."""
+        return replace(self, backward=fitted(self.backward, module))
 
     @abstractmethod
     def run(self, model: Any, images: Images, labels: Labels) -> Images:
@@ -132,38 +184,17 @@ class Attack(ABC):
             labels: (batch,).
         """
 
+    @abstractmethod
     def check(self, inputs: NDArray[Any]) -> Images:
         """Return ``inputs`` as float32 if they are of the attack's space; else raise :class:`InputError`."""
-        if self.space == "pixel":
-            # Sequences are checked frame by frame.
-            frames = inputs.reshape(-1, *inputs.shape[2:]) if inputs.ndim == 5 else inputs
-            checked = check_images(frames, "images to attack")
-            return checked.reshape(inputs.shape) if inputs.ndim == 5 else checked
-        if inputs.ndim < 3 or inputs.dtype.kind not in "fbiu" or 0 in inputs.shape:
-            raise InputError(
-                f"encoded input to attack: {inputs.dtype} of {inputs.shape}, expected (time, samples, ...)"
-            )
-        if not (np.isfinite(inputs).all() and inputs.min() >= 0 and inputs.max() <= 1):
-            raise InputError("encoded input to attack: NaN or values outside [0, 1]; encode and rescale it first")
-        return inputs.astype(np.float32)
 
+    @abstractmethod
     def project(self, raw: Images, clean: Images) -> Images:
         """Return ``raw`` (batch, ...) moved into the ball around ``clean`` and into [0, 1]."""
-        radius = np.float32(self.epsilon)
-        if self.norm == "linf":
-            boxed: Images = np.clip(np.clip(raw, clean - radius, clean + radius), 0, 1).astype(np.float32)
-            return boxed
-        change = (raw - clean).astype(np.float64)
-        length = np.sqrt((change**2).sum(axis=tuple(range(1, change.ndim)), keepdims=True))
-        inside = clean + change * np.minimum(1, self.epsilon / np.maximum(length, 1e-30))
-        made: Images = np.clip(inside, 0, 1).astype(np.float32)
-        return made
 
+    @abstractmethod
     def distances(self, made: Images, clean: Images) -> NDArray[np.float64]:
         """Return the distance of every sample (samples,), in the attack's norm."""
-        change = np.abs(made - clean).reshape(len(clean), -1).astype(np.float64)
-        found: NDArray[np.float64] = change.max(1) if self.norm == "linf" else np.sqrt((change**2).sum(1))
-        return found
 
     def again(self, victim: Victim, clean: Images, labels: Labels) -> Images:
         """Return what all restarts make of one batch, each run on those that still resist, inside the ball."""
@@ -211,7 +242,7 @@ class Attack(ABC):
             inputs, victim = np.ascontiguousarray(np.swapaxes(inputs, 0, 1)), encoded(network)
         if isinstance(network, nn.Module):
             network.eval()
-        elif self.access == "white box":
+        elif self.access == WHITE:
             raise InputError(f"{self.label}: needs gradients, the victim is a function; use Square or HopSkipJump")
         first = answer(victim, inputs[:1])
         classes = first.shape[1] if first.ndim == 2 else None

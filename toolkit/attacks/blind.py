@@ -1,20 +1,23 @@
-"""Attacks without gradients: noise controls, Square on logits, HopSkipJump on classes, and transfer."""
+"""Attacks without gradients: noise controls, Square on logits, HopSkipJump on classes."""
 
 import math
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from art.attacks.evasion import HopSkipJump as LibraryHopSkipJump
-from art.estimators.classification import BlackBoxClassifier
 from numpy.typing import NDArray
-from torch import nn
 
 from ..data import Images, Labels
 from ..errors import InputError
-from .base import Attack
+from ..extras import extra
+from .ball import BallAttack
+from .base import Access
 from .gradient import ORDERS
-from .victim import Victim, fingerprint, logits_of, predict
+from .victim import Victim, logits_of, predict
+
+QUERY = 0.35
+"""Rough cost of a forward pass, in gradients."""
 
 
 def generator() -> np.random.Generator:
@@ -22,7 +25,8 @@ def generator() -> np.random.Generator:
     return np.random.default_rng(int(torch.randint(2**31, ())))
 
 
-class Noise(Attack):
+@dataclass(frozen=True, kw_only=True)
+class Noise(BallAttack):
     """The control: random noise of the same norm, without a look at the victim.
 
     L-infinity: x + U(-epsilon, epsilon), or x +- epsilon; L2: a random direction of length epsilon, drawn as
@@ -31,23 +35,24 @@ class Noise(Attack):
     Args:
         epsilon: radius of the ball.
         kind: "uniform" or "sign".
-        others: as of :class:`.base.Attack`.
+        others: as of :class:`.ball.BallAttack`.
     """
 
     name: ClassVar[str] = "noise"
-    access: ClassVar[str] = "no access"
+    access: ClassVar[Access] = "no access"
     spares_wrong: ClassVar[bool] = True
 
-    def __init__(self, *, epsilon: float, kind: Literal["uniform", "sign"] = "uniform", **others: Any) -> None:
-        super().__init__(epsilon=epsilon, **others)
-        if kind not in ("uniform", "sign"):
-            raise InputError(f"kind: {kind!r}, expected 'uniform' or 'sign'")
-        self.kind: Literal["uniform", "sign"] = kind
+    kind: Literal["uniform", "sign"] = "uniform"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.kind not in ("uniform", "sign"):
+            raise InputError(f"kind: {self.kind!r}, expected 'uniform' or 'sign'")
 
     @property
-    def label(self) -> str:
-        """As of every attack, with the kind."""
-        return super().label.replace(self.name, f"{self.name}-{self.kind}", 1)
+    def stem(self) -> str:
+        """The name and the kind."""
+        return f"{self.name}-{self.kind}"
 
     def run(self, model: Victim, images: Images, labels: Labels) -> Images:
         """Return noisy samples (batch, ...)."""
@@ -61,7 +66,8 @@ class Noise(Attack):
         return (images + self.epsilon * change).astype(np.float32)
 
 
-class Square(Attack):
+@dataclass(frozen=True, kw_only=True)
+class Square(BallAttack):
     """Random search by squares (Andriushchenko et al. 2020, arXiv 1912.00049), L-infinity, on logits.
 
     From vertical stripes of +-epsilon, each query sets a random square, in each channel to +-epsilon; the change is
@@ -72,26 +78,34 @@ class Square(Attack):
         epsilon: radius of the ball.
         queries: forward passes a sample.
         share: part of the image in the first squares.
-        others: as of :class:`.base.Attack`; ``norm`` is "linf".
+        others: as of :class:`.ball.BallAttack`; ``norm`` is "linf".
     """
 
     name: ClassVar[str] = "square"
-    access: ClassVar[str] = "black box, logits"
+    access: ClassVar[Access] = "black box, logits"
     spares_wrong: ClassVar[bool] = True
 
-    def __init__(self, *, epsilon: float, queries: int, share: float = 0.8, **others: Any) -> None:
-        super().__init__(epsilon=epsilon, **others)
-        if queries < 1 or not 0 < share <= 1:
-            raise InputError(f"queries, share: {queries}, {share}, expected 1 or more, and a number in (0, 1]")
+    queries: int
+    share: float = 0.8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.queries < 1 or not 0 < self.share <= 1:
+            raise InputError(
+                f"queries, share: {self.queries}, {self.share}, expected 1 or more, and a number in (0, 1]"
+            )
         if self.norm != "linf":
             raise InputError("norm: Square is for L-infinity here; use HopSkipJump or APGD for L2")
-        self.queries = queries
-        self.share = share
 
     @property
-    def label(self) -> str:
-        """As of every attack, with the number of queries."""
-        return super().label.replace(self.name, f"{self.name}-{self.queries}", 1)
+    def stem(self) -> str:
+        """The name and the number of queries."""
+        return f"{self.name}-{self.queries}"
+
+    @property
+    def effort(self) -> float:
+        """A query is a forward pass."""
+        return QUERY * self.queries
 
     @property
     def stops_early(self) -> bool:
@@ -151,7 +165,8 @@ def margins(model: Victim, images: Images, labels: Labels, batch: int) -> NDArra
     return np.where((margins == 0) & (answers != labels), -1e-9, margins)
 
 
-class HopSkipJump(Attack):
+@dataclass(frozen=True, kw_only=True)
+class HopSkipJump(BallAttack):
     """HopSkipJump (Chen et al. 2020, arXiv 1904.02144), by adversarial-robustness-toolbox, on classes alone.
 
     It looks for the nearest error and knows no ball; examples that lie outside of it are projected and judged there.
@@ -161,19 +176,31 @@ class HopSkipJump(Attack):
         epsilon: radius of the ball.
         steps: rounds of boundary search and gradient estimate.
         queries: at most so many a gradient estimate.
-        others: as of :class:`.base.Attack`.
+        others: as of :class:`.ball.BallAttack`.
     """
 
     name: ClassVar[str] = "hopskipjump"
-    access: ClassVar[str] = "black box, classes"
+    access: ClassVar[Access] = "black box, classes"
     spares_wrong: ClassVar[bool] = True
 
-    def __init__(self, *, epsilon: float, steps: int = 20, queries: int = 1000, **others: Any) -> None:
-        super().__init__(epsilon=epsilon, **others)
-        if min(steps, queries) < 1:
-            raise InputError(f"steps, queries: {steps}, {queries}, expected 1 or more")
-        self.steps = steps
-        self.queries = queries
+    most: ClassVar[int] = 10
+    steps: int = 20
+    queries: int = 1000
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if min(self.steps, self.queries) < 1:
+            raise InputError(f"steps, queries: {self.steps}, {self.queries}, expected 1 or more")
+
+    @property
+    def stem(self) -> str:
+        """The name and the number of rounds."""
+        return f"{self.name}-{self.steps}"
+
+    @property
+    def effort(self) -> float:
+        """A query is a forward pass."""
+        return QUERY * self.queries * self.steps
 
     @property
     def stops_early(self) -> bool:
@@ -189,6 +216,10 @@ class HopSkipJump(Attack):
             found = np.minimum(predict(model, np.asarray(inputs, np.float32), self.batch), classes - 1)
             return np.eye(classes, dtype=np.float32)[found]
 
+        with extra("attacks"):
+            from art.attacks.evasion import HopSkipJump as LibraryHopSkipJump
+            from art.estimators.classification import BlackBoxClassifier
+
         box = BlackBoxClassifier(one_hot, images.shape[1:], classes, clip_values=(0.0, 1.0))
         attack = LibraryHopSkipJump(
             box,
@@ -200,53 +231,3 @@ class HopSkipJump(Attack):
             verbose=False,
         )
         return np.asarray(attack.generate(images, labels), dtype=np.float32)
-
-
-class Transfer(Attack):
-    """Examples made on one model, judged on another.
-
-    Args:
-        attack: made on the source; its budget, space and batch are this attack's, and it must not stop early.
-        source: the model they are made on.
-        source_name: for labels and records.
-
-    Raises:
-        InputError: ``attack`` leaves a sample as soon as the source errs.
-    """
-
-    name: ClassVar[str] = "transfer"
-    access: ClassVar[str] = "transfer"
-    spares_wrong: ClassVar[bool] = True
-
-    def __init__(self, attack: Attack, source: Victim, source_name: str) -> None:
-        super().__init__(
-            epsilon=attack.epsilon, norm=attack.norm, space=attack.space, batch=attack.batch, seed=attack.seed
-        )
-        if attack.stops_early:
-            raise InputError(f"{attack.label}: stops at the source's first error; make it with early_stop=False")
-        self.attack = attack
-        self.source = source
-        self.source_name = source_name
-
-    def __repr__(self) -> str:
-        return f"Transfer({self.attack!r}, source_name={self.source_name!r})"
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The settings of the attack that is transferred, and where it was made."""
-        return {"name": self.name, "source": self.source_name, "attack": self.attack.settings}
-
-    @property
-    def label(self) -> str:
-        """The attack's label, and where it was made."""
-        return f"{self.name}-{self.source_name}-{self.attack.label}"
-
-    def run(self, model: Victim, images: Images, labels: Labels) -> Images:
-        """Return the source's adversarial samples (batch, ...)."""
-        if isinstance(self.source, nn.Module):
-            self.source.eval()
-        return self.attack.run(self.source, images, labels)
-
-    def uses(self, inputs: Images) -> str:
-        """Return a hash of the source."""
-        return fingerprint(self.source, inputs)

@@ -1,26 +1,26 @@
 """FGSM and PGD, by adversarial-robustness-toolbox."""
 
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from art.attacks.evasion import FastGradientMethod, ProjectedGradientDescentPyTorch
-from art.estimators.classification import PyTorchClassifier
 from torch import nn
 
 from ..data import Images, Labels
 from ..errors import InputError
-from ..named import make
-from ..network.backward import Backward, attack_gradient
-from ..settings import AttackSettings
-from . import ATTACKS
-from .base import Attack, Norm, Space
+from ..extras import extra
+from ..network.backward import attack_gradient
+from .ball import BallAttack, check_draws
 from .victim import Averaged, answer, device_of, no_weight_gradients
 
 ORDERS = {"linf": np.inf, "l2": 2}
 
 
-def classifier(model: nn.Module, images: Images, draws: int = 1) -> PyTorchClassifier:
+def classifier(model: nn.Module, images: Images, draws: int = 1) -> Any:
     """Return the library's view of a module; of a stochastic one, of the mean logits over ``draws``."""
+    with extra("attacks"):
+        from art.estimators.classification import PyTorchClassifier
+
     return PyTorchClassifier(
         model=Averaged(model, draws) if draws > 1 else model,
         loss=nn.CrossEntropyLoss(),
@@ -31,42 +31,39 @@ def classifier(model: nn.Module, images: Images, draws: int = 1) -> PyTorchClass
     )
 
 
-class FGSM(Attack):
+@dataclass(frozen=True, kw_only=True)
+class FGSM(BallAttack):
     """Fast gradient sign method: x' = clip(x + epsilon sign(dL/dx)) (Goodfellow et al. 2015, arXiv 1412.6572).
 
     In L2 the step is epsilon along the gradient.
 
     Args:
         epsilon: radius of the ball.
-        norm: "linf" or "l2".
-        space: "pixel" or "encoded".
-        batch: samples attacked at once.
-        seed: unused, for a common interface.
-        backward: what is taken for derivatives.
         draws: logits averaged before the gradient, for a victim that is stochastic.
+        others: as of :class:`.ball.BallAttack`, but it cannot be restarted, and its seed matters only to the victim.
     """
 
     name: ClassVar[str] = "fgsm"
+    averages: ClassVar[bool] = True
+    untold: ClassVar[tuple[str, ...]] = ("draws", "restarts")
     draws: int = 1
 
-    def __init__(
-        self,
-        *,
-        epsilon: float,
-        norm: Norm = "linf",
-        space: Space = "pixel",
-        batch: int = 250,
-        seed: int = 0,
-        backward: Backward | None = None,
-        draws: int = 1,
-    ) -> None:
-        super().__init__(epsilon=epsilon, norm=norm, space=space, batch=batch, seed=seed, backward=backward)
-        if _checked(draws) > 1:
-            self.draws = draws
-        del self.restarts  # One step from the clean image: a second run would be the same.
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_draws(self.draws)
+        if self.restarts != 1:
+            raise InputError("restarts: FGSM is one step from the clean image, a second run would be the same; use PGD")
+
+    @property
+    def effort(self) -> float:
+        """One gradient, of so many draws."""
+        return float(self.draws)
 
     def run(self, model: nn.Module, images: Images, labels: Labels) -> Images:
         """Return adversarial images (batch, channels, height, width)."""
+        with extra("attacks"):
+            from art.attacks.evasion import FastGradientMethod
+
         with attack_gradient(model, self.backward), no_weight_gradients(model):
             attack = FastGradientMethod(
                 classifier(model, images, self.draws),
@@ -77,7 +74,8 @@ class FGSM(Attack):
             return np.asarray(attack.generate(images, labels), dtype=np.float32)
 
 
-class PGD(Attack):
+@dataclass(frozen=True, kw_only=True)
+class PGD(BallAttack):
     """Projected gradient descent from a uniform random start (Madry et al. 2018, arXiv 1706.06083).
 
     x(0) = x + U(-epsilon, epsilon);  x(k+1) = project(x(k) + a sign(dL/dx)),  a = 2.5 epsilon / steps or as given.
@@ -89,34 +87,39 @@ class PGD(Attack):
         steps: number of gradient steps.
         step: a; None means 2.5 epsilon / steps.
         draws: logits averaged before every gradient, for a victim that is stochastic.
-        others: as of :class:`.base.Attack`.
+        others: as of :class:`.ball.BallAttack`.
     """
 
     name: ClassVar[str] = "pgd"
+    averages: ClassVar[bool] = True
+    untold: ClassVar[tuple[str, ...]] = ("step", "draws")
+    steps: int
     step: float | None = None
     draws: int = 1
 
-    def __init__(self, *, epsilon: float, steps: int, step: float | None = None, draws: int = 1, **others: Any) -> None:
-        super().__init__(epsilon=epsilon, **others)
-        if steps < 1:
-            raise InputError(f"steps: {steps}, expected 1 or more")
-        if step is not None and not 0 < step < np.inf:
-            raise InputError(f"step: {step}, expected a number above 0")
-        self.steps = steps
-        # What is as usual is not told: records of older attacks stay those of the same attacks.
-        if step is not None:
-            self.step = step
-        if _checked(draws) > 1:
-            self.draws = draws
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.steps < 1:
+            raise InputError(f"steps: {self.steps}, expected 1 or more")
+        if self.step is not None and not 0 < self.step < np.inf:
+            raise InputError(f"step: {self.step}, expected a number above 0")
+        check_draws(self.draws)
 
     @property
-    def label(self) -> str:
-        """As of every attack, with the step where it was given."""
-        plain = f"{self.name}-{self.steps}"
-        return super().label.replace(plain, plain if self.step is None else f"{plain}x{self.step:g}", 1)
+    def stem(self) -> str:
+        """Name, steps, and the step where it was given."""
+        return f"{self.name}-{self.steps}" + ("" if self.step is None else f"x{self.step:g}")
+
+    @property
+    def effort(self) -> float:
+        """Gradients."""
+        return float(self.steps * self.restarts * self.draws)
 
     def run(self, model: nn.Module, images: Images, labels: Labels) -> Images:
         """Return adversarial images (batch, channels, height, width)."""
+        with extra("attacks"):
+            from art.attacks.evasion import ProjectedGradientDescentPyTorch
+
         with attack_gradient(model, self.backward), no_weight_gradients(model):
             attack = ProjectedGradientDescentPyTorch(
                 classifier(model, images, self.draws),
@@ -129,14 +132,3 @@ class PGD(Attack):
                 verbose=False,
             )
             return np.asarray(attack.generate(images, labels), dtype=np.float32)
-
-
-def _checked(draws: int) -> int:
-    if draws < 1:
-        raise InputError(f"draws: {draws}, expected 1 or more")
-    return draws
-
-
-def make_attack(settings: AttackSettings, batch: int) -> Attack:
-    """Return the attack that a recipe's entry names."""
-    return make(ATTACKS.get(settings.name), settings, batch=batch)

@@ -1,6 +1,7 @@
 """The loop that gradient attacks share, and its simpler members: R-FGSM and MI-FGSM."""
 
 from abc import abstractmethod
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -9,8 +10,8 @@ from torch import Tensor, nn
 
 from ..data import Images, Labels
 from ..errors import InputError
-from ..network.backward import Backward, Swapped, attack_gradient
-from .base import Attack, Norm, Space
+from ..network.backward import Swapped, attack_gradient
+from .ball import BallAttack, Norm, check_draws
 from .losses import Loss, check_loss, per_sample
 from .victim import device_of
 
@@ -87,7 +88,8 @@ def random_point(clean: Tensor, epsilon: float, norm: Norm) -> Tensor:
     return (clean + change.to(clean.device)).clamp(0, 1)
 
 
-class GradientAttack(Attack):
+@dataclass(frozen=True, kw_only=True)
+class GradientAttack(BallAttack):
     """An attack that climbs a loss by the gradient with respect to the input alone.
 
     A sample leaves the batch as soon as it is misclassified. What is returned is the first misclassified point, else
@@ -100,41 +102,35 @@ class GradientAttack(Attack):
         draws: gradients averaged in every step, for a victim that is stochastic (expectation over transformation).
         early_stop: samples leave when misclassified; otherwise all go on to the end, and the point of the highest loss
             is returned, as is right for examples that shall transfer.
-        others: as of :class:`.base.Attack`.
+        others: as of :class:`.ball.BallAttack`.
 
     Raises:
         InputError: a setting is out of range.
     """
 
+    averages: ClassVar[bool] = True
     spares_wrong: ClassVar[bool] = True
+    steps: int
+    loss: Loss = "cross-entropy"
+    draws: int = 1
+    early_stop: bool = True
 
-    def __init__(
-        self,
-        *,
-        epsilon: float,
-        steps: int,
-        loss: Loss = "cross-entropy",
-        draws: int = 1,
-        early_stop: bool = True,
-        norm: Norm = "linf",
-        space: Space = "pixel",
-        batch: int = 250,
-        seed: int = 0,
-        restarts: int = 1,
-        backward: Backward | None = None,
-    ) -> None:
-        super().__init__(
-            epsilon=epsilon, norm=norm, space=space, batch=batch, seed=seed, restarts=restarts, backward=backward
-        )
-        if steps < 1:
-            raise InputError(f"steps: {steps}, expected 1 or more")
-        if draws < 1:
-            raise InputError(f"draws: {draws}, expected 1 or more")
-        check_loss(loss)
-        self.steps = steps
-        self.loss: Loss = loss
-        self.draws = draws
-        self.early_stop = early_stop
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.steps < 1:
+            raise InputError(f"steps: {self.steps}, expected 1 or more")
+        check_draws(self.draws)
+        check_loss(self.loss)
+
+    @property
+    def stem(self) -> str:
+        """The name and the number of steps."""
+        return f"{self.name}-{self.steps}"
+
+    @property
+    def effort(self) -> float:
+        """Gradients."""
+        return float(self.steps * self.restarts * self.draws)
 
     @property
     def stops_early(self) -> bool:
@@ -199,6 +195,7 @@ def look(
     return losses, logits.argmax(1) == labels, gradient
 
 
+@dataclass(frozen=True, kw_only=True)
 class RFGSM(GradientAttack):
     """Random step, then FGSM (Tramer et al. 2018, arXiv 1705.07204), with a = epsilon / 2.
 
@@ -210,9 +207,10 @@ class RFGSM(GradientAttack):
     """
 
     name: ClassVar[str] = "r-fgsm"
+    steps: int = 1
 
-    def __init__(self, *, epsilon: float, **others: Any) -> None:
-        super().__init__(epsilon=epsilon, **{"steps": 1, **others})
+    def __post_init__(self) -> None:
+        super().__post_init__()
         if self.steps != 1:
             raise InputError(f"steps: {self.steps}, R-FGSM has 1; use PGD")
 
@@ -227,6 +225,7 @@ class RFGSM(GradientAttack):
         return into_ball(x, search.clean, self.epsilon, self.norm)
 
 
+@dataclass(frozen=True, kw_only=True)
 class AnyPGD(GradientAttack):
     """PGD that takes the first misclassified point on its way instead of the last point; rule and steps of PGD.
 
@@ -246,6 +245,7 @@ class AnyPGD(GradientAttack):
         return into_ball(x, search.clean, self.epsilon, self.norm)
 
 
+@dataclass(frozen=True, kw_only=True)
 class MIFGSM(GradientAttack):
     """Momentum iterative FGSM (Dong et al. 2018, arXiv 1710.06081), from the clean image, with a = epsilon / steps.
 
@@ -259,12 +259,12 @@ class MIFGSM(GradientAttack):
     """
 
     name: ClassVar[str] = "mi-fgsm"
+    decay: float = 1.0
 
-    def __init__(self, *, epsilon: float, steps: int, decay: float = 1.0, **others: Any) -> None:
-        super().__init__(epsilon=epsilon, steps=steps, **others)
-        if not 0 <= decay < np.inf:
-            raise InputError(f"decay: {decay}, expected 0 or more")
-        self.decay = decay
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.decay < np.inf:
+            raise InputError(f"decay: {self.decay}, expected 0 or more")
 
     def start(self, clean: Tensor) -> Tensor:
         """Return the clean samples."""

@@ -1,6 +1,7 @@
 """Attacks on binary encoded input: spikes flipped, inserted, deleted or shifted, with a budget in spikes."""
 
-from typing import Any, ClassVar, Literal
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -9,9 +10,10 @@ from torch import Tensor, nn
 
 from ..data import Images, Labels
 from ..errors import InputError
-from ..network.backward import Backward, attack_gradient
-from .base import Attack, Space, suffix
-from .blind import generator, margins
+from ..network.backward import attack_gradient
+from .ball import check_encoded
+from .base import Access, Attack, Space, ThreatName, suffix
+from .blind import QUERY, generator, margins
 from .iterative import Search, look, wide
 from .losses import Loss, check_loss
 from .victim import Victim, device_of
@@ -20,38 +22,25 @@ Edit = Literal["flip", "insert", "delete", "shift"]
 EDITS: tuple[Edit, ...] = ("flip", "insert", "delete", "shift")
 
 
+@dataclass(frozen=True, kw_only=True)
 class SpikeAttack(Attack):
     """What attacks on spikes (time, samples, ...) share: input and output are 0 or 1, the distance counts edits.
 
     Args:
         budget: edits a sample; a shift by one time step is one.
         edit: "flip" any entry, only "insert", only "delete", or "shift" a spike to the step before or after.
-        batch: samples attacked at once.
-        seed: of everything that is random.
-        restarts: how often it is run on those that still resist.
-        backward: what is taken for derivatives.
+        others: as of :class:`.base.Attack`.
     """
 
     spares_wrong: ClassVar[bool] = True
-    space: Space = "encoded"
+    budget: int
+    edit: Edit = "flip"
 
-    def __init__(
-        self,
-        *,
-        budget: int,
-        edit: Edit = "flip",
-        batch: int = 250,
-        seed: int = 0,
-        restarts: int = 1,
-        backward: Backward | None = None,
-    ) -> None:
-        if budget < 1 or edit not in EDITS:
-            raise InputError(f"budget, edit: {budget}, {edit!r}, expected 1 or more, and one of {', '.join(EDITS)}")
-        super().__init__(epsilon=1, space="encoded", batch=batch, seed=seed, restarts=restarts, backward=backward)
-        # A budget takes the place of the ball.
-        del self.epsilon, self.norm, self.space
-        self.budget = budget
-        self.edit: Edit = edit
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.budget < 1 or self.edit not in EDITS:
+            known = ", ".join(EDITS)
+            raise InputError(f"budget, edit: {self.budget}, {self.edit!r}, expected 1 or more, and one of {known}")
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -61,16 +50,40 @@ class SpikeAttack(Attack):
     @property
     def label(self) -> str:
         """Name, edit, backward pass and budget in spikes."""
-        return f"{self.name}-{self.edit}{suffix(self.backward)}@{self.budget}-spikes"
+        return f"{self.stem}-{self.edit}{suffix(self.backward)}@{self.size}"
 
     @property
-    def threat_model(self) -> str:
-        """Space, edit and access."""
-        return f"encoded space, binary, {self.edit}, {self.access}"
+    def space(self) -> Space:
+        """Always encoded."""
+        return "encoded"
+
+    @property
+    def threat(self) -> ThreatName:
+        """Spikes that a chip can receive."""
+        return "encoded-binary"
+
+    @property
+    def radius(self) -> float:
+        """The budget."""
+        return self.budget
+
+    @property
+    def size(self) -> str:
+        """The budget with its unit."""
+        return f"{self.budget}-spikes"
+
+    @property
+    def place(self) -> str:
+        """Space and edit, in words."""
+        return f"encoded space, binary, {self.edit}"
+
+    def within(self, radius: float) -> Self:
+        """Return the same attack with another budget."""
+        return replace(self, budget=int(radius))
 
     def check(self, inputs: NDArray[Any]) -> Images:
         """Return ``inputs`` as float32 if they are spikes; else raise :class:`InputError`."""
-        checked = super().check(inputs)
+        checked = check_encoded(inputs)
         if not np.isin(checked, (0, 1)).all():
             raise InputError("spikes to attack: values other than 0 and 1; use an attack in continuous encoded space")
         return checked
@@ -132,6 +145,7 @@ class SpikeAttack(Attack):
                 marks[rows, cells] = True
 
 
+@dataclass(frozen=True, kw_only=True)
 class SpikeFlip(SpikeAttack):
     """Edits chosen by the gradient: at each of ``steps`` gradients, those of the largest gain g (1 - 2 x) are made.
 
@@ -144,22 +158,24 @@ class SpikeFlip(SpikeAttack):
     """
 
     name: ClassVar[str] = "spike-gradient"
+    steps: int = 10
+    loss: Loss = "cross-entropy"
 
-    def __init__(
-        self, *, budget: int, edit: Edit = "flip", steps: int = 10, loss: Loss = "cross-entropy", **others: Any
-    ) -> None:
-        super().__init__(budget=budget, edit=edit, **others)
-        if steps < 1:
-            raise InputError(f"steps: {steps}, expected 1 or more")
-        check_loss(loss)
-        self.steps = steps
-        self.loss: Loss = loss
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.steps < 1:
+            raise InputError(f"steps: {self.steps}, expected 1 or more")
+        check_loss(self.loss)
 
     @property
-    def label(self) -> str:
-        """As of every attack on spikes, with steps and loss where they are not the usual ones."""
-        more = f"-{self.steps}" * (self.steps != 10) + f"-{self.loss}" * (self.loss != "cross-entropy")
-        return super().label.replace(self.name, self.name + more, 1)
+    def stem(self) -> str:
+        """The name, with steps and loss where they are not the usual ones."""
+        return self.name + f"-{self.steps}" * (self.steps != 10) + f"-{self.loss}" * (self.loss != "cross-entropy")
+
+    @property
+    def effort(self) -> float:
+        """Gradients."""
+        return float(self.steps * self.restarts)
 
     def run(self, model: nn.Module, images: Images, labels: Labels) -> Images:
         """Return edited spikes (batch, time, ...)."""
@@ -185,6 +201,7 @@ class SpikeFlip(SpikeAttack):
         return made.cpu().numpy()
 
 
+@dataclass(frozen=True, kw_only=True)
 class SpikeSearch(SpikeAttack):
     """Random search on logits, without gradients: places of edits are exchanged, and kept if the margin does not rise.
 
@@ -199,18 +216,26 @@ class SpikeSearch(SpikeAttack):
     """
 
     name: ClassVar[str] = "spike-search"
-    access: ClassVar[str] = "black box, logits"
+    access: ClassVar[Access] = "black box, logits"
 
-    def __init__(self, *, budget: int, edit: Edit = "flip", queries: int, **others: Any) -> None:
-        super().__init__(budget=budget, edit=edit, **others)
-        if edit == "shift" or queries < 1:
-            raise InputError(f"edit, queries: {edit!r}, {queries}, expected flip, insert or delete, and 1 or more")
-        self.queries = queries
+    queries: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.edit == "shift" or self.queries < 1:
+            raise InputError(
+                f"edit, queries: {self.edit!r}, {self.queries}, expected flip, insert or delete, and 1 or more"
+            )
 
     @property
-    def label(self) -> str:
-        """As of every attack on spikes, with the number of queries."""
-        return super().label.replace(self.name, f"{self.name}-{self.queries}", 1)
+    def stem(self) -> str:
+        """The name and the number of queries."""
+        return f"{self.name}-{self.queries}"
+
+    @property
+    def effort(self) -> float:
+        """A query is a forward pass."""
+        return QUERY * self.queries
 
     @property
     def stops_early(self) -> bool:
@@ -255,6 +280,7 @@ class SpikeSearch(SpikeAttack):
         return made
 
 
+@dataclass(frozen=True, kw_only=True)
 class SpikeNoise(SpikeAttack):
     """The control: as many edits, at random places.
 
@@ -264,7 +290,7 @@ class SpikeNoise(SpikeAttack):
     """
 
     name: ClassVar[str] = "spike-noise"
-    access: ClassVar[str] = "no access"
+    access: ClassVar[Access] = "no access"
 
     def run(self, model: Victim, images: Images, labels: Labels) -> Images:
         """Return edited spikes (batch, time, ...)."""

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..code import code_hash
 from ..data import Images
 from ..errors import FileError
 from ..files import read_arrays, write_arrays
@@ -27,11 +28,13 @@ def load(path: Path, identity: str) -> Progress:
     """Return the progress in ``path`` and put the generators where they were when it was written.
 
     Raises:
-        FileError: damaged, or of another attack, victim or input.
+        FileError: damaged, or of another attack, victim, input or code.
     """
     arrays, header = read_arrays(path, KIND)
     if header.get("identity") != identity:
         raise FileError(f"{path}: belongs to another attack, victim or input; delete it to start over")
+    if header.get("code") != code_hash():
+        raise FileError(f"{path}: begun by other code than this one; delete it to start over")
     try:
         made = [arrays[f"batch{number}"] for number in range(header["batches"])]
         python = (3, tuple(int(word) for word in arrays["python"]), header["python_gauss"])
@@ -54,6 +57,7 @@ def save(path: Path, identity: str, progress: Progress) -> None:
     arrays["torch"] = torch.random.get_rng_state().numpy()
     header = {
         "identity": identity,
+        "code": code_hash(),
         "batches": len(progress.made),
         "python_gauss": python_gauss,
         "numpy": [int(state[2]), int(state[3]), float(state[4])],

@@ -1,6 +1,7 @@
 """The strong gradient attacks: Auto-PGD, and SA-PGD for spiking networks."""
 
 import math
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -19,6 +20,7 @@ def checkpoints(steps: int) -> list[int]:
     return [-(-place * steps // 100) for place in places]
 
 
+@dataclass(frozen=True, kw_only=True)
 class APGD(GradientAttack):
     """Auto-PGD (Croce and Hein 2020, arXiv 2003.01690): a step size for every sample, which halves when it stalls.
 
@@ -36,10 +38,10 @@ class APGD(GradientAttack):
     name: ClassVar[str] = "apgd"
 
     @property
-    def label(self) -> str:
-        """As of every attack, with the loss."""
+    def stem(self) -> str:
+        """Name, loss and number of steps."""
         short = {"cross-entropy": "ce"}.get(self.loss, self.loss)
-        return super().label.replace(self.name, f"{self.name}-{short}", 1)
+        return f"{self.name}-{short}-{self.steps}"
 
     def advance(self, search: Search, step: int, loss: Tensor, gradient: Tensor) -> Tensor:
         """Return the next point."""
@@ -80,6 +82,7 @@ def halvings(steps: int) -> set[int]:
     return found
 
 
+@dataclass(frozen=True, kw_only=True)
 class SAPGD(GradientAttack):
     """Stable adaptive PGD (arXiv 2512.22522), from a random direction whose largest entry is epsilon.
 

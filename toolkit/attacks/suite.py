@@ -1,20 +1,164 @@
-"""Attacks together: the worst case of several, AutoAttack's composition, and the three protocols."""
+"""Attacks made of other attacks: transfer, the worst case of several, and AutoAttack's composition."""
 
-from typing import Any, ClassVar
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
 
 from ..data import Images, Labels
 from ..errors import InputError
-from ..network.backward import Backward
-from ..network.surrogates import AdaptiveSharpness
-from .base import Attack, Norm, Space
-from .blind import Noise, Square
-from .gradient import FGSM, PGD
-from .spikes import EDITS, SpikeFlip, SpikeNoise, SpikeSearch
-from .strong import APGD, SAPGD
-from .victim import Victim, predict
+from .ball import Norm
+from .base import Access, Attack, Space, ThreatName
+from .blind import Square
+from .strong import APGD
+from .victim import Victim, fingerprint, predict
 
 
-class Composition(Attack):
+@dataclass(frozen=True, kw_only=True)
+class Wrapped(Attack):
+    """An attack made of others: ball, space, batch and seed are those of the first."""
+
+    spares_wrong: ClassVar[bool] = True
+    batch: int = field(init=False, repr=False, compare=False)
+    seed: int = field(init=False, repr=False, compare=False)
+    restarts: int = field(init=False, repr=False, compare=False, default=1)
+    backward: None = field(init=False, repr=False, compare=False, default=None)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "batch", self.first.batch)
+        object.__setattr__(self, "seed", self.first.seed)
+
+    @property
+    @abstractmethod
+    def first(self) -> Attack:
+        """The attack whose ball it has."""
+
+    @abstractmethod
+    def each(self, change: Callable[[Attack], Attack]) -> Self:
+        """Return the same with every attack inside changed."""
+
+    @property
+    def space(self) -> Space:
+        """As of the first."""
+        return self.first.space
+
+    @property
+    def threat(self) -> ThreatName:
+        """As of the first."""
+        return self.first.threat
+
+    @property
+    def radius(self) -> float:
+        """As of the first."""
+        return self.first.radius
+
+    @property
+    def size(self) -> str:
+        """As of the first."""
+        return self.first.size
+
+    @property
+    def place(self) -> str:
+        """As of the first."""
+        return self.first.place
+
+    def with_seed(self, seed: int) -> Self:
+        """Return the same attacks with another seed."""
+        return self.each(lambda attack: attack.with_seed(seed))
+
+    def within(self, radius: float) -> Self:
+        """Return the same attacks in a ball of another radius."""
+        return self.each(lambda attack: attack.within(radius))
+
+    def averaging(self, draws: int) -> Self:
+        """Return the same attacks, those with gradients averaging over so many draws."""
+        return self.each(lambda attack: attack.averaging(draws))
+
+    def suited(self, module: nn.Module) -> Self:
+        """Return the same attacks without choices that ``module`` has no use for."""
+        return self.each(lambda attack: attack.suited(module))
+
+    def check(self, inputs: NDArray[Any]) -> Images:
+        """As the first."""
+        return self.first.check(inputs)
+
+    def project(self, raw: Images, clean: Images) -> Images:
+        """As the first."""
+        return self.first.project(raw, clean)
+
+    def distances(self, made: Images, clean: Images) -> NDArray[np.float64]:
+        """As the first."""
+        return self.first.distances(made, clean)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transfer(Wrapped):
+    """Examples made on one model, judged on another.
+
+    Args:
+        attack: made on the source; its budget, space, batch and seed are this attack's, and it must not stop early.
+        source: the model they are made on; ``repr`` leaves it out.
+        source_name: for labels and records.
+
+    Raises:
+        InputError: ``attack`` leaves a sample as soon as the source errs.
+    """
+
+    name: ClassVar[str] = "transfer"
+    access: ClassVar[Access] = "transfer"
+    attack: Attack
+    source: Victim = field(repr=False)
+    source_name: str
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_transferable(self.attack)
+
+    @property
+    def first(self) -> Attack:
+        """The attack that is transferred."""
+        return self.attack
+
+    def each(self, change: Callable[[Attack], Attack]) -> Self:
+        """Return the same with the attack changed."""
+        return replace(self, attack=change(self.attack))
+
+    def suited(self, module: nn.Module) -> Self:
+        """Return itself: its attack runs on the source, whatever the victim is."""
+        return self
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings of the attack that is transferred, and where it was made."""
+        return {"name": self.name, "source": self.source_name, "attack": self.attack.settings}
+
+    @property
+    def label(self) -> str:
+        """The attack's label, and where it was made."""
+        return f"{self.name}-{self.source_name}-{self.attack.label}"
+
+    @property
+    def effort(self) -> float:
+        """That of the attack."""
+        return self.attack.effort
+
+    def run(self, model: Victim, images: Images, labels: Labels) -> Images:
+        """Return the source's adversarial samples (batch, ...)."""
+        if isinstance(self.source, nn.Module):
+            self.source.eval()
+        return self.attack.run(self.source, images, labels)
+
+    def uses(self, inputs: Images) -> str:
+        """Return a hash of the source."""
+        return fingerprint(self.source, inputs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Composition(Wrapped):
     """Several attacks after each other, each on what is still robust: the worst case, as AutoAttack composes it.
 
     Args:
@@ -26,16 +170,26 @@ class Composition(Attack):
     """
 
     name: ClassVar[str] = "worst"
-    spares_wrong: ClassVar[bool] = True
+    attacks: Sequence[Attack]
+    title: str = "worst"
 
-    def __init__(self, attacks: list[Attack], title: str = "worst") -> None:
-        budgets = {(attack.epsilon, attack.norm, attack.space) for attack in attacks}
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "attacks", tuple(self.attacks))
+        budgets = {(attack.place if attack.threat != "encoded-binary" else "", attack.size) for attack in self.attacks}
         if len(budgets) != 1:
-            raise InputError(f"composition of {len(attacks)} attacks with {len(budgets)} budgets; expected one budget")
-        ((epsilon, norm, space),) = budgets
-        super().__init__(epsilon=epsilon, norm=norm, space=space, batch=attacks[0].batch, seed=attacks[0].seed)
-        self.attacks = attacks
-        self.title = title
+            raise InputError(
+                f"composition of {len(self.attacks)} attacks with {len(budgets)} budgets; expected one budget"
+            )
+        super().__post_init__()
+
+    @property
+    def first(self) -> Attack:
+        """The first attack."""
+        return self.attacks[0]
+
+    def each(self, change: Callable[[Attack], Attack]) -> Self:
+        """Return the same with every attack changed."""
+        return replace(self, attacks=[change(attack) for attack in self.attacks])
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -43,14 +197,19 @@ class Composition(Attack):
         return {"name": self.name, "title": self.title, "attacks": [attack.settings for attack in self.attacks]}
 
     @property
-    def label(self) -> str:
-        """The title and the budget."""
-        return f"{self.title}@{self.epsilon:g}" + ("" if self.norm == "linf" else f"-{self.norm}")
+    def stem(self) -> str:
+        """The title."""
+        return self.title
 
     @property
     def stops_early(self) -> bool:
         """Samples leave when misclassified."""
         return True
+
+    @property
+    def effort(self) -> float:
+        """At most that of all attacks."""
+        return sum(attack.effort for attack in self.attacks)
 
     def run(self, model: Victim, images: Images, labels: Labels) -> Images:
         """Return adversarial samples (batch, ...)."""
@@ -75,109 +234,16 @@ def auto_attack(
         norm: "linf" or "l2".
         steps: gradients of each APGD.
         queries: of Square.
-        others: as of :class:`.base.Attack`.
+        others: as of :class:`.ball.BallAttack`.
     """
     common: dict[str, Any] = {"epsilon": epsilon, "norm": norm, **others}
-    attacks: list[Attack] = [APGD(steps=steps, loss=loss, **common) for loss in ("cross-entropy", "dlr")]
-    return Composition([*attacks, *([Square(queries=queries, **common)] if norm == "linf" else [])], "auto-attack")
+    attacks: list[Attack] = [APGD(steps=steps, loss="cross-entropy", **common), APGD(steps=steps, loss="dlr", **common)]
+    if norm == "linf":
+        attacks.append(Square(queries=queries, **common))
+    return Composition(attacks=attacks, title="auto-attack")
 
 
-def protocol(
-    name: str, *, epsilon: float = 0.1, batch: int = 250, seed: int = 0, space: Space = "pixel"
-) -> list[Attack]:
-    """Return the attacks of a protocol, L-infinity; a sample is robust if it survives them all.
-
-    ``quick``: PGD-10 and noise. ``standard``: FGSM, PGD-50, APGD-CE, Square with 500 queries, noise. ``strong``:
-    APGD-CE, APGD-DLR, and with the adaptive sharpness of arctan: APGD-CE with ties shared by pools, SA-PGD with two
-    vanishing degrees, and twice with ties shared; Square with 1000 queries, noise of two kinds. The other surrogates
-    added next to nothing to these, see records/attacks. Every attack of a protocol has a seed of its own.
-
-    In encoded space every protocol starts with the attacks of the code released with arXiv 2509.23762: FGSM, and PGD
-    with 7 steps of 0.01 from a random start, the latter also with batch norm on the batch's statistics, as it is run
-    there (where the running ones also drift on the attacked batches, which is left out).
-
-    Args:
-        name: "quick", "standard" or "strong".
-        epsilon: radius of the ball.
-        batch: samples attacked at once.
-        seed: of every attack.
-        space: "pixel" or "encoded".
-
-    Raises:
-        InputError: another name.
-    """
-    common: dict[str, Any] = {"epsilon": epsilon, "batch": batch, "space": space}
-    attacks: list[Attack]
-    if name == "quick":
-        attacks = [PGD(steps=10, **common)]
-    elif name == "standard":
-        attacks = [
-            FGSM(**common),
-            PGD(steps=50, **common),
-            APGD(steps=50, **common),
-            Square(queries=500, **common),
-        ]
-    elif name == "strong":
-        arctan, sharp = AdaptiveSharpness("arctan"), AdaptiveSharpness("arctan", 0.95)
-        shared = Backward(surrogate=arctan, pool="ties")
-        attacks = [
-            APGD(steps=50, **common),
-            APGD(steps=50, loss="dlr", **common),
-            APGD(steps=50, backward=shared, **common),
-            *(SAPGD(steps=50, backward=Backward(surrogate=each), **common) for each in (arctan, sharp)),
-            SAPGD(steps=50, backward=shared, restarts=2, **common),
-            Square(queries=1000, **common),
-            Noise(kind="sign", restarts=3, **common),
-        ]
-    else:
-        raise InputError(f"protocol: {name!r}, expected 'quick', 'standard' or 'strong'")
-    attacks.append(Noise(kind="uniform", restarts=3, **common))
-    if space == "encoded":
-        released = [PGD(steps=7, step=0.01, backward=way, **common) for way in (None, Backward(batch_statistics=True))]
-        attacks = [*([] if name == "standard" else [FGSM(**common)]), *released, *attacks]
-    return _seeded(attacks, seed)
-
-
-def _seeded(attacks: list[Attack], seed: int) -> list[Attack]:
-    for number, attack in enumerate(attacks):
-        attack.seed = seed + number
-    return attacks
-
-
-def spike_protocol(name: str, *, budget: int, batch: int = 250, seed: int = 0) -> list[Attack]:
-    """Return the attacks of a protocol on binary encoded input; a sample is robust if it survives them all.
-
-    ``quick``: flips by the gradient, flips at random. ``standard``: flips, insertions, deletions and shifts by the
-    gradient, random search for flips with 200 queries, flips at random. ``strong``: these with the adaptive sharpness
-    of arctan, flips also with ties shared by pools, with the margin as loss and with a gradient for every flip (50 at
-    most), random search with 1000 queries for flips and insertions.
-
-    Args:
-        name: "quick", "standard" or "strong".
-        budget: edits a sample, of each kind of edit.
-        batch: samples attacked at once.
-        seed: of every attack.
-
-    Raises:
-        InputError: another name.
-    """
-    common: dict[str, Any] = {"budget": budget, "batch": batch}
-    attacks: list[Attack]
-    if name == "quick":
-        attacks = [SpikeFlip(**common)]
-    elif name == "standard":
-        attacks = [*(SpikeFlip(edit=edit, **common) for edit in EDITS), SpikeSearch(queries=200, **common)]
-    elif name == "strong":
-        arctan = AdaptiveSharpness("arctan")
-        shared = Backward(surrogate=arctan, pool="ties")
-        attacks = [
-            SpikeFlip(**common),
-            SpikeFlip(steps=min(budget, 50), backward=Backward(surrogate=arctan), **common),
-            SpikeFlip(steps=min(budget, 50), backward=shared, **common),
-            SpikeFlip(steps=min(budget, 50), loss="margin", **common),
-            *(SpikeFlip(edit=edit, backward=shared, **common) for edit in EDITS if edit != "flip"),
-            *(SpikeSearch(edit=edit, queries=1000, **common) for edit in ("flip", "insert")),
-        ]
-    else:
-        raise InputError(f"protocol: {name!r}, expected 'quick', 'standard' or 'strong'")
-    return _seeded([*attacks, SpikeNoise(restarts=3, **common)], seed)
+def check_transferable(attack: Attack) -> None:
+    """Raise :class:`InputError` if ``attack`` stops at the first error of what it runs on."""
+    if attack.stops_early:
+        raise InputError(f"{attack.label}: stops at the source's first error; make it with early_stop=False")

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import snntorch
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -12,6 +14,7 @@ from torch import Tensor, nn
 from ..data import Images, Labels
 from ..errors import InputError
 from ..files import digest
+from ..network.backward import Backward
 
 Function = Callable[[Images], NDArray[Any]]
 """Images (samples, ...) in, logits (samples, classes) or classes (samples,) out; as of an integer simulator."""
@@ -70,6 +73,30 @@ class Averaged(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """Return mean logits (samples, classes)."""
         return torch.stack([self.model(inputs) for _ in range(self.draws)]).mean(0)
+
+
+def spiking(module: nn.Module) -> bool:
+    """Return whether ``module`` has spikes, whose derivative an attacker may choose."""
+    return any(
+        isinstance(part, snntorch.SpikingNeuron) or callable(getattr(part, "surrogate", None))
+        for part in module.modules()
+    )
+
+
+def normalizes(module: nn.Module) -> bool:
+    """Return whether ``module`` has batch norms, which may run on an attacked batch's statistics."""
+    return any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in module.modules())
+
+
+def fitted(backward: Backward | None, module: nn.Module) -> Backward | None:
+    """Return ``backward`` without choices that ``module`` has no use for."""
+    if backward is None:
+        return None
+    if not any(isinstance(part, nn.MaxPool2d) for part in module.modules()):
+        backward = replace(backward, pool="first")
+    if not spiking(module):
+        backward = replace(backward, surrogate=None, time="full")
+    return None if backward == Backward() else backward
 
 
 def device_of(model: nn.Module) -> torch.device:

@@ -168,17 +168,31 @@ def check_labels(labels: NDArray[Any], source: str, samples: int, classes: int |
     return labels.astype(np.int64)
 
 
-def _dataset(
+def dataset(
     name: str,
     source: str,
     arrays: Arrays,
-    cut: tuple[int | None, int | None],
-    steps: int | None,
+    cut: tuple[int | None, int | None] = (None, None),
+    steps: int | None = None,
     whole: tuple[int, int] | None = None,
     classes: int | None = None,
     title: str = "",
 ) -> Dataset:
-    """Return a data set of arrays ``x_train y_train x_test y_test``, each checked, then cut."""
+    """Return a data set of arrays ``x_train y_train x_test y_test``, each checked, then cut.
+
+    Args:
+        name: of the data set.
+        source: where the arrays are from, for messages.
+        arrays: images (samples, channels, height, width) or events (samples, time, channels, height, width); labels.
+        cut: how many training and test samples are kept; None: all.
+        steps: time steps that events must have.
+        whole: how many the source holds, if not as many as the arrays.
+        classes: number of classes, if not the largest label plus 1.
+        title: what it is called where results are shown.
+
+    Raises:
+        InputError: an array is refused.
+    """
     events = arrays["x_train"].ndim == 5
     check = check_events if events else check_images
     train = check(arrays["x_train"], f"{source}: x_train")
@@ -218,4 +232,4 @@ def load_data(settings: DataSettings, steps: int | None = None) -> Dataset:
     found = source.read(cut, steps or 0)
     name = settings.name if source.path_name is None else source.path_name
     place = settings.name if source.place is None else source.place
-    return _dataset(name, place, found.arrays, cut, steps, found.whole, found.classes, source.title)
+    return dataset(name, place, found.arrays, cut, steps, found.whole, found.classes, source.title)

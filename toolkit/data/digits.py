@@ -4,6 +4,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from ..extras import extra
 from .source import Cut, DataSource, Found
 
 
@@ -14,8 +15,9 @@ class Digits(DataSource):
 
     def read(self, cut: Cut, steps: int) -> Found:
         """Return the digits, split."""
-        from sklearn.datasets import load_digits
-        from sklearn.model_selection import train_test_split
+        with extra("data"):
+            from sklearn.datasets import load_digits
+            from sklearn.model_selection import train_test_split
 
         digits = load_digits()
         images = (digits.images / 16).astype(np.float32)[:, None]

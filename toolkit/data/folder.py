@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from ..errors import FileError
+from ..extras import extra
 from .places import check_size
 from .source import Cut, DataSource, Found
 
@@ -25,6 +25,8 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     Raises:
         FileError: it is something else, damaged, or too large.
     """
+    with extra("data"):
+        from PIL import Image
     try:
         if path.stat().st_size > FILE_LIMIT:
             raise FileError(f"{path}: more than {FILE_LIMIT:,} bytes; not read")

@@ -3,7 +3,6 @@
 from typing import Annotated, ClassVar, Literal
 
 import torch
-from brevitas.nn import QuantConv2d, QuantLinear
 from pydantic import Field
 from torch import nn
 
@@ -34,7 +33,7 @@ class RAT(Adversarial):
     def after_step(self, network: SpikingNetwork) -> None:
         """Pull the weights of all convolutions and linear layers that are not quantized."""
         for _, layer in network.named_layers():
-            if isinstance(layer, nn.Conv2d | nn.Linear) and not isinstance(layer, QuantConv2d | QuantLinear):
+            if isinstance(layer, nn.Conv2d | nn.Linear) and not hasattr(layer, "quant_weight"):
                 flat = layer.weight.flatten(1)
                 pulled = (1 + self.pull) * flat - self.pull * (flat @ flat.T) @ flat
                 layer.weight.copy_(pulled.view_as(layer.weight))

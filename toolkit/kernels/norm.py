@@ -10,8 +10,15 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from . import native
+from .native import D, F, I, P
 
 SOURCE = Path(__file__).resolve().with_name("norm.c")
+FUNCTIONS: native.Functions = {
+    "norm_statistics": (None, (P, P, P, P, P, P, I, I, I, I, I, F, D)),
+    "norm_apply": (None, (P, P, P, P, I, I, I, I, I)),
+    "norm_backward": (None, (P, P, P, P, P, P, P, P, P, I, I, I, I, I)),
+}
+"""Of norm.c."""
 
 
 def statistics(library: Any, x: Tensor, running: tuple[Tensor, Tensor], momentum: float, eps: float) -> list[Tensor]:
@@ -112,19 +119,31 @@ class Norm(nn.BatchNorm2d):
 
 
 @cache
+def status() -> native.Status:
+    """Return what became of the loops of norm.c, which must give the bits of the PyTorch that runs here."""
+    return native.load(SOURCE, FUNCTIONS, _wrong)
+
+
 def _library() -> Any:
-    """Return the compiled loops if they give the bits of the PyTorch that runs here, else None."""
-    library = native.loops(SOURCE) if native.library() is not None else None
-    if library is None:
-        return None
+    """Return the compiled loops, or None; see :meth:`.native.Status.use`."""
+    return status().use()
+
+
+def _wrong(library: Any) -> str:
+    """Return the loops that do not give PyTorch's bits, or ""."""
     # Without autograd: whoever runs a network for the first time may be listening to what its graph keeps.
     with torch.no_grad():
         x = torch.linspace(-300, 500, 2 * 131 * 5 * 7).sin().view(2, 131, 5, 7)
         weight, bias, to = torch.linspace(0.5, 2, 131), torch.linspace(-1, 1, 131), x.flip(0).square()
         own, theirs = ((torch.linspace(-1, 1, 131), torch.linspace(0.5, 3, 131)) for _ in range(2))
         y, mean, inverse = torch.ops.aten.native_batch_norm(x, weight, bias, *theirs, True, 0.1, 1e-5)
-        expected = [y, *theirs, *_pytorchs(to, x, weight, mean, inverse, 1e-5)]
+        given = mean, inverse
         mean, inverse = statistics(library, x, own, 0.1, 1e-5)
-        normed = _applied(library, x, *affine(mean, inverse, weight, bias))
-        found = [normed, *own, *backward(library, to, x, weight, mean, inverse)]
-    return library if all(map(torch.equal, found, expected)) else None
+        normed = _applied(library, x, *affine(*given, weight, bias))
+        back = backward(library, to, x, weight, *given)
+        parts = {
+            "norm_statistics": ([mean, inverse, *own], [*given, *theirs]),
+            "norm_apply": ([normed], [y]),
+            "norm_backward": (back, _pytorchs(to, x, weight, *given, 1e-5)),
+        }
+    return ", ".join(name for name, both in parts.items() if not all(map(torch.equal, *both)))

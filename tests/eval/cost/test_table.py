@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from spikeproof.eval.cost import measure as module
-from spikeproof.eval.cost.measure import Cost, Metering, read_cost
 from spikeproof.eval.cost.table import ANN, Cell, Row, SideBySide, side_by_side
-from spikeproof.eval.records.evaluation import Record, read_record
-from spikeproof.eval.records.robustness import FormResult, Outcome, Robustness, share_of
+from spikeproof.eval.records.base import ProgramId, header, share_of
+from spikeproof.eval.records.cost import Cost, Metering, read_cost
+from spikeproof.eval.records.evaluation import Evaluation, read_record
+from spikeproof.eval.records.robustness import FormResult, Outcome, Robustness
 from spikeproof.eval.report.words import amount, figure, interval
 from spikeproof.eval.run.compare import cost as measure_run
 from spikeproof.eval.run.folder import Run
@@ -36,11 +37,11 @@ def cost(run: Run) -> Cost:
 
 
 @pytest.fixture(scope="module")
-def record(run: Run) -> Record:
+def record(run: Run) -> Evaluation:
     return read_record(run.path("record.json"))
 
 
-def protocol(cost: Cost, record: Record, reliable: bool = True) -> Robustness:
+def protocol(cost: Cost, record: Evaluation, reliable: bool = True) -> Robustness:
     def form(kind: str, target: str, right: int) -> FormResult:
         one = Outcome(
             label="pgd-5@0.1",
@@ -70,8 +71,7 @@ def protocol(cost: Cost, record: Record, reliable: bool = True) -> Robustness:
         )
 
     return Robustness(
-        name="tiny",
-        created="2026-01-02T03:04:05+00:00",
+        **(header("tiny", "spikeproof evaluate DIR") | {"data": record.data, "program": cost.program, "recipe": {}}),
         protocol="quick",
         threat_model="t",
         epsilon=0.1,
@@ -80,11 +80,6 @@ def protocol(cost: Cost, record: Record, reliable: bool = True) -> Robustness:
         samples=40,
         cascade=False,
         seed=0,
-        data={},
-        program={"sha256": cost.program_sha256},
-        recipe={},
-        machine=record.machine,
-        packages={},
         forms=[form("float", "torch", 30), form("program", "loihi", 20)],
         summary="s",
         seconds=1.0,
@@ -98,7 +93,7 @@ def find(found: SideBySide, name: str, condition: str = "clean", part: str = "")
     return row
 
 
-def test_accuracies_are_those_on_record(cost: Cost, record: Record) -> None:
+def test_accuracies_are_those_on_record(cost: Cost, record: Evaluation) -> None:
     found = side_by_side(record, None, cost, "RUN")
     assert found.columns == [FLOAT, QUANTIZED, PROGRAM, ANN]
     loihi = next(form for form in record.forms if form.target == "loihi")
@@ -108,7 +103,7 @@ def test_accuracies_are_those_on_record(cost: Cost, record: Record) -> None:
         assert (cell.value, cell.low, cell.high, cell.samples) == (share.value, share.low, share.high, share.samples)
 
 
-def test_four_views_of_three_forms_clean_and_attacked(cost: Cost, record: Record) -> None:
+def test_four_views_of_three_forms_clean_and_attacked(cost: Cost, record: Evaluation) -> None:
     found = side_by_side(record, None, cost, "RUN")
     sparsity = [row for row in found.rows if row.group == "sparsity"]
     assert {row.condition for row in sparsity} == set(cost.images) == set(record.forms[0].conditions)
@@ -122,7 +117,9 @@ def test_four_views_of_three_forms_clean_and_attacked(cost: Cost, record: Record
     assert find(found, "synaptic operations saved").cells[PROGRAM].value == pytest.approx(saved)
 
 
-def test_the_terms_of_the_energy_add_up_and_an_attack_is_what_it_costs_beside_clean(cost: Cost, record: Record) -> None:
+def test_the_terms_of_the_energy_add_up_and_an_attack_is_what_it_costs_beside_clean(
+    cost: Cost, record: Evaluation
+) -> None:
     found = side_by_side(record, None, cost, "RUN")
     for condition in cost.images:
         total = find(found, "an image on the chip, Loihi 1", condition).cells[PROGRAM]
@@ -141,14 +138,14 @@ def test_the_terms_of_the_energy_add_up_and_an_attack_is_what_it_costs_beside_cl
             assert [price.low, price.high] == pytest.approx(ratios)
 
 
-def test_a_chip_without_public_prices_has_no_figure(cost: Cost, record: Record) -> None:
+def test_a_chip_without_public_prices_has_no_figure(cost: Cost, record: Evaluation) -> None:
     found = side_by_side(record, None, cost, "RUN")
     cell = find(found, "an image on the chip, Loihi 2", "").cells[PROGRAM]
     assert (cell.how, cell.value, cell.low) == ("missing", None, None)
     assert "no public figure" in cell.note
 
 
-def test_a_chip_that_cannot_hold_the_program_only_lends_its_prices(cost: Cost, record: Record) -> None:
+def test_a_chip_that_cannot_hold_the_program_only_lends_its_prices(cost: Cost, record: Evaluation) -> None:
     found = side_by_side(record, None, cost, "RUN")
     assert any("only its prices are borrowed: input 'input'" in note for note in found.notes)
     assert "cannot hold" in find(found, "an image on the chip, Loihi 1").cells[PROGRAM].note
@@ -158,11 +155,14 @@ def test_what_was_not_measured_says_how_to_measure_it(cost: Cost) -> None:
     found = side_by_side(None, None, cost, "my/run")
     assert find(found, "accuracy").cells[PROGRAM].note == "not measured: run 'spikeproof evaluate my/run'"
     worst = find(found, "worst case", "").cells[FLOAT]
-    assert (worst.how, worst.note) == ("missing", "not measured: run 'spikeproof evaluate my/run --protocol standard'")
+    assert (worst.how, worst.note) == (
+        "missing",
+        "not measured: run 'spikeproof robustness my/run --protocol standard'",
+    )
     assert found.sources.keys() == {"cost.json"}
 
 
-def test_energy_that_no_meter_counted_is_absent_and_one_that_did_is_an_interval(cost: Cost, record: Record) -> None:
+def test_energy_that_no_meter_counted_is_absent_and_one_that_did_is_an_interval(cost: Cost, record: Evaluation) -> None:
     def with_energy(energy: Metering) -> Cell:
         forms = [form.model_copy(update={"energy": energy}) if form.form == "float" else form for form in cost.forms]
         found = side_by_side(record, None, cost.model_copy(update={"forms": forms}), "RUN")
@@ -174,7 +174,7 @@ def test_energy_that_no_meter_counted_is_absent_and_one_that_did_is_an_interval(
     assert (counted.how, counted.low, counted.high, counted.samples) == ("measured", 0.001, 0.002, 500)
 
 
-def test_a_protocols_rows_and_doubts_are_shown(cost: Cost, record: Record) -> None:
+def test_a_protocols_rows_and_doubts_are_shown(cost: Cost, record: Evaluation) -> None:
     found = side_by_side(record, protocol(cost, record), cost, "RUN")
     where = "epsilon 0.1000"
     assert find(found, "worst case, protocol quick", where).cells[PROGRAM].value == 17 / 40
@@ -187,15 +187,15 @@ def test_a_protocols_rows_and_doubts_are_shown(cost: Cost, record: Record) -> No
     assert "Robustness of Program · loihi: an alarm makes the number unreliable." in doubted.notes
 
 
-def test_records_of_another_program_are_left_out(cost: Cost, record: Record) -> None:
-    other = cost.model_copy(update={"program_sha256": "0" * 64})
+def test_records_of_another_program_are_left_out(cost: Cost, record: Evaluation) -> None:
+    other = cost.model_copy(update={"program": ProgramId(sha256="0" * 64)})
     found = side_by_side(record, protocol(cost, record), other, "RUN")
     assert find(found, "accuracy").cells[PROGRAM].how == "missing"
     for name in ("record.json", "robustness.json"):
         assert f"{name} was made with another Program, so it is left out; run its step again." in found.notes
 
 
-def test_the_csv_holds_every_cell(cost: Cost, record: Record) -> None:
+def test_the_csv_holds_every_cell(cost: Cost, record: Evaluation) -> None:
     found = side_by_side(record, None, cost, "RUN")
     lines = list(csv.DictReader(io.StringIO(found.to_csv())))
     cells = [(row, name, cell) for row in found.rows for name, cell in row.cells.items()]

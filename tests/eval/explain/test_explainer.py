@@ -13,9 +13,8 @@ from spikeproof.eval.explain.causes import CAUSES, STAGES
 from spikeproof.eval.explain.explainer import Overlay, explain
 from spikeproof.eval.explain.verdict import verdict
 from spikeproof.eval.measure.forms import Forms
-from spikeproof.eval.records.evaluation import Machine
-from spikeproof.eval.records.explanation import Explanation, Findings, read, write
-from spikeproof.eval.records.robustness import share_of
+from spikeproof.eval.records.base import header, share_of, write_record
+from spikeproof.eval.records.explanation import Explanation, Findings, read
 from spikeproof.eval.report.explain import points, render_explanation, write_explanation
 from spikeproof.export.lowering.lower import Deployment, lower_graph
 from spikeproof.export.nir.dynamics import ORIGINS
@@ -36,13 +35,11 @@ Found = tuple[Findings, list[Overlay]]
 
 def explanation(found: Findings, **update: Any) -> Explanation:
     fields: dict[str, Any] = {
-        "name": "small",
+        **header("small", "spikeproof explain DIR"),
         "created": "2026-01-02T03:04:05+00:00",
         "data": {"name": "random", "sha256": "d" * 64, "test": 40},
         "program": {"sha256": "abc", "profile": "lava"},
         "recipe": {},
-        "machine": Machine(processor="p", cores=2, system="Linux", python="3.11.7", accelerator=None),
-        "packages": {"torch": "absent"},
         "notes": ["a <planted> note"],
         "seconds": 1.5,
     }
@@ -168,7 +165,7 @@ def test_no_images_are_refused(healthy: Any, pictures: Pictures) -> None:
 
 def test_the_record_comes_back_equal_and_others_are_refused(told: Found, tmp_path: Path) -> None:
     record = explanation(told[0])
-    write(tmp_path / "explain.json", record)
+    write_record(tmp_path / "explain.json", record)
     assert read(tmp_path / "explain.json") == record
     (tmp_path / "other.json").write_text('{"schema_version": 2}')
     with pytest.raises(FileError, match="run 'spikeproof explain' again"):

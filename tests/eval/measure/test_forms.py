@@ -6,7 +6,7 @@ import torch
 
 from spikeproof.eval.measure.forms import Forms, evaluate, gradient_sparsity
 from spikeproof.eval.measure.zeros import ZeroGradientShare
-from spikeproof.eval.records.evaluation import Form
+from spikeproof.eval.records.evaluation import MeasuredForm
 from spikeproof.export.lowering.lower import lower, lower_graph
 from spikeproof.export.lowering.meaning import Deployment
 from spikeproof.export.nir.dynamics import ORIGINS
@@ -36,7 +36,9 @@ def conditions(images: np.ndarray) -> dict[str, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def measured(forms: Forms, conditions: dict[str, np.ndarray], labels: np.ndarray) -> dict[tuple[str, str], Form]:
+def measured(
+    forms: Forms, conditions: dict[str, np.ndarray], labels: np.ndarray
+) -> dict[tuple[str, str], MeasuredForm]:
     found = evaluate(forms, conditions, labels, {"loihi": 99, "onnx": 7}, batch=5)
     return {(form.form, form.target): form for form in found}
 
@@ -46,7 +48,7 @@ def classes(network: SpikingNetwork, images: np.ndarray) -> np.ndarray:
         return network(torch.from_numpy(images)).argmax(1).numpy()
 
 
-def test_every_form_is_measured_on_its_share_of_the_samples(measured: dict[tuple[str, str], Form]) -> None:
+def test_every_form_is_measured_on_its_share_of_the_samples(measured: dict[tuple[str, str], MeasuredForm]) -> None:
     assert {key: form.samples for key, form in measured.items()} == {
         ("float", "torch"): 12,
         ("quantized", "torch"): 12,
@@ -57,7 +59,7 @@ def test_every_form_is_measured_on_its_share_of_the_samples(measured: dict[tuple
 
 @pytest.mark.parametrize("condition", ["clean", "dark"])
 def test_accuracy_is_that_of_an_own_run(
-    measured: dict[tuple[str, str], Form],
+    measured: dict[tuple[str, str], MeasuredForm],
     forms: Forms,
     conditions: dict[str, np.ndarray],
     labels: np.ndarray,
@@ -80,7 +82,7 @@ def test_accuracy_is_that_of_an_own_run(
 
 
 def test_rates_and_operations_are_those_of_an_own_run(
-    measured: dict[tuple[str, str], Form], forms: Forms, conditions: dict[str, np.ndarray]
+    measured: dict[tuple[str, str], MeasuredForm], forms: Forms, conditions: dict[str, np.ndarray]
 ) -> None:
     messages = direct_integers(conditions["clean"], forms.program.steps)
     trace = LoihiTarget().compile(forms.program).run(messages, rasters=True)
@@ -91,7 +93,9 @@ def test_rates_and_operations_are_those_of_an_own_run(
     assert found.operations["pool1 -> lif2"] == pytest.approx(dense)
 
 
-def test_overflow_is_told_where_a_target_exposes_it(measured: dict[tuple[str, str], Form], forms: Forms) -> None:
+def test_overflow_is_told_where_a_target_exposes_it(
+    measured: dict[tuple[str, str], MeasuredForm], forms: Forms
+) -> None:
     assert measured["float", "torch"].overflow is None
     assert measured["program", "onnx"].overflow is None
     quiet = {"wraps": 0, "saturations": 0, "swallowed": 0}
@@ -99,7 +103,7 @@ def test_overflow_is_told_where_a_target_exposes_it(measured: dict[tuple[str, st
     assert measured["program", "loihi"].overflow == dict.fromkeys(names, quiet)
 
 
-def test_the_deployed_forms_agree_with_each_other(measured: dict[tuple[str, str], Form], forms: Forms) -> None:
+def test_the_deployed_forms_agree_with_each_other(measured: dict[tuple[str, str], MeasuredForm], forms: Forms) -> None:
     seven = evaluate(
         forms, {"clean": np.zeros((7, 1, 8, 8), np.float32)}, np.zeros(7, int), {"loihi": 7, "onnx": 7}, batch=3
     )

@@ -21,6 +21,7 @@ from spikeproof.eval.measure.gradients import (
     watch,
 )
 from spikeproof.eval.measure.zeros import ZeroGradientShare
+from spikeproof.toolkit.attacks.ball import BallAttack
 from spikeproof.toolkit.attacks.base import Attack, predict
 from spikeproof.toolkit.attacks.blind import Square
 from spikeproof.toolkit.attacks.gradient import FGSM, PGD
@@ -125,12 +126,12 @@ def test_fgsm_has_the_zeros_of_the_clean_gradient(
         assert (layers[name]["input"]["zeros"], layers[name]["output"]["zeros"]) == (zeros.input, zeros.output), name
 
 
+MODEL = ModelSettings(channels=[3, 4], threshold=0.3)
 NETWORKS = [
     pytest.param(lambda: sew_network(MODEL, 3, (1, 8, 8), 4), id="sew"),
     pytest.param(lambda: recurrent_network(MODEL, 3, (1, 8, 8), 4), id="recurrent"),
     pytest.param(lambda: delayed_network(MODEL, 3, (1, 8, 8), 4), id="delayed"),
 ]
-MODEL = ModelSettings(channels=[3, 4], threshold=0.3)
 
 
 def inputs(samples: int = 5) -> tuple[np.ndarray, np.ndarray]:
@@ -291,7 +292,7 @@ def test_clean_norms_do_not_depend_on_the_batch(
     assert hooks_of(network) == 0
 
 
-class Breaks(Attack):
+class Breaks(BallAttack):
     """An attack that stops in the middle."""
 
     def run(self, model: Any, images: np.ndarray, labels: np.ndarray) -> np.ndarray:

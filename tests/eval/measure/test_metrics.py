@@ -143,7 +143,8 @@ def test_spike_rate_is_spikes_per_sample_step_and_neuron() -> None:
     rasters = [rng.random((5, batch, 2, 3)) < 0.3 for batch in (4, 2)]
     metric = SpikeRate(steps=5)
     for raster in rasters:
-        metric.update(Trace(raster.sum((0, 2, 3))[:, None], {"a": raster.sum(0), "b": np.zeros((len(raster[0]), 1))}))
+        silent = np.zeros((len(raster[0]), 1), int)
+        metric.update(Trace(raster.sum((0, 2, 3))[:, None], {"a": raster.sum(0), "b": silent}))
     assert metric.compute() == {"a": pytest.approx(np.concatenate(rasters, 1).mean()), "b": 0.0}
 
 

@@ -120,7 +120,7 @@ def test_an_interrupted_trail_is_taken_up_and_ends_the_same(
     assert (tmp_path / "trail.json").read_bytes() == whole
 
 
-def test_points_of_another_recipe_are_dropped(tmp_path: Path) -> None:
+def test_points_of_another_recipe_or_by_other_code_are_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Stopped):
         train(tmp_path, stop_after_second, identity="another")
     (tmp_path / "state.safetensors").unlink()
@@ -129,6 +129,8 @@ def test_points_of_another_recipe_are_dropped(tmp_path: Path) -> None:
     settings = {"every": 2, "epochs": 9, "batch": 64}
     assert TrailKeeper(path, "mine", network, ATTACK, TEST, ANSWERS, **settings).points == []
     assert len(TrailKeeper(path, "another", network, ATTACK, TEST, ANSWERS, **settings).points) == 1
+    monkeypatch.setattr("spikeproof.eval.measure.trail.code_hash", lambda: "other code")
+    assert TrailKeeper(path, "another", network, ATTACK, TEST, ANSWERS, **settings).points == []
 
 
 def stop_after_second(keeper: TrailKeeper, done: Epoch) -> None:

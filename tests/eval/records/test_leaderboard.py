@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from spikeproof.eval.leaderboard import page
-from spikeproof.eval.records.evaluation import machine, packages
+from spikeproof.eval.records.base import Data, header, write_record
 from spikeproof.eval.records.leaderboard import (
     Claim,
     Entry,
@@ -17,9 +17,10 @@ from spikeproof.eval.records.leaderboard import (
     read,
     read_all,
     reported_claims,
-    write,
 )
 from spikeproof.toolkit.errors import FileError, InputError
+
+DATA = Data(name="digits", provenance="scikit-learn digits, 1297 train, 500 test", sha256="0")
 
 
 def result(clean: float, strong: float, alarms: tuple[str, ...] = (), deployed: bool = True) -> dict[str, Any]:
@@ -35,18 +36,12 @@ def result(clean: float, strong: float, alarms: tuple[str, ...] = (), deployed: 
 def entry(method: str, *results: dict[str, Any]) -> Entry:
     seeds = dict(enumerate(results))
     return Entry(
+        **(header("digits", "spikeproof leaderboard digits") | {"data": DATA, "recipe": {}}),
         method=method,
-        created="2026-01-01T00:00:00+00:00",
-        data={"name": "digits", "provenance": "scikit-learn digits, 1297 train, 500 test", "sha256": "0"},
         deploys="as a Program" if "program" in results[0]["forms"] else "refused: noise & <all>",
         seeds=tuple(seeds),
-        recipe={},
         plan={"protocols": ["strong"], "samples": 50, "epsilon": 0.1},
         keys={},
-        code="0",
-        command="spikeproof leaderboard digits",
-        machine=machine(),
-        packages=packages(),
         claims=(*measured_claims(method, seeds, "command"), *reported_claims(method)),
     )
 
@@ -85,7 +80,7 @@ def test_a_claim_of_nothing_is_refused() -> None:
 
 def test_entries_come_back_as_they_were(entries: list[Entry], tmp_path: Path) -> None:
     for one in entries:
-        write(tmp_path / f"{one.method}.json", one)
+        write_record(tmp_path / f"{one.method}.json", one)
     assert read(tmp_path / "sr.json") == entries[1]
     assert [one.method for one in read_all(tmp_path)] == ["plain", "sr", "tgo"]
 

@@ -8,7 +8,8 @@ import snntorch.surrogate
 import torch
 from torch import Tensor, nn
 
-from spikeproof.eval.records.robustness import FormResult, Outcome, Probes, letters, share, share_of
+from spikeproof.eval.records.base import share, share_of
+from spikeproof.eval.records.robustness import FormResult, Outcome, Probes, letters
 from spikeproof.eval.robustness.alarms import alarms, clearly
 from spikeproof.eval.robustness.form import Attackers, Side, assess
 from spikeproof.eval.robustness.protocol import measure
@@ -116,7 +117,7 @@ class OneBit(nn.Module):
 
 def run(module: nn.Module, digits: Dataset, protocol: str = "standard") -> FormResult:
     x, y = digits.test_images[:SAMPLES], digits.test_labels[:SAMPLES]
-    return measure(module, x, y, protocol=protocol, epsilon=EPSILON)
+    return measure(module, x, y, protocol=protocol, epsilon=EPSILON)["network"]
 
 
 class Coded(Encoded):
@@ -204,7 +205,7 @@ def test_a_model_without_gradients_at_all_is_still_judged(digits: Dataset) -> No
             return nn.functional.one_hot(torch.full((len(x),), 10), 11).float() + 0 * x.flatten(1).sum(1, keepdim=True)
 
     x, y = digits.test_images[:20], digits.test_labels[:20]
-    result = measure(Constant(), x, y, protocol="quick", epsilon=EPSILON)
+    result = measure(Constant(), x, y, protocol="quick", epsilon=EPSILON)["network"]
     assert (result.clean.correct, result.worst.correct, result.probes) == (0, 0, None)
 
 

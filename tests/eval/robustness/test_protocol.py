@@ -8,13 +8,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from spikeproof.eval.records.robustness import FormResult, letters, share
-from spikeproof.eval.robustness import plan
+from spikeproof.eval.records.base import share
+from spikeproof.eval.records.robustness import FormResult, letters
 from spikeproof.eval.robustness.form import Attackers, Side, assess
-from spikeproof.eval.robustness.protocol import measure, one_thread, summary
+from spikeproof.eval.robustness.protocol import measure, one_thread
 from spikeproof.eval.robustness.runner import Runner
-from spikeproof.toolkit.attacks.base import Attack, predict
+from spikeproof.eval.robustness.summary import summary
+from spikeproof.eval.robustness.threat import levels
+from spikeproof.toolkit.attacks.base import WHITE, Attack, predict
 from spikeproof.toolkit.attacks.blind import HopSkipJump, Noise
+from spikeproof.toolkit.attacks.protocol import BUILT_IN, built_in
+from spikeproof.toolkit.attacks.victim import fitted
 from spikeproof.toolkit.errors import DisagreementError, InputError
 from spikeproof.toolkit.network.backward import Backward
 from spikeproof.toolkit.network.network import SpikingNetwork
@@ -44,31 +48,31 @@ def cases() -> tuple[np.ndarray, np.ndarray]:
     return x, y
 
 
-@pytest.mark.parametrize(("epsilon", "levels"), [(0.1, 25), (8 / 255, 8), (1 / 255, 1), (1.0, 255), (0.0999, 25)])
-def test_the_radius_is_whole_levels_of_the_chip(epsilon: float, levels: int) -> None:
-    assert plan.levels(epsilon) == levels
+@pytest.mark.parametrize(("epsilon", "expected"), [(0.1, 25), (8 / 255, 8), (1 / 255, 1), (1.0, 255), (0.0999, 25)])
+def test_the_radius_is_whole_levels_of_the_chip(epsilon: float, expected: int) -> None:
+    assert levels(epsilon) == expected
 
 
 @pytest.mark.parametrize("epsilon", [0.0, -0.1, 0.0039, 1.1, float("nan"), float("inf")])
 def test_other_radii_are_refused(epsilon: float) -> None:
     with pytest.raises(InputError, match="epsilon"):
-        plan.levels(epsilon)
+        levels(epsilon)
 
 
-@pytest.mark.parametrize("name", plan.PROTOCOLS)
+@pytest.mark.parametrize("name", BUILT_IN)
 def test_no_attack_is_run_twice_alike(name: str, random_network: Callable[..., SpikingNetwork]) -> None:
     for module in (random_network(), random_network(pool="avg"), nn.Sequential(nn.Flatten(), nn.Linear(64, 10))):
-        attacks = plan.white_box(name, module, **COMMON)
-        assert attacks
+        attacks = built_in(name).on(module)
+        assert any(attack.access == WHITE for attack in attacks)
         assert len({repr(attack) for attack in attacks}) == len(attacks)
 
 
 def test_choices_that_a_network_has_no_use_for_are_dropped(random_network: Callable[..., SpikingNetwork]) -> None:
     way = Backward(surrogate=AdaptiveSharpness("arctan"), pool="ties")
-    assert plan.fitted(way, random_network(pool="max")) == way
-    assert plan.fitted(way, random_network(pool="avg")) == Backward(surrogate=AdaptiveSharpness("arctan"))
-    assert plan.fitted(way, nn.Linear(2, 2)) is None
-    assert plan.fitted(None, nn.Linear(2, 2)) is None
+    assert fitted(way, random_network(pool="max")) == way
+    assert fitted(way, random_network(pool="avg")) == Backward(surrogate=AdaptiveSharpness("arctan"))
+    assert fitted(way, nn.Linear(2, 2)) is None
+    assert fitted(None, nn.Linear(2, 2)) is None
 
 
 def test_a_linear_classifier_is_as_robust_as_its_margins_say(cases: tuple[np.ndarray, np.ndarray]) -> None:
@@ -78,7 +82,7 @@ def test_a_linear_classifier_is_as_robust_as_its_margins_say(cases: tuple[np.nda
     # Pixels lie at least 0.2 from the edges, so the ball alone limits: it moves the score by epsilon |w|_1.
     expected = margin > 0.1 * np.abs(weight).sum()
     for protocol in ("quick", "standard"):
-        result = measure(Linear(), x, y, protocol=protocol, epsilon=0.1)
+        result = measure(Linear(), x, y, protocol=protocol, epsilon=0.1)["network"]
         assert [letter == "o" for letter in result.outcomes] == expected.tolist()
         assert result.outcomes[:6] == "." * 6
         assert result.worst.correct == int(expected.sum())
@@ -101,7 +105,8 @@ def test_a_cascade_tries_what_is_left_and_noise_tries_all(cases: tuple[np.ndarra
 
 
 def attacks() -> list[Attack]:
-    return plan.white_box("standard", Linear(), **COMMON) + plan.without_gradients("quick", **COMMON)
+    white = [attack for attack in built_in("standard").on(Linear()) if attack.access == WHITE]
+    return white + built_in("quick").on(None)
 
 
 def test_a_module_that_is_not_what_is_deployed_is_found_out(cases: tuple[np.ndarray, np.ndarray]) -> None:
@@ -120,7 +125,7 @@ def test_a_module_that_is_not_what_is_deployed_is_found_out(cases: tuple[np.ndar
 
 def test_a_function_alone_is_attacked_without_gradients(cases: tuple[np.ndarray, np.ndarray]) -> None:
     x, y = cases
-    blind = plan.without_gradients("standard", **COMMON)
+    blind = built_in("standard").on(None)
     side = Side("box", "function", None, lambda images: Linear()(torch.from_numpy(images)).numpy())
     result = assess(side, x, y, Attackers(blind, False, 0.1), Runner()).result
     assert result.probes is None
@@ -138,7 +143,7 @@ def test_a_decision_based_attack_gets_a_few_of_those_that_are_left(cases: tuple[
     ).result.attacks
     left = np.flatnonzero(np.array(list(first.outcomes)) == "o")
     tried = np.flatnonzero(np.isin(list(last.outcomes), ["x", "o"]))
-    assert tried.tolist() == left[: plan.DECISION_SAMPLES].tolist()
+    assert tried.tolist() == left[: HopSkipJump.most].tolist()
     assert last.accuracy is None
 
 

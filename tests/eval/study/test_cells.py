@@ -79,7 +79,7 @@ def test_recipe_plan_and_data_make_another_cell(tmp_path: Path, other: Cell) -> 
 
 def test_other_code_makes_another_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run_cells(cells(1), measure, tmp_path)
-    monkeypatch.setattr("spikeproof.eval.study.cells.code_version", lambda: "another")
+    monkeypatch.setattr("spikeproof.eval.study.cells.code_hash", lambda: "another")
     run_cells(cells(1), measure, tmp_path)
     assert calls(tmp_path) == 2
 

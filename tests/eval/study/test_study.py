@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
-from spikeproof.eval.records.evaluation import machine, packages
-from spikeproof.eval.records.study import Row, Study, accuracy, conditions, fact, families, read, rows_of, write
+from spikeproof.eval.records.base import Data, header, write_record
+from spikeproof.eval.records.study import Row, Study, accuracy, conditions, fact, families, read, rows_of
 from spikeproof.eval.study import page, plots
 from spikeproof.toolkit.errors import FileError
+
+DATA = Data(name="digits", provenance="scikit-learn digits, 1297 train, 500 test", sha256="0")
 
 
 def measured(value: float, **others: Any) -> dict[str, Any]:
@@ -47,15 +49,8 @@ def row(pool: str, seed: int, strong: float, *, refused: str | None = None, alar
 @pytest.fixture
 def study() -> Study:
     return Study(
-        name="digits",
-        created="2026-01-01T00:00:00+00:00",
-        data={"name": "digits", "provenance": "scikit-learn digits, 1297 train, 500 test", "sha256": "0"},
+        **(header("digits", "spikeproof study seed digits") | {"data": DATA, "recipe": {}}),
         plan={"protocols": ["strong"], "samples": 100, "epsilon": 0.1},
-        command="spikeproof study seed digits",
-        code="0",
-        machine=machine(),
-        packages=packages(),
-        recipe={},
         rows=(
             row("max", 1, 0.4),
             row("max", 2, 0.2, alarms=("steps",)),
@@ -79,7 +74,7 @@ def test_means_are_over_the_seeds_of_a_family(study: Study) -> None:
 
 
 def test_a_study_comes_back_as_it_was(study: Study, tmp_path: Path) -> None:
-    write(tmp_path / "seed.json", study)
+    write_record(tmp_path / "seed.json", study)
     assert read(tmp_path / "seed.json") == study
     (tmp_path / "bad.json").write_text('{"rows": 3}')
     with pytest.raises(FileError, match=r"bad\.json: key .*study seed"):

@@ -232,7 +232,7 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_refused_with_the_reason(case: str, tmp_path: Path) -> None:
     parts, fields, reason = REFUSED[case]
-    made = program(*parts, **fields)
+    made = program(*parts, **fields)  # type: ignore[misc]
     assert len(unsupported(made)) == 1
     with pytest.raises(UnsupportedError, match=reason):
         write_net(tmp_path / "a.net", made)

@@ -103,7 +103,7 @@ def small(bias: float) -> SpikingNetwork:
     )
     network = quantized_network(SpikingNetwork(layers, STEPS, 10.0).eval(), 8)
     with torch.no_grad():
-        dict(network.named_layers())["linear"].bias += bias
+        dict(network.named_layers())["linear"].bias += bias  # type: ignore[assignment]
     return network
 
 

@@ -166,7 +166,7 @@ def nested(depth: int) -> nir.NIRGraph:
     return graph
 
 
-class Strange(nir.NIRNode):
+class Strange(nir.NIRNode):  # type: ignore[misc]
     def __init__(self) -> None:
         self.input_type = self.output_type = {}
 

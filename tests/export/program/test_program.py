@@ -56,7 +56,7 @@ def array(name: str, value: Any) -> Callable[[Any, dict[str, Any]], Any]:
 
 
 A, B, TO_A, TO_B = ("populations", 0), ("populations", 1), ("synapses", 0), ("synapses", 1)
-FIELDS = [
+FIELDS: list[tuple[tuple[Any, ...], list[Any]]] = [
     ((*A, "du"), [-2, 4096, 1.0, True]),
     ((*A, "dv"), [-1, 4097]),
     ((*A, "vth"), [-1, 131072]),

@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -78,4 +79,23 @@ def test_a_written_file_holds_the_header_and_the_arrays_alone(small: Program, sc
     write_program(scratch, small)
     arrays, found = read_arrays(scratch, "program")
     assert sorted(arrays) == ["bias/a", "bias/b", "weight/0", "weight/1"]
-    assert found.keys() == {"kind", "program"}
+    assert found.keys() == {"kind", "format", "program"}
+
+
+def test_a_file_says_its_format_and_the_hash_does_not_depend_on_it(small: Program, scratch: Path) -> None:
+    write_program(scratch, small)
+    arrays, found = read_arrays(scratch, "program")
+    assert found["format"] == 1
+    assert "format" not in small.header()
+    # As written before there were versions: read as format 1, the same Program.
+    del found["format"]
+    meta = {"spikeproof": json.dumps(found)}
+    save_file(arrays, scratch, metadata=meta)
+    assert read_program(scratch).sha256() == small.sha256()
+
+
+def test_a_file_of_a_newer_format_is_refused_in_words(small: Program, scratch: Path) -> None:
+    write_arrays(scratch, "program", small.arrays(), small.header(), 2)
+    words = r"written by a newer spikeproof \(format 2, this one reads up to 1\): upgrade spikeproof"
+    with pytest.raises(FileError, match=words):
+        read_program(scratch)

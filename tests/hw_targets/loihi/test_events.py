@@ -1,5 +1,6 @@
 """Spikes added one by one give what int64 tensors give step by step (``latency=1``), at every density and shape."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,9 @@ from spikeproof.export.program import Convolution, Dense, Input, Population, Pro
 from spikeproof.hw_targets.loihi import events, neurons
 from spikeproof.hw_targets.loihi.simulator import LoihiTarget
 from spikeproof.hw_targets.target import Trace
+from spikeproof.toolkit.kernels.native import Status
 
-needs_loops = pytest.mark.skipif(neurons.library() is None, reason="no C compiler here")
+needs_loops = pytest.mark.usefixtures("loops")
 CELLS = {
     "halves": {"du": 4095, "dv": 2048, "vth": 90},
     "0.9": {"du": 4095, "dv": 410, "vth": 150},
@@ -92,6 +94,11 @@ def fed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(events, "DENSITY", dict.fromkeys(events.DENSITY, 1.0))
     monkeypatch.setattr(events.Feed, "run", watched)
     return done
+
+
+@pytest.fixture
+def loops(need_loops: Callable[[Status], None]) -> None:
+    need_loops(neurons.status())
 
 
 @needs_loops

@@ -127,7 +127,7 @@ def program(name: str) -> Program:
         shape, target = shape[::-1], target[::-1]
         geometry = {key: tuple(case[key][::-1]) for key in ("stride", "padding", "dilation")}
         torch_weight = np.ascontiguousarray(weight.transpose(0, 3, 2, 1)[:, :, ::-1, ::-1])
-        synapses = [Convolution(**common, weight=torch_weight, groups=case["groups"], **geometry)]
+        synapses: list[Any] = [Convolution(**common, weight=torch_weight, groups=case["groups"], **geometry)]
     else:
         weight = stored(name)
         late = array(name, "delays") if "Delay" in case["kind"] else np.zeros_like(weight)

@@ -187,8 +187,8 @@ def test_samples_of_a_batch_do_not_touch_each_other(
     alone = [run(program, sent[:, sample : sample + 1]) for sample in range(4)]
     np.testing.assert_array_equal(together.output, np.concatenate([trace.output for trace in alone]))
     for name, events in together.overflow.items():
-        assert events.wraps == sum(trace.overflow[name].wraps for trace in alone)
-        assert events.saturations == sum(trace.overflow[name].saturations for trace in alone)
+        assert events.wraps == sum(trace.overflow[name].wraps for trace in alone)  # type: ignore[misc]
+        assert events.saturations == sum(trace.overflow[name].saturations for trace in alone)  # type: ignore[misc]
 
 
 def test_the_references_convolution_is_the_textbooks() -> None:

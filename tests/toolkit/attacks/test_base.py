@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -6,7 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spikeproof.toolkit.attacks.base import Attack, predict
+from spikeproof.toolkit.attacks.ball import BallAttack
+from spikeproof.toolkit.attacks.base import predict
 from spikeproof.toolkit.errors import InputError
 from spikeproof.toolkit.network.network import SpikingNetwork
 
@@ -16,12 +18,12 @@ def network(random_network: Callable[..., SpikingNetwork]) -> SpikingNetwork:
     return random_network()
 
 
-class Constant(Attack):
+@dataclass(frozen=True, kw_only=True)
+class Constant(BallAttack):
     """Returns the same value for every pixel, wherever the ball is."""
 
-    def __init__(self, *, value: float, epsilon: float, batch: int = 5, seed: int = 0) -> None:
-        super().__init__(epsilon=epsilon, batch=batch, seed=seed)
-        self.value = value
+    value: float
+    batch: int = 5
 
     def run(self, network: SpikingNetwork, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
         assert not network.training
@@ -29,7 +31,7 @@ class Constant(Attack):
         return np.full_like(images, self.value)
 
 
-class Noise(Attack):
+class Noise(BallAttack):
     """Draws from every global generator."""
 
     def run(self, network: SpikingNetwork, images: np.ndarray, labels: np.ndarray) -> np.ndarray:

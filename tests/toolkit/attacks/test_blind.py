@@ -8,9 +8,10 @@ from art.estimators.classification import PyTorchClassifier
 from torch import nn
 
 from spikeproof.toolkit.attacks.base import predict
-from spikeproof.toolkit.attacks.blind import HopSkipJump, Noise, Square, Transfer
+from spikeproof.toolkit.attacks.blind import HopSkipJump, Noise, Square
 from spikeproof.toolkit.attacks.gradient import PGD
 from spikeproof.toolkit.attacks.iterative import AnyPGD
+from spikeproof.toolkit.attacks.suite import Transfer
 from spikeproof.toolkit.attacks.victim import fingerprint, logits_of
 from spikeproof.toolkit.errors import InputError
 from spikeproof.toolkit.network.network import SpikingNetwork
@@ -125,7 +126,7 @@ def test_transfer_judges_the_sources_examples_on_the_victim(
     plain: nn.Module, spiking: SpikingNetwork, digits: Digits
 ) -> None:
     inner = AnyPGD(epsilon=0.1, steps=10, early_stop=False)
-    attack = Transfer(inner, plain, "mlp")
+    attack = Transfer(attack=inner, source=plain, source_name="mlp")
     made = attack(spiking, *digits)
     np.testing.assert_array_equal(made.robust, predict(spiking, made.images) == digits[1])
     right = predict(spiking, digits[0]) == digits[1]
@@ -139,8 +140,8 @@ def test_transfer_judges_the_sources_examples_on_the_victim(
 def test_transfer_needs_an_attack_that_goes_on_after_the_first_error(plain: nn.Module) -> None:
     for early in (AnyPGD(epsilon=0.1, steps=2), Square(epsilon=0.1, queries=2), HopSkipJump(epsilon=0.1)):
         with pytest.raises(InputError, match="early_stop=False"):
-            Transfer(early, plain, "mlp")
-    Transfer(PGD(epsilon=0.1, steps=2), plain, "mlp")
+            Transfer(attack=early, source=plain, source_name="mlp")
+    Transfer(attack=PGD(epsilon=0.1, steps=2), source=plain, source_name="mlp")
 
 
 def test_fingerprints_tell_victims_apart(plain: nn.Module, spiking: SpikingNetwork, digits: Digits) -> None:

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from spikeproof.toolkit.attacks.gradient import FGSM, PGD
+from spikeproof.toolkit.attacks.protocol import built_in
 from spikeproof.toolkit.attacks.spikes import SpikeSearch
-from spikeproof.toolkit.attacks.suite import protocol, spike_protocol
 from spikeproof.toolkit.attacks.victim import Encoded, encoded, predict
 from spikeproof.toolkit.errors import InputError
 
@@ -43,7 +43,7 @@ def test_pgd_walks_as_far_as_its_steps_say_within_the_ball(steps, step):
 
 def test_the_attacks_of_the_released_code_open_every_protocol_in_encoded_space():
     for name in ("quick", "standard", "strong"):
-        attacks = protocol(name, epsilon=6 / 255, space="encoded")
+        attacks = built_in(name, "encoded", 6 / 255).attacks
         labels = [attack.label for attack in attacks]
         assert {f"fgsm@{6 / 255:g}", f"pgd-7x0.01@{6 / 255:g}", f"pgd-7x0.01+batch-statistics@{6 / 255:g}"} <= set(
             labels
@@ -51,10 +51,10 @@ def test_the_attacks_of_the_released_code_open_every_protocol_in_encoded_space()
         assert len(set(labels)) == len(labels)
         assert {attack.space for attack in attacks} == {"encoded"}
         assert all(attack.threat_model.startswith("encoded space, continuous, L-infinity") for attack in attacks)
-        spikes = [attack.label for attack in spike_protocol(name, budget=5)]
+        spikes = [attack.label for attack in built_in(name, "encoded-binary", 5).attacks]
         assert len(set(spikes)) == len(spikes)
     with pytest.raises(InputError, match="protocol"):
-        spike_protocol("weak", budget=5)
+        built_in("weak", "encoded-binary", 5)
 
 
 class Shaking(nn.Module):
@@ -67,15 +67,17 @@ class Shaking(nn.Module):
 
 
 @pytest.mark.parametrize(
-    "make", [lambda draws: FGSM(epsilon=0.1, draws=draws), lambda draws: PGD(epsilon=0.1, steps=3, draws=draws)]
+    "make",
+    [
+        lambda draws: FGSM(epsilon=0.1, draws=draws, batch=1),
+        lambda draws: PGD(epsilon=0.1, steps=3, draws=draws, batch=1),
+    ],
 )
 def test_averaging_draws_finds_the_direction_that_a_single_draw_misses(make):
     images, labels = np.full((40, 1, 2, 2), 0.6, np.float32), np.ones(40, np.int64)
 
     def towards(draws):
-        attack = make(draws)
-        attack.batch = 1
-        made = attack(Shaking(), images, labels).images
+        made = make(draws)(Shaking(), images, labels).images
         return (np.abs(made - 0.5) < 1e-6).all(axis=(1, 2, 3)).mean()  # As far down as the ball goes.
 
     assert towards(1) < 0.95

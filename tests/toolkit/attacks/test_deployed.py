@@ -10,9 +10,10 @@ from spikeproof.export.program import Program
 from spikeproof.hw_targets.loihi.simulator import LoihiTarget
 from spikeproof.hw_targets.twin import Twin
 from spikeproof.toolkit.attacks.base import predict
-from spikeproof.toolkit.attacks.blind import HopSkipJump, Noise, Square, Transfer
+from spikeproof.toolkit.attacks.blind import HopSkipJump, Noise, Square
 from spikeproof.toolkit.attacks.gradient import PGD
 from spikeproof.toolkit.attacks.strong import SAPGD
+from spikeproof.toolkit.attacks.suite import Transfer
 from spikeproof.toolkit.coding import direct_integers
 from spikeproof.toolkit.network.backward import Backward, attack_gradient
 from spikeproof.toolkit.network.network import SpikingNetwork
@@ -81,7 +82,7 @@ def test_the_simulator_itself_can_be_attacked_without_gradients(program: Program
 
 def test_examples_of_the_float_network_transfer(program: Program, spiking: SpikingNetwork, few: Digits) -> None:
     backward = Backward(surrogate=AdaptiveSharpness())
-    made = Transfer(SAPGD(epsilon=0.1, steps=25, early_stop=False, backward=backward), spiking, "float")(
-        Twin(program), *few
-    )
+    made = Transfer(
+        attack=SAPGD(epsilon=0.1, steps=25, early_stop=False, backward=backward), source=spiking, source_name="float"
+    )(Twin(program), *few)
     assert made.robust.mean() < Noise(epsilon=0.1)(Twin(program), *few).robust.mean() - 0.2

@@ -7,7 +7,8 @@ from art.attacks.evasion import FastGradientMethod, ProjectedGradientDescentPyTo
 from art.estimators.classification import PyTorchClassifier
 
 from spikeproof.toolkit.attacks.base import THREAT_MODEL, Attack, predict
-from spikeproof.toolkit.attacks.gradient import FGSM, PGD, make_attack
+from spikeproof.toolkit.attacks.gradient import FGSM, PGD
+from spikeproof.toolkit.attacks.named import make_attack
 from spikeproof.toolkit.config import AttackSettings
 from spikeproof.toolkit.errors import InputError
 from spikeproof.toolkit.network.backward import Backward
@@ -130,6 +131,7 @@ def test_a_recipes_entry_becomes_the_attack_that_it_names() -> None:
     fgsm = make_attack(AttackSettings(name="fgsm", epsilon=0.2, seed=4), batch=7)
     pgd = make_attack(AttackSettings(name="pgd", epsilon=0.3, steps=6, seed=5), batch=8)
     assert (type(fgsm), fgsm.epsilon, fgsm.batch, fgsm.seed) == (FGSM, 0.2, 7, 4)
+    assert isinstance(pgd, PGD)
     assert (type(pgd), pgd.epsilon, pgd.batch, pgd.seed, pgd.steps) == (PGD, 0.3, 8, 5, 6)
     for made, settings in ((fgsm, "fgsm"), (pgd, "pgd")):
         assert made.label == AttackSettings(name=settings, epsilon=made.epsilon, steps=6).label

@@ -3,7 +3,7 @@ import pytest
 import torch
 from art.attacks.evasion import AutoProjectedGradientDescent
 from art.estimators.classification import PyTorchClassifier
-from torch import nn
+from torch import Tensor, nn
 
 from spikeproof.toolkit.attacks.base import predict
 from spikeproof.toolkit.attacks.gradient import PGD
@@ -86,9 +86,13 @@ def test_the_first_step_of_sa_pgd_is_a_sign_step_cut_at_eta() -> None:
     """With m = g / mean|g| and v = g^2 / mean(g^2), m / sqrt(v) is sign(g) rms / mean, at least 1 in size."""
     model = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
     images = np.full((2, 1, 4, 4), 0.5, np.float32)
-    attack = SAPGD(epsilon=0.1, steps=1, early_stop=False)
     start = torch.from_numpy(images + 0.01)
-    attack.start = lambda clean: start  # type: ignore[method-assign]
+
+    class Started(SAPGD):
+        def start(self, clean: Tensor) -> Tensor:
+            return start
+
+    attack = Started(epsilon=0.1, steps=1, early_stop=False)
     labels = predict(model, images)
     x = start.clone().requires_grad_()
     loss = nn.functional.cross_entropy(model(x), torch.from_numpy(labels), reduction="sum")

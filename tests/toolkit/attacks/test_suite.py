@@ -12,7 +12,7 @@ from spikeproof.toolkit.attacks.blind import Noise, Square
 from spikeproof.toolkit.attacks.gradient import FGSM, PGD
 from spikeproof.toolkit.attacks.spikes import SpikeNoise
 from spikeproof.toolkit.attacks.strong import APGD, SAPGD
-from spikeproof.toolkit.attacks.suite import Composition, auto_attack, protocol
+from spikeproof.toolkit.attacks.suite import Composition, auto_attack
 from spikeproof.toolkit.errors import FileError, InputError
 from spikeproof.toolkit.network.backward import Backward
 from spikeproof.toolkit.network.network import SpikingNetwork
@@ -22,33 +22,9 @@ Digits = tuple[np.ndarray, np.ndarray]
 ASSG = Backward(surrogate=AdaptiveSharpness())
 
 
-@pytest.mark.parametrize("name", ["quick", "standard", "strong"])
-def test_protocols_have_a_control_distinct_labels_and_settings_that_can_be_recorded(name: str) -> None:
-    attacks = protocol(name, epsilon=0.07, seed=5)
-    assert len({attack.label for attack in attacks}) == len(attacks)
-    assert [attack.seed for attack in attacks] == list(range(5, 5 + len(attacks)))
-    assert {attack.epsilon for attack in attacks} == {0.07}
-    assert any(isinstance(attack, Noise) for attack in attacks)
-    assert all(attack.threat_model.startswith("pixel space, L-infinity, ") for attack in attacks)
-    assert json.loads(json.dumps([attack.settings for attack in attacks]))[0]["epsilon"] == 0.07
-    with pytest.raises(InputError, match="'quick', 'standard' or 'strong'"):
-        protocol(name + "er")
-
-
-def test_the_strong_protocol_is_stronger_than_the_standard_one(spiking: SpikingNetwork, digits: Digits) -> None:
-    left = {}
-    for name in ("quick", "standard", "strong"):
-        robust = np.ones(len(digits[1]), bool)
-        for attack in protocol(name, epsilon=0.06):
-            if not isinstance(attack, Square):
-                robust &= attack(spiking, *digits).robust
-        left[name] = robust.mean()
-    assert left["strong"] < left["standard"] < left["quick"]
-
-
 def test_a_composition_is_the_worst_case_of_its_parts(spiking: SpikingNetwork, digits: Digits) -> None:
     parts: list[Attack] = [Noise(epsilon=0.08), FGSM(epsilon=0.08), APGD(epsilon=0.08, steps=8)]
-    whole = Composition(parts)(spiking, *digits)
+    whole = Composition(attacks=parts)(spiking, *digits)
     alone = [part(spiking, *digits).robust for part in parts[:2]]
     assert not (whole.robust & ~alone[1]).any()
     assert whole.robust.sum() <= np.logical_and(*alone).sum()
@@ -67,7 +43,7 @@ def test_auto_attack_is_at_least_as_strong_as_its_first_part(plain: nn.Module, d
 def test_a_composition_needs_one_budget() -> None:
     for parts in ([], [Noise(epsilon=0.1), Noise(epsilon=0.2)]):
         with pytest.raises(InputError, match="one budget"):
-            Composition(parts)
+            Composition(attacks=parts)
 
 
 class Interrupted(Exception):
@@ -89,7 +65,7 @@ RESUMED: list[Attack] = [
     SAPGD(epsilon=0.1, steps=5, batch=16, backward=ASSG, restarts=2),
     Square(epsilon=0.1, queries=20, batch=16),
     Noise(epsilon=0.1, kind="sign", batch=16),
-    Composition([APGD(epsilon=0.1, steps=3, batch=16), Noise(epsilon=0.1, batch=16)]),
+    Composition(attacks=[APGD(epsilon=0.1, steps=3, batch=16), Noise(epsilon=0.1, batch=16)]),
     APGD(epsilon=0.1, steps=3, batch=16, space="encoded"),
     SpikeNoise(budget=5, batch=16),
 ]
@@ -114,8 +90,8 @@ def test_an_interrupted_attack_goes_on_and_ends_with_the_same_examples(
     assert not path.exists()
 
 
-def test_a_state_of_another_attack_victim_or_input_is_refused(
-    spiking: SpikingNetwork, plain: nn.Module, digits: Digits, tmp_path: Path
+def test_a_state_of_another_attack_victim_input_or_code_is_refused(
+    spiking: SpikingNetwork, plain: nn.Module, digits: Digits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images, labels = digits[0][:20], digits[1][:20]
     path = tmp_path / "attack.safetensors"
@@ -129,6 +105,10 @@ def test_a_state_of_another_attack_victim_or_input_is_refused(
     ):
         with pytest.raises(FileError, match="another attack, victim or input"):
             other(victim, shown, labels, state=path)
+    with monkeypatch.context() as patch:
+        patch.setattr("spikeproof.toolkit.attacks.state.code_hash", lambda: "another")
+        with pytest.raises(FileError, match="begun by other code"):
+            attack(spiking, images, labels, state=path)
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(FileError, match=r"attack\.safetensors"):
         attack(spiking, images, labels, state=path)

@@ -199,7 +199,7 @@ def test_tgo_loss_is_the_penalty_on_all_layers_membranes() -> None:
     expected = 0.0
     for name, fed in (("lif", "conv"), ("last", "linear")):
         currents: list[torch.Tensor] = []
-        network.spikes(batch.images, lambda at, out, fed=fed, to=currents: to.append(out) if at == fed else None)
+        network.spikes(batch.images, lambda at, out, fed=fed, to=currents: to.append(out) if at == fed else None)  # type: ignore[misc]
         layer = dict(network.named_layers())[name]
         membrane, kept = [], torch.zeros(())
         for now in currents[0]:
@@ -351,8 +351,8 @@ def test_cap_undoes_its_perturbation_and_takes_the_gradient_where_it_leads(numbe
     for name, tensor in network.named_parameters():
         assert torch.equal(tensor, before[name]), name
     # Statistics are those of one plain pass.
-    for name, tensor in network.named_buffers():
-        assert ".neuron." in name or torch.equal(tensor, plain.state_dict()[name]), name
+    for name, buffer in network.named_buffers():
+        assert ".neuron." in name or torch.equal(buffer, plain.state_dict()[name]), name
 
 
 def test_cap_weight_step_is_sharpness_aware_minimization() -> None:
@@ -370,10 +370,11 @@ def test_cap_weight_step_is_sharpness_aware_minimization() -> None:
 
     CAP(rho=0.2, warmup=0).around(batch, lambda: loss_of(network))
     loss_of(reference)
-    norm = torch.nn.utils.parameters_to_vector([w.grad for w in reference.parameters()]).norm()
+    norm = torch.nn.utils.parameters_to_vector([w.grad for w in reference.parameters() if w.grad is not None]).norm()
     with torch.no_grad():
         for weight in reference.parameters():
-            weight += 0.2 * weight.grad / norm
+            assert weight.grad is not None
+            weight.add_(0.2 * weight.grad / norm)
     loss_of(reference)
     for mine, theirs in zip(network.parameters(), reference.parameters(), strict=True):
         assert torch.allclose(mine.grad, theirs.grad, atol=1e-6)

@@ -14,7 +14,12 @@ from spikeproof.toolkit.network.network import SpikingNetwork
 from spikeproof.toolkit.network.neurons import LIF, PLIF
 
 STEPS = 3
-pytestmark = pytest.mark.skipif(norm._library() is None, reason="no C compiler here, or another PyTorch")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def loops(need_loops: Callable[[native.Status], None]) -> None:
+    need_loops(native.status())
+    need_loops(norm.status())
 
 
 def network(channels: int, neurons: nn.Module | None = None, pool: nn.Module | None = None) -> SpikingNetwork:

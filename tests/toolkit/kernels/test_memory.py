@@ -5,7 +5,7 @@ import pytest
 
 CODE = """
 import resource
-from spikeproof.toolkit.memory import keep_freed_memory
+from spikeproof.toolkit.kernels.memory import keep_freed_memory
 import torch
 kept = keep_freed_memory() if {keep} else False
 for _ in range(20):  # until the heap has found its size

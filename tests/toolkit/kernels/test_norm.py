@@ -1,5 +1,5 @@
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import hypothesis.strategies as st
 import pytest
@@ -7,15 +7,17 @@ import torch
 from hypothesis import given
 from torch import Tensor, nn
 
+from spikeproof.toolkit.errors import SpikeproofError
 from spikeproof.toolkit.kernels import native, norm
 from spikeproof.toolkit.kernels.norm import Norm
 
 
 @pytest.fixture(scope="module", params=["compiled", "torch"], autouse=True)
-def loops(request: pytest.FixtureRequest) -> Iterator[None]:
+def loops(request: pytest.FixtureRequest, need_loops: Callable[[native.Status], None]) -> Iterator[None]:
     """Everything twice: with the compiled loops, and as on a machine without a compiler."""
-    if request.param == "compiled" and norm._library() is None:
-        pytest.skip("no C compiler here, or a PyTorch that adds up in another order")
+    if request.param == "compiled":
+        need_loops(native.status())
+        need_loops(norm.status())
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "torch":
             patch.setattr(native, "library", lambda: None)
@@ -108,30 +110,41 @@ def kept() -> int:
 
 
 def test_the_first_use_adds_nothing_to_what_a_graph_keeps() -> None:
-    norm._library.cache_clear()
+    norm.status.cache_clear()
     first = kept()
     assert first == kept() > 0
 
 
 def test_the_first_use_may_be_without_gradients() -> None:
-    norm._library.cache_clear()
+    norm.status.cache_clear()
     with torch.inference_mode():
         assert Norm(3)(torch.rand(2, 3, 4, 4)).shape == (2, 3, 4, 4)
-    assert norm._library.cache_info().currsize == 1 or native.library() is None
+    assert norm.status.cache_info().currsize == 1 or native.library() is None
 
 
-@pytest.mark.parametrize("loop", ["statistics", "_applied", "backward"])
-def test_a_pytorch_with_other_bits_is_noticed(loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    own = getattr(norm, loop)
+@pytest.mark.parametrize("loop", ["statistics", "applied", "backward"])
+def test_a_pytorch_with_other_bits_is_noticed_and_told(
+    loop: str, monkeypatch: pytest.MonkeyPatch, need_loops: Callable[[native.Status], None]
+) -> None:
+    need_loops(norm.status())
+    name = loop if hasattr(norm, loop) else f"_{loop}"
+    own = getattr(norm, name)
 
     def other(*arguments: object) -> object:
         found = own(*arguments)
         (found if isinstance(found, Tensor) else found[0]).mul_(1 + 2e-7)
         return found
 
-    monkeypatch.setattr(norm, loop, other)
-    norm._library.cache_clear()
+    monkeypatch.setattr(norm, name, other)
+    monkeypatch.delenv(native.REQUIRE_VARIABLE, raising=False)
+    monkeypatch.setenv(native.VARIABLE, "1")
+    norm.status.cache_clear()
     try:
         assert norm._library() is None
+        told = {"statistics": "norm_statistics", "applied": "norm_apply", "backward": "norm_backward"}[loop]
+        assert norm.status().missing == f"self-check failed, not the bits of PyTorch: {told}"
+        monkeypatch.setenv(native.REQUIRE_VARIABLE, "1")
+        with pytest.raises(SpikeproofError, match=f"norm.c.*{told}"):
+            norm._library()
     finally:
-        norm._library.cache_clear()
+        norm.status.cache_clear()

@@ -20,7 +20,7 @@ STEPS = 5
 
 def scalar_lif(current: np.ndarray, beta: float, threshold: float) -> tuple[np.ndarray, np.ndarray]:
     """Return spikes and the membrane before its reset, one scalar at a time."""
-    beta, threshold = np.float32(beta), np.float32(threshold)
+    beta, threshold = np.float32(beta), np.float32(threshold)  # type: ignore[assignment]
     spikes, membranes = np.zeros_like(current), np.zeros_like(current)
     for neuron in np.ndindex(current.shape[1:]):
         v = np.float32(0)

@@ -1,0 +1,62 @@
+"""Why the forms of a network differ, as a record."""
+
+import time
+from typing import Any
+
+from ...hw_targets.target import get_target
+from ...toolkit.data import Images, Labels
+from ...toolkit.progress import Track, silent
+from ..measure.forms import Forms
+from ..records.explanation import Explanation
+from .explainer import Overlay, explain
+
+FEW = 300
+"""Below so many samples intervals are too wide to quote."""
+
+
+def explain_forms(
+    forms: Forms,
+    images: Images,
+    labels: Labels,
+    about: dict[str, Any],
+    *,
+    lava: bool | None = None,
+    slow: int = 64,
+    batch: int = 250,
+    track: Track = silent,
+) -> tuple[Explanation, list[Overlay]]:
+    """Explain why the forms differ, walking on to Lava where it can be.
+
+    Args:
+        forms: float network, quantized network, and the Program that should be theirs.
+        images: (samples, channels, height, width), in [0, 1].
+        labels: (samples,).
+        about: the record's header, see :func:`..records.base.header`.
+        lava: whether Lava is run; None: where it is installed.
+        slow: samples that Lava gets at most.
+        batch: samples a run.
+        track: progress.
+
+    Returns:
+        The record, and the spikes of each pair of stages that differs, on the sample where they part first.
+
+    Raises:
+        TargetError: Lava was asked for and is not there.
+    """
+    begun = time.perf_counter()
+    target, notes, most = get_target("lava"), list[str](), 0
+    if lava:
+        target.compile(forms.program)  # Unavailable or refused: said now.
+    missing = target.unavailable()
+    reasons = ["--no-lava"] if lava is False else [missing] if missing else target.unsupported(forms.program)
+    if reasons:
+        notes.append(f"Lava was not run: {reasons[0]}.")
+    else:
+        most = min(slow, len(labels))
+        if most < len(labels):
+            notes.append(f"Lava was run on the first {most} samples only.")
+    if len(labels) < FEW:
+        notes.append(f"Only {len(labels)} test samples: intervals are wide, do not quote.")
+    found, overlays = explain(forms, images, labels, lava=most, batch=batch, track=track)
+    record = Explanation(**about, **dict(found), notes=notes, seconds=time.perf_counter() - begun)
+    return record, overlays

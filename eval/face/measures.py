@@ -1,0 +1,263 @@
+"""What is left of a network: the verbs that measure, each with a record that shows itself."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from ...export.chip import CHIPS
+from ...export.chip.mapper import MAPPERS, Mapper
+from ...export.program import Program
+from ...toolkit.attacks.protocol import Protocol
+from ...toolkit.coding import Coder
+from ...toolkit.data import Dataset, Images
+from ...toolkit.errors import InputError
+from ...toolkit.network.network import SpikingNetwork
+from ...toolkit.progress import bars
+from ..agreement.targets import compare as run_targets
+from ..cost.measure import measure_cost
+from ..cost.table import Cell, column, side_by_side
+from ..explain.forms import explain_forms
+from ..fit import fit as place
+from ..measure.forms import Forms, evaluate
+from ..records.base import header
+from ..records.comparison import Comparison
+from ..records.cost import Cost
+from ..records.explanation import Explanation
+from ..records.fit import Fit
+from ..records.robustness import FormResult, Robustness
+from ..report.compare import render_compare
+from ..report.explain import render_explanation
+from ..report.fit import render_fit
+from ..report.robustness import render_robustness
+from ..robustness.forms import measure_robustness
+from ..robustness.protocol import measure as measure_module
+from .networks import Samples, test_part
+from .shown import Shown
+
+NAME = "network"
+"""What a network is called in records made from Python."""
+BATCH = 250
+"""Samples a run."""
+
+
+def _about(verb: str, data: Samples | None, program: Program | None, **options: Any) -> dict[str, Any]:
+    """Return a record's header; ``options`` that were given are part of the command."""
+    given = "".join(f", {name}={value!r}" for name, value in options.items() if value is not None)
+    subject = "program" if data is None else "forms, data"
+    known = data if isinstance(data, Dataset) else None
+    return header(NAME, f"spikeproof.{verb}({subject}{given})", data=known, program=program)
+
+
+def robustness(
+    subject: Forms | nn.Module,
+    data: Samples,
+    protocol: str | Protocol = "standard",
+    *,
+    epsilon: float | None = None,
+    samples: int | None = None,
+    targets: Sequence[str] | None = None,
+    threat: str | None = None,
+    budget: int | None = None,
+    seed: int = 0,
+    draws: int = 1,
+) -> "Shown[Robustness] | FormResult":
+    """Attack under a protocol: a sample counts as robust only if it survives every attack; alarms say what to doubt.
+
+    Args:
+        subject: all forms of a network, or any PyTorch classifier of images in [0, 1].
+        data: whose test images, or images and labels.
+        protocol: "quick" (seconds), "standard" (a minute), "strong" (as strong as known), or one of your own.
+        epsilon: L-infinity radius in pixels of [0, 1], 0.1 by default; of coded entries 6/255.
+        samples: the first so many; all if None.
+        targets: "torch" for the float and quantized network, "loihi" for the Program, others to judge worst cases.
+        threat: "pixel", "encoded" or "encoded-binary": what is changed; None for the protocol's own.
+        budget: edits of spikes a sample, for "encoded-binary".
+        seed: of every attack.
+        draws: of a stochastic coder that attacks with gradients average.
+
+    Returns:
+        The record; of a classifier alone, its outcomes, worst case and alarms.
+
+    Raises:
+        InputError: an option does not fit the network.
+    """
+    images, labels = test_part(data, samples)
+    if not isinstance(subject, Forms):
+        others = {"targets": targets, "budget": budget, "threat": threat}
+        wrong = [name for name, value in others.items() if value is not None]
+        if wrong or draws != 1:
+            raise InputError(f"robustness of a classifier alone: {', '.join(wrong) or 'draws'} needs all forms")
+        with bars(keep=False) as track:
+            found = measure_module(
+                subject, images, labels, protocol=protocol, epsilon=epsilon, seed=seed, name=NAME, track=track
+            )
+        return found[NAME]
+    options: dict[str, Any] = {"protocol": protocol, "epsilon": epsilon, "targets": targets, "threat": threat}
+    options |= {"budget": budget, "seed": seed, "draws": draws}
+    about = _about("robustness", data, subject.program, samples=samples, **options)
+    with bars(keep=False) as track:
+        record = measure_robustness(subject, images, labels, about, **options, track=track)
+    rows = [_robust(form) for form in record.forms]
+    title = f"robustness, protocol {record.protocol}, {record.samples} samples, {record.threat_model}: {record.summary}"
+    return Shown(record, title, tuple(rows), lambda: render_robustness(record))
+
+
+def _robust(form: FormResult) -> dict[str, Any]:
+    alarms = [alarm.code for alarm in form.alarms if alarm.severity == "alarm"]
+    return {
+        "form": form.form,
+        "target": form.target,
+        "clean, %": 100 * form.clean.value,
+        "worst case, %": 100 * form.worst.value,
+        "95 % interval": f"{100 * form.worst.low:.1f} to {100 * form.worst.high:.1f}",
+        "attacks": len(form.attacks),
+        "alarms": ", ".join(sorted(alarms)) or "none",
+    }
+
+
+def explain(forms: Forms, data: Samples, *, samples: int | None = None, lava: bool | None = None) -> Shown[Explanation]:
+    """Say where spikes differ from float to the Program, what causes it, and what to do.
+
+    Args:
+        forms: float network, quantized network, and the Program that should be theirs.
+        data: whose test images, or images and labels.
+        samples: the first so many; all if None.
+        lava: whether Lava is run; None: where it is installed.
+
+    Raises:
+        UnsupportedError: the Program has other populations than the network.
+    """
+    images, labels = test_part(data, samples)
+    about = _about("explain", data, forms.program, samples=samples, lava=lava)
+    with bars() as track:
+        record, overlays = explain_forms(forms, images, labels, about, lava=lava, track=track)
+    accuracy = {stage.name: stage.accuracy.value for stage in record.stages}
+    rows = [
+        {
+            "from": pair.before,
+            "to": pair.after,
+            "accuracy, %": 100 * accuracy[pair.after],
+            "spikes that differ": pair.effect.different,
+            "of": pair.effect.compared,
+            "classes changed": pair.effect.paired.classes_changed,
+        }
+        for pair in record.pairs
+    ]
+    return Shown(record, " ".join(record.verdict), tuple(rows), lambda: render_explanation(record, overlays))
+
+
+def fit(
+    program: Program,
+    chip: str = "loihi1",
+    *,
+    mapper: str = "partition",
+    messages: NDArray[np.int32] | None = None,
+) -> Shown[Fit]:
+    """Place a Program on a chip: whether it fits, where it lies, and what each core holds.
+
+    Args:
+        program: from :func:`.networks.lower` or a file.
+        chip: whose limits (``spikeproof list chip``).
+        mapper: "greedy" fills the mesh in order, "partition" puts cores that talk near each other.
+        messages: input (time, batch, ...) on which split and whole Program must agree; none is run without.
+
+    Raises:
+        InputError: there is no such chip or mapper.
+        DisagreementError: split and whole Program differ.
+    """
+    CHIPS.get(chip)
+    if mapper not in MAPPERS:
+        raise InputError(f"mapper {mapper!r}: unknown; choose {' or '.join(MAPPERS)}")
+    known: Mapper = mapper
+    if messages is None:
+        messages = np.zeros((program.steps, 0, *program.input.shape), dtype=np.int32)
+    record = place(program, chip, known, messages, _about("fit", None, program, chip=chip, mapper=mapper))
+    rows = [
+        {
+            "population": layer.population,
+            "neurons": layer.demand["neurons"],
+            "synapse bits": layer.demand["synapse_bits"],
+            "cores": len(layer.cores),
+        }
+        for layer in record.layers
+    ]
+    because = "; ".join(record.reasons or record.warnings)
+    title = f"{record.limits.title}: {record.verdict}" + (f" ({because})" if because else "")
+    return Shown(record, title, tuple(rows), lambda: render_fit(NAME, [record]))
+
+
+def compare(
+    forms: Forms,
+    data: Samples,
+    *,
+    attacked: Mapping[str, Images] | None = None,
+    robustness: Shown[Robustness] | None = None,
+    samples: int | None = None,
+    bits: int = 8,
+) -> Shown[Cost]:
+    """Put float, quantized and deployed side by side: robustness, sparsity, latency, energy, memory.
+
+    Args:
+        forms: float network, quantized network and Program.
+        data: whose test images, or images and labels.
+        attacked: adversarial images of the same samples, by name: what an attack costs.
+        robustness: of the same forms, for its rows.
+        samples: the first so many; all if None.
+        bits: of the quantized weights.
+    """
+    images, labels = test_part(data, samples)
+    conditions = {"clean": images} | {name: part[:samples] for name, part in (attacked or {}).items()}
+    with bars() as track:
+        about = _about("compare", data, forms.program, samples=samples, bits=bits)
+        record = measure_cost(about, forms, conditions, labels, bits=bits, batch=BATCH, track=track)
+        measured = evaluate(forms, conditions, labels, {"loihi": len(labels)}, batch=BATCH, track=track)
+    found = side_by_side(None, None if robustness is None else robustness.record, record, NAME)
+    accuracies = {column(one.form, one.target): one.conditions for one in measured}
+    rows: list[dict[str, Any]] = [
+        {"quantity": "accuracy", "images": condition, "unit": "share"}
+        | {name: accuracies[name][condition].accuracy.value if name in accuracies else None for name in found.columns}
+        for condition in conditions
+    ]
+    rows += [
+        {"quantity": row.name, "images": row.condition, "unit": row.unit}
+        | {name: _cell(row.cells.get(name)) for name in found.columns}
+        for row in found.rows
+        if not row.part and row.name != "accuracy"
+    ]
+    title = "float, quantized and deployed side by side"
+    return Shown(record, title, tuple(rows), lambda: render_compare(found, record, None, {}))
+
+
+def _cell(cell: Cell | None) -> float | str | None:
+    """Return a cell's value, or its two ends in words; None where there is neither."""
+    if cell is None or cell.value is not None:
+        return None if cell is None else cell.value
+    return None if cell.low is None else f"{cell.low:.3g} to {cell.high:.3g}"
+
+
+def agree(
+    program: Program,
+    inputs: NDArray[Any],
+    targets: Sequence[str] = ("loihi", "onnx"),
+    *,
+    coder: Coder | SpikingNetwork | None = None,
+) -> Comparison:
+    """Run a Program on several targets and compare every spike, and currents and voltages where exposed.
+
+    Args:
+        program: from :func:`.networks.lower` or a file.
+        inputs: integer messages (time, batch, ...); with ``coder``, images (batch, ...) in [0, 1].
+        targets: names; the first is the reference.
+        coder: makes messages of images; a network's, or the network.
+
+    Returns:
+        The record; ``equal`` says whether not one value differs.
+    """
+    if coder is not None:
+        inputs = (coder.coder if isinstance(coder, SpikingNetwork) else coder).integers(np.asarray(inputs))
+    with bars() as track:
+        found = run_targets(program, np.asarray(inputs), list(targets), track=track)
+    return Comparison(**_about("agree", None, program, targets=tuple(targets)), **dict(found))

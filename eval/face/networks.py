@@ -1,0 +1,298 @@
+"""From data to the integers of a Program: the verbs that make something."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from ...export.chip import chips
+from ...export.lowering.lower import lower as lower_graph
+from ...export.nir.roundtrip import check_round_trip
+from ...export.nir.write import read_nir, write_nir
+from ...export.program import Program
+from ...hw_targets.target import Trace, get_target
+from ...toolkit.attacks import ATTACKS
+from ...toolkit.attacks.base import Attack, Attacked
+from ...toolkit.coding import Coder
+from ...toolkit.config import parse_recipe
+from ...toolkit.data import Dataset, Images, Labels, check_labels, dataset
+from ...toolkit.data import load_data as load_settings
+from ...toolkit.errors import InputError, UnsupportedError
+from ...toolkit.models import build_network as build_recipe
+from ...toolkit.network.network import SpikingNetwork
+from ...toolkit.progress import bars
+from ...toolkit.quantize import quantized_network
+from ...toolkit.train import Epoch, seeded, train_network
+from ..measure.forms import DRAWS, Forms
+
+Samples = Dataset | tuple[NDArray[Any], NDArray[Any]]
+"""A data set, whose test images are taken, or images and labels."""
+
+
+def load_data(
+    name: str = "digits",
+    *,
+    arrays: Sequence[NDArray[Any]] | None = None,
+    steps: int | None = None,
+    **settings: Any,
+) -> Dataset:
+    """Return a data set: one by name, or your own arrays.
+
+    Args:
+        name: of a data set (``spikeproof list dataset``), or of your arrays.
+        arrays: x_train, y_train, x_test, y_test: images (samples, channels, height, width), or (samples, height,
+            width) with one channel, uint8 or floats in [0, 1]; labels (samples,), integers from 0.
+        steps: bins a recording of events is cut into.
+        settings: the other keys of a recipe's section ``data``: ``path``, ``train_samples``, ``test_samples``.
+
+    Raises:
+        InputError: the arrays are refused.
+        RecipeError: an unknown name or key.
+        FileError: a file is missing or not the published one.
+    """
+    if arrays is None:
+        recipe = parse_recipe({"data": {"name": name, **settings}}, "load_data")
+        return load_settings(recipe.data, steps)
+    if len(arrays) != 4 or settings:
+        raise InputError("load_data: arrays are x_train, y_train, x_test, y_test, and no other setting goes with them")
+    parts = dict(zip(("x_train", "y_train", "x_test", "y_test"), map(np.asarray, arrays), strict=True))
+    return dataset("arrays" if name == "digits" else name, "arrays", parts, steps=steps)
+
+
+def build_network(
+    data: Dataset, *, coder: str = "direct", steps: int = 4, seed: int = 3407, **settings: Any
+) -> SpikingNetwork:
+    """Return an untrained network for a data set.
+
+    Args:
+        data: its image shape and number of classes.
+        coder: how an image becomes input over time (``spikeproof list coder``).
+        steps: time steps.
+        seed: of the initial weights.
+        settings: keys of a recipe's section ``model``: ``kind``, ``channels``, ``pool``, ``neuron``, ``beta``, ...
+
+    Raises:
+        RecipeError: an unknown key or a value that is refused.
+        InputError: the images are too small for the model.
+    """
+    values = {"model": settings, "coding": {"name": coder, "steps": steps}, "train": {"seed": seed}}
+    return build_recipe(parse_recipe(values, "build_network"), data.shape, data.classes)
+
+
+def train(
+    network: SpikingNetwork,
+    data: Dataset,
+    *,
+    epochs: int = 40,
+    rate: float = 2e-3,
+    defences: Sequence[Any] = (),
+    **settings: Any,
+) -> list[Epoch]:
+    """Train a network in place: Adam on the cross-entropy, the rate falling along half a cosine.
+
+    Args:
+        network: left in evaluation mode on the CPU.
+        data: its training images.
+        epochs: how many.
+        rate: the initial learning rate.
+        defences: names, dictionaries with a name and settings, or objects; each prepares the network first.
+        settings: the other keys of a recipe's section ``train``: ``seed``, ``batch``, ``schedule``, ...
+
+    Returns:
+        Loss and accuracy of every epoch.
+
+    Raises:
+        RecipeError: an unknown key or defence.
+        InputError: the loss became NaN.
+    """
+    values = {"train": {"epochs": epochs, "rate": rate, **settings}, "defences": list(defences)}
+    recipe = parse_recipe(values, "train")
+    for defence in recipe.defences:
+        defence.prepare(network)
+    with bars() as track:
+        return train_network(
+            network,
+            data.train_images,
+            data.train_labels,
+            recipe.train,
+            epochs=epochs,
+            rate=rate,
+            defences=recipe.defences,
+            track=track,
+        )
+
+
+def attack(
+    network: nn.Module, data: Samples, attack: str | Attack = "pgd", *, samples: int | None = None, **settings: Any
+) -> Attacked:
+    """Make adversarial examples; they are checked, projected into the ball, and judged again.
+
+    Args:
+        network: from images in [0, 1] to logits.
+        data: whose test images, or images and labels.
+        attack: a name (``spikeproof list attack``) with settings, or an attack.
+        samples: the first so many; all if None.
+        settings: of the attack: ``epsilon`` (in pixels of [0, 1]), ``steps``, ``norm``, ``seed``, ...
+
+    Raises:
+        InputError: no attack of that name, or a setting is refused.
+    """
+    images, labels = test_part(data, samples)
+    if isinstance(attack, str):
+        kind = ATTACKS.get(attack)
+        try:
+            attack = kind(**settings)
+        except TypeError as error:
+            raise InputError(f"attack {kind.name!r}: {error}") from error
+    elif settings:
+        raise InputError(f"attack: {', '.join(settings)}: belong to an attack by name; this one has its settings")
+    with bars() as track:
+        return attack(network, images, labels, track=track)
+
+
+def quantize(
+    network: SpikingNetwork,
+    data: Dataset | None = None,
+    *,
+    bits: int = 8,
+    epochs: int = 0,
+    rate: float = 1e-3,
+    defences: Sequence[Any] = (),
+    **settings: Any,
+) -> SpikingNetwork:
+    """Return the network on Loihi's weight grid: batch norm folded, weights fake-quantized, fine-tuned if asked.
+
+    Args:
+        network: in float; not changed.
+        data: its training images; needed for epochs.
+        bits: a weight.
+        epochs: of fine-tuning; 0 rounds only.
+        rate: its initial learning rate.
+        defences: as of :func:`train`, in fine-tuning.
+        settings: as of :func:`train`.
+
+    Raises:
+        UnsupportedError: a layer has no quantized form; named with the reason.
+        InputError: epochs without data.
+    """
+    values = {
+        "train": settings,
+        "quantize": {"bits": bits, "epochs": epochs, "rate": rate},
+        "defences": list(defences),
+    }
+    recipe = parse_recipe(values, "quantize")
+    quantized = quantized_network(network, bits)
+    if not epochs:
+        return quantized
+    if data is None:
+        raise InputError("quantize: fine-tuning needs data; give them, or epochs=0 to round only")
+    with bars() as track:
+        train_network(
+            quantized,
+            data.train_images,
+            data.train_labels,
+            recipe.train,
+            epochs=epochs,
+            rate=rate,
+            defences=recipe.defences,
+            what="quantize",
+            track=track,
+        )
+    return quantized
+
+
+def lower(
+    quantized: SpikingNetwork,
+    shape: tuple[int, int, int],
+    *,
+    chip: str = "loihi2",
+    bias_exponent: int = 0,
+    relays: bool = False,
+    check: Images | None = None,
+) -> Program:
+    """Return the Program of a quantized network: over NIR, as ``spikeproof export`` does.
+
+    Args:
+        quantized: from :func:`quantize`.
+        shape: (channels, height, width) of an image.
+        chip: loihi1 knows no graded spikes.
+        bias_exponent: the smallest; lava-dl's importer demands 6.
+        relays: balance paths with relay populations instead of delays.
+        check: images on which the NIR graph, read back and executed, must give the network's spikes.
+
+    Raises:
+        UnsupportedError: a layer has no exact form; named with the reason.
+        DisagreementError: the graph's spikes are not the network's.
+    """
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "network.nir"
+        write_nir(path, quantized, shape)
+        if check is not None:
+            check_round_trip(path, quantized, check)
+        graph, sidecar = read_nir(path)
+    program = lower_graph(graph, sidecar, "network", relays=relays, bias_exponent=bias_exponent)
+    reasons = chips.unsupported(program, chip)
+    if reasons:
+        raise UnsupportedError(f"chip {chip!r}: " + "; ".join(reasons))
+    return program
+
+
+def deploy(network: SpikingNetwork, data: Dataset, *, bits: int = 8, epochs: int = 20, **settings: Any) -> Forms:
+    """Return all forms of a network: itself, quantized and fine-tuned, and its Program.
+
+    Args:
+        network: in float, trained.
+        data: for fine-tuning, and the shape of an image.
+        bits: a weight.
+        epochs: of fine-tuning.
+        settings: as of :func:`quantize`.
+    """
+    quantized = quantize(network, data, bits=bits, epochs=epochs, **settings)
+    return Forms(network, quantized, lower(quantized, data.shape, check=data.test_images[:64]))
+
+
+def run(
+    program: Program,
+    inputs: NDArray[Any],
+    target: str = "loihi",
+    *,
+    coder: Coder | SpikingNetwork | None = None,
+    rasters: bool = False,
+) -> Trace:
+    """Run a Program on a target.
+
+    Args:
+        program: from :func:`lower` or a file.
+        inputs: integer messages (time, batch, ...); with ``coder``, images (batch, ...) in [0, 1].
+        target: where (``spikeproof list target``).
+        coder: makes messages of images; a network's, or the network.
+        rasters: keep spikes, currents and voltages of every step.
+
+    Raises:
+        InputError: the inputs do not fit.
+        UnsupportedError: the target cannot run it exactly, with the reasons.
+        TargetError: the target is unavailable or failed.
+    """
+    found = get_target(target)
+    if found.form != "program":
+        raise InputError(f"target {target!r}: runs the float network, not the Program")
+    compiled = found.compile(program)
+    if coder is not None:
+        coder = coder.coder if isinstance(coder, SpikingNetwork) else coder
+        with seeded(DRAWS):
+            inputs = coder.integers(np.asarray(inputs))
+    with bars() as track:
+        return compiled.run(np.asarray(inputs), rasters=rasters, track=track)
+
+
+def test_part(data: Samples, samples: int | None) -> tuple[Images, Labels]:
+    """Return the first test images and labels of a data set, or of a pair of arrays."""
+    if isinstance(data, Dataset):
+        return data.test_images[:samples], data.test_labels[:samples]
+    images, labels = (part.numpy(force=True) if isinstance(part, torch.Tensor) else np.asarray(part) for part in data)
+    return images[:samples].astype(np.float32), check_labels(labels, "labels", len(images))[:samples]

@@ -1,0 +1,171 @@
+"""The record of what every form of a run costs: sparsity, time, energy and memory."""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from .base import FormName, Machine, Part, ProgramId, Record, read_model
+
+Ends = tuple[float, float]
+
+
+class Gradient(Part):
+    """The gradient at the images, see :class:`..measure.gradients.Statistics`; ``silent`` samples have none."""
+
+    zeros: float
+    near_zeros: float
+    hoyer: float | None
+    silent: int
+
+
+class Counted(Part):
+    """Updates a sample, see :class:`..measure.activity.Updates`."""
+
+    changed: float
+    active: float
+    all: float
+
+
+class Views(Part):
+    """The four views on one form and one set of images.
+
+    Attributes:
+        samples: how many images.
+        spikes: messages a sample, by population and the input (pixels that are not 0, at every step).
+        places: neuron steps a sample, by population and the input: all that could have been sent.
+        operations: synaptic operations a sample, by synapse; at borders only those that exist.
+        dense: the same if every sender sent at every step.
+        updates: membrane updates a sample, by population with a membrane.
+        gradient: at the input.
+    """
+
+    samples: int
+    spikes: dict[str, float]
+    places: dict[str, int]
+    operations: dict[str, float]
+    dense: dict[str, int]
+    updates: dict[str, Counted]
+    gradient: Gradient
+
+
+class Timing(Part):
+    """Wall time of a form on this machine, in seconds.
+
+    Attributes:
+        alone: quartiles of single images.
+        runs: how many.
+        batch: a sample, in a batch.
+        size: of the batch.
+    """
+
+    alone: tuple[float, float, float]
+    runs: int
+    batch: float
+    size: int
+
+
+class Metering(Part):
+    """Joules a sample that a meter counted, or why there is none."""
+
+    meter: str | None = None
+    joules: Ends | None = None
+    samples: int = 0
+    seconds: float = 0.0
+    idle_watts: float = 0.0
+    absent: str | None = None
+
+
+class Memory(Part):
+    """Bytes.
+
+    Attributes:
+        parameters: weights and biases; two ends where it depends on how they are laid out.
+        state: of the neurons, for one sample.
+        basis: how they were counted.
+    """
+
+    parameters: Ends
+    state: float
+    basis: str
+
+
+class FormCost(Part):
+    """One form on one target and device; ``conditions`` are empty for a device that only times and meters."""
+
+    form: FormName
+    target: str
+    device: str
+    conditions: dict[str, Views]
+    timing: Timing
+    energy: Metering
+    memory: Memory
+
+
+class ChipCost(Part):
+    """The estimate on a chip, in joules and seconds; or why there is none.
+
+    Attributes:
+        chip: loihi1 or loihi2.
+        steps: time steps an inference.
+        terms: joules by condition and term.
+        total: joules by condition.
+        step: seconds a time step, by condition.
+        time: seconds an inference, by condition.
+        basis: where populations are assumed to be.
+        unsuitable: reasons why this chip could not hold the Program: the estimate then only borrows its prices.
+        absent: why there is no estimate.
+    """
+
+    chip: str
+    steps: int
+    terms: dict[str, dict[str, Ends]] = Field(default_factory=dict)
+    total: dict[str, Ends] = Field(default_factory=dict)
+    step: dict[str, Ends] = Field(default_factory=dict)
+    time: dict[str, Ends] = Field(default_factory=dict)
+    basis: str = ""
+    unsuitable: list[str] = Field(default_factory=list)
+    absent: str | None = None
+
+
+class AnnCost(Part):
+    """The estimate of an INT8 ANN of the same layers."""
+
+    macs: int
+    weights: int
+    activations: int
+    joules: Ends
+
+
+class Cost(Record):
+    """The cost of all forms of a run.
+
+    Attributes:
+        samples: the first so many test images.
+        images: SHA-256 of the images of each condition, so that a stale record is known.
+    """
+
+    program: ProgramId
+    machine: Machine
+    samples: int
+    images: dict[str, str]
+    forms: list[FormCost]
+    chips: list[ChipCost]
+    ann: AnnCost
+
+    @classmethod
+    def of_schema_1(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Return values of schema 2: of the Program, only the hash was kept."""
+        values = super().of_schema_1(values)
+        if "program_sha256" in values:
+            values["program"] = {"sha256": values.pop("program_sha256")}
+        return values
+
+
+def read_cost(path: Path) -> Cost:
+    """Return the record in ``path``.
+
+    Raises:
+        FileError: missing, corrupt, or of another schema.
+    """
+    return read_model(Cost, path, "delete it and run 'spikeproof compare'")
