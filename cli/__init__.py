@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from . import compare, explain, fit, leaderboard, nir, robustness, steps, study, targets
+from . import compare, explain, fit, leaderboard, listing, nir, robustness, steps, study, targets
 from .old import translated
 from .options import (
     EXIT_BUG,
@@ -47,7 +47,13 @@ _COMMANDS: dict[str, dict[str, Callable[..., None] | typer.Typer]] = {
     },
     FILES: {"nir": nir.app},
     STUDIES: {"study": study.app, "leaderboard": leaderboard.command},
-    HERE: {"targets": targets.targets, "support": targets.support, "doctor": targets.doctor, "lava": targets.lava},
+    HERE: {
+        "list": listing.listed,
+        "targets": targets.targets,
+        "support": targets.support,
+        "doctor": targets.doctor,
+        "lava": targets.lava,
+    },
 }
 
 

@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 from functools import singledispatch
-from typing import Annotated
+from typing import Annotated, Any
 
 import nir
 import numpy as np
-from brevitas.nn import QuantConv2d, QuantLinear
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
@@ -106,28 +105,30 @@ def _(layer: Delay, site: Site) -> list[nir.NIRNode]:
     return [nir.Delay(np.full(site.before, layer.steps * TIME_STEP))]
 
 
-def _weights(layer: QuantConv2d | QuantLinear, site: Site) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-    """Return weights and bias; the grid of the weights is noted."""
+def _weights(layer: Any, site: Site) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    """Return weights and bias of one of Brevitas' layers; the grid of the weights is noted."""
+    if not hasattr(layer, "quant_weight"):
+        raise UnsupportedError(f"{type(layer).__name__} has no exact form in NIR; remove or replace it")
     quantized = layer.quant_weight()
     site.grid = Grid(bits=int(quantized.bit_width), step=float(quantized.scale))
     return quantized.value.detach().numpy(), None if layer.bias is None else layer.bias.detach().numpy()
 
 
 @nodes.register
-def _(layer: QuantLinear, site: Site) -> list[nir.NIRNode]:
+def _(layer: nn.Linear, site: Site) -> list[nir.NIRNode]:
     weight, bias = _weights(layer, site)
     return [nir.Linear(weight=weight) if bias is None else nir.Affine(weight=weight, bias=bias)]
 
 
 @nodes.register
-def _(layer: QuantConv2d, site: Site) -> list[nir.NIRNode]:
+def _(layer: nn.Conv2d, site: Site) -> list[nir.NIRNode]:
     weight, bias = _weights(layer, site)
     return [
         nir.Conv2d(
             input_shape=site.before[1:],
             weight=weight,
             stride=_pair(layer.stride),
-            padding=_pair(layer.padding),
+            padding=_pair(layer.padding),  # type: ignore[arg-type]  # numbers: see _quantized_layer
             dilation=_pair(layer.dilation),
             groups=layer.groups,
             # The format demands a bias here; zeros are none.
