@@ -1,13 +1,10 @@
 """The shape of the tree: imports point one way, and files can be read in one sitting."""
 
 import ast
-import sys
+import runpy
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-import map_of_tree
 
 ROOT = Path(__file__).resolve().parents[1]
 ORDER = ("toolkit", "export", "hw_targets", "eval", "cli")
@@ -56,9 +53,10 @@ def test_nothing_is_unpickled():
 
 
 def test_the_map_in_contributing_is_that_of_the_tree():
-    text = map_of_tree.PAGE.read_text(encoding="utf-8")
-    assert map_of_tree.page(text) == text, "run 'make map'"
-    assert all(map_of_tree.sentence(path) for path in FILES), "every file begins with a sentence"
+    script = runpy.run_path(str(ROOT / "tests" / "map_of_tree.py"))
+    text = script["PAGE"].read_text(encoding="utf-8")
+    assert script["page"](text) == text, "run 'make map'"
+    assert all(script["sentence"](path) for path in FILES), "every file begins with a sentence"
 
 
 def test_nothing_below_the_command_line_imports_it_and_it_imports_no_torch_at_its_top():
@@ -73,7 +71,7 @@ def test_nothing_below_the_command_line_imports_it_and_it_imports_no_torch_at_it
             # The pages' commands are run as they stand there, so tests of pages need the command line.
             if path.relative_to(ROOT).parts[:2] in (("tests", "cli"), ("tests", "docs")):
                 continue
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-                module = node.module or "" if isinstance(node, ast.ImportFrom) and not node.level else ""
-                names = [f"{module}.{alias.name}" for alias in node.names] if isinstance(node, ast.ImportFrom) else []
+            for part in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                module = part.module or "" if isinstance(part, ast.ImportFrom) and not part.level else ""
+                names = [f"{module}.{alias.name}" for alias in part.names] if isinstance(part, ast.ImportFrom) else []
                 assert not any(name.startswith("spikeproof.cli") for name in names), path
