@@ -1,6 +1,7 @@
 """Sections of a recipe, and those that name something of a registry: what is named decides which keys there are."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from inspect import Parameter, signature
 from typing import Annotated, Any, ClassVar, TypeVar, get_type_hints
@@ -103,10 +104,9 @@ def make(kind: type[T], settings: Section | Mapping[str, Any], **others: Any) ->
     return kind(**taken)
 
 
-class Named(Section):
-    """A section with the name of something of a registry.
-
-    The arguments of the constructor of what is named are its keys, with their types and defaults.
+@dataclass(frozen=True)
+class Rules:
+    """Whose keys a section holds.
 
     Attributes:
         kind: of the registry.
@@ -116,13 +116,25 @@ class Named(Section):
         given: arguments that are not keys, since they come from elsewhere.
     """
 
-    kind: ClassVar[str]
-    described: ClassVar[Mapping[str, tuple[str, ...]]] = {}
-    shared: ClassVar[tuple[str, ...]] = ()
-    needed: ClassVar[tuple[str, ...]] = ()
-    given: ClassVar[tuple[str, ...]] = ()
-    own: ClassVar[tuple[str, ...]] = ()
-    """Keys of something that brings its own."""
+    kind: str
+    described: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    shared: tuple[str, ...] = ()
+    needed: tuple[str, ...] = ()
+    given: tuple[str, ...] = ()
+
+
+class Named(Section):
+    """A section with the name of something of a registry.
+
+    The arguments of the constructor of what is named are its keys, with their types and defaults.
+
+    Attributes:
+        rules: whose keys it holds.
+        brought: the keys of something that brings its own.
+    """
+
+    rules: ClassVar[Rules]
+    brought: ClassVar[tuple[str, ...]] = ()
 
     name: str
 
@@ -135,19 +147,19 @@ class Named(Section):
             ValidationError: a key is wrong.
         """
         assert issubclass(cls, Named)
-        found: Any = cls if values["name"] in cls.described else own_settings(cls, values["name"])
+        found: Any = cls if values["name"] in cls.rules.described else own_settings(cls, values["name"])
         made: T = found.model_validate(dict(values))
         return made
 
     @property
     def takes(self) -> tuple[str, ...]:
         """The keys that belong to the name, beside it."""
-        return (*self.shared, *self.described.get(self.name, self.own))
+        return (*self.rules.shared, *self.rules.described.get(self.name, self.brought))
 
     @model_validator(mode="after")
     def _belong(self) -> "Named":
-        for key, field in type(self).model_fields.items():
-            if key != "name" and key not in self.takes and getattr(self, key) != field.default:
+        for key, info in type(self).model_fields.items():
+            if key != "name" and key not in self.takes and getattr(self, key) != info.default:
                 known = ", ".join(self.takes)
                 raise ValueError(f'{key!r} does not belong to name = "{self.name}", which takes {known}; remove it')
         return self
@@ -155,7 +167,7 @@ class Named(Section):
 
 def _keys(model: type[Section]) -> list[str]:
     if issubclass(model, Named):
-        return ["name", *model.shared, *model.own]
+        return ["name", *model.rules.shared, *model.brought]
     return list(model.model_fields)
 
 
@@ -164,18 +176,18 @@ def _model(base: type[Named], kind: type, name: str) -> type[Named]:
     fields: dict[str, Any] = {}
     own = []
     taken = arguments(kind)
-    for key in base.needed:
+    for key in base.rules.needed:
         if key not in taken:
-            raise InputError(f"{base.kind} {name!r}: takes no {key!r}, so that a recipe cannot name it")
+            raise InputError(f"{base.rules.kind} {name!r}: takes no {key!r}, so that a recipe cannot name it")
     for key, (annotation, default) in taken.items():
-        if key in base.given or key in base.shared:
+        if key in base.rules.given or key in base.rules.shared:
             continue
         own.append(key)
         required = default is Parameter.empty
         if key not in base.model_fields or (required and base.model_fields[key].default is None):
             fields[key] = (annotation, ... if required else default)
     made = create_model(f"{kind.__name__}Settings", __base__=base, **fields)
-    made.own = tuple(own)
+    made.brought = tuple(own)
     return made
 
 
@@ -185,7 +197,7 @@ def own_settings(base: type[Named], name: str) -> type[Named]:
     Raises:
         InputError: there is none of that name, it cannot be loaded, or no recipe can name it.
     """
-    return _model(base, registry(base.kind).get(name), name)
+    return _model(base, registry(base.rules.kind).get(name), name)
 
 
 def by_name(base: type[Named]) -> WrapValidator:
@@ -193,8 +205,8 @@ def by_name(base: type[Named]) -> WrapValidator:
 
     def check(value: Any, handler: Callable[[Any], Any]) -> Any:
         name = value.get("name") if isinstance(value, Mapping) else None
-        if not isinstance(name, str) or name in base.described or name not in registry(base.kind).names():
+        if not isinstance(name, str) or name in base.rules.described or name not in registry(base.rules.kind).names():
             return handler(value)
-        return parse_named(base.kind, value, lambda name: own_settings(base, name))
+        return parse_named(base.rules.kind, value, lambda name: own_settings(base, name))
 
     return WrapValidator(check)

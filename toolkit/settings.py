@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
-from .named import Named, Positive, Section, by_name, known, own_settings, parse_named
+from .named import Named, Positive, Rules, Section, by_name, known, own_settings, parse_named
 
 PUBLISHED = ("mnist", "fashion-mnist", "cifar10", "cifar10-exact", "n-mnist", "n-mnist-small")
 """Data sets that are read from their published files."""
@@ -19,9 +19,11 @@ class DataSettings(Named):
     A data set of another package brings its own keys.
     """
 
-    kind: ClassVar[str] = "dataset"
-    described: ClassVar = {"digits": (), **dict.fromkeys((*PUBLISHED, "folder", "arrays"), ("path",))}
-    shared: ClassVar = ("train_samples", "test_samples")
+    rules: ClassVar = Rules(
+        "dataset",
+        described={"digits": (), **dict.fromkeys((*PUBLISHED, "folder", "arrays"), ("path",))},
+        shared=("train_samples", "test_samples"),
+    )
 
     name: Annotated[str, known("dataset")] = "digits"
     path: str | None = None
@@ -58,10 +60,7 @@ class CodingSettings(Named):
     keys. Keys of other coders are refused.
     """
 
-    kind: ClassVar[str] = "coder"
-    described: ClassVar = CODER_KEYS
-    shared: ClassVar = ("steps",)
-    needed: ClassVar = ("steps",)
+    rules: ClassVar = Rules("coder", described=CODER_KEYS, shared=("steps",), needed=("steps",))
 
     name: Annotated[str, known("coder")] = "direct"
     steps: Annotated[int, Field(ge=1, le=256)] = 4
@@ -91,8 +90,7 @@ Width = Annotated[int, Field(ge=1, le=4096)]
 class NeuronSettings(Named):
     """Neurons of another package with keys of their own, beside those that stand in the section ``model``."""
 
-    kind: ClassVar[str] = "neuron"
-    given: ClassVar = ("beta", "current", "threshold", "alpha", "surrogate")
+    rules: ClassVar = Rules("neuron", given=("beta", "current", "threshold", "alpha", "surrogate"))
 
     name: str
 
@@ -198,10 +196,12 @@ class AttackSettings(Named):
     ``fgsm`` and ``pgd`` have these keys, every other attack has the arguments of its constructor.
     """
 
-    kind: ClassVar[str] = "attack"
-    described: ClassVar = dict.fromkeys(("fgsm", "pgd"), ("epsilon", "steps", "seed"))
-    needed: ClassVar = ("epsilon",)
-    given: ClassVar = ("batch", "space", "norm", "backward")
+    rules: ClassVar = Rules(
+        "attack",
+        described=dict.fromkeys(("fgsm", "pgd"), ("epsilon", "steps", "seed")),
+        needed=("epsilon",),
+        given=("batch", "space", "norm", "backward"),
+    )
 
     name: Annotated[str, known("attack")]
     epsilon: Annotated[float, Field(gt=0.0, le=1.0)] = 0.1
@@ -213,7 +213,7 @@ class AttackSettings(Named):
         """A short name that tells attacks of one recipe apart: steps, and keys of its own that are not as usual."""
         steps = f"-{self.steps}" if "steps" in self.takes and self.name != "fgsm" else ""
         fields = type(self).model_fields
-        others = [key for key in self.own if key not in AttackSettings.model_fields]
+        others = [key for key in self.brought if key not in AttackSettings.model_fields]
         unusual = [f"-{key}-{getattr(self, key)}" for key in others if getattr(self, key) != fields[key].default]
         return f"{self.name}{steps}{''.join(unusual)}@{self.epsilon:g}"
 

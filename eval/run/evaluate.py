@@ -5,7 +5,6 @@ from typing import Any
 from ...export.formats.onnx import read_onnx
 from ...export.program.describe import describe
 from ...hw_targets.target import get_target
-from ...toolkit.attacks.base import THREAT_MODEL
 from ...toolkit.coding import Events, make_coder
 from ...toolkit.config import Recipe
 from ...toolkit.data import Dataset
@@ -116,7 +115,7 @@ def evaluate(
     record = Evaluation(
         **header(recipe.name, typed, data=data, program=program, recipe=recipe),
         populations=describe(program),
-        threat_model=f"{THREAT_MODEL} ({network.coder})",
+        threat_model="; ".join(dict.fromkeys(facts["threat_model"] for facts in attacks.values())),
         attacks=attacks,
         training=read_json(run.path("training.json")),
         round_trip=read_json(run.path("export.json"))["round_trip"],

@@ -12,7 +12,7 @@ from ...export.nir.roundtrip import check_round_trip
 from ...export.nir.write import read_nir, write_nir
 from ...export.program import write_program
 from ...export.program.describe import describe
-from ...toolkit.attacks.base import THREAT_MODEL, predict
+from ...toolkit.attacks.base import WHITE, predict
 from ...toolkit.attacks.named import make_attack
 from ...toolkit.checkpoint import load_network, save_network
 from ...toolkit.coding import Events, make_coder
@@ -107,13 +107,15 @@ def attack(run: Run, track: Track = silent) -> Attacked:
         )
         found[settings.label] = {
             "settings": settings.model_dump(mode="json"),
-            "threat_model": f"{THREAT_MODEL} ({network.coder})",
+            "threat_model": f"{maker.threat_model} ({network.coder})",
             "made_on": "float network",
             "distance": made.distance,
             "distance_on_grid": float(np.abs(network.coder.on_grid(made.images) - data.test_images).max()),
             "float_accuracy": float(made.robust.mean()),
-            "gradients": attack_gradients(maker, network, data.test_images[few], data.test_labels[few], track=track),
         }
+        if maker.access == WHITE:
+            told = attack_gradients(maker, network, data.test_images[few], data.test_labels[few], track=track)
+            found[settings.label]["gradients"] = told
     write_json(run.path("attacks.json"), found)
     run.finished("attack", [_attack_file(settings.label) for settings in recipe.attacks])
     return Attacked(len(data.test_labels), found)

@@ -63,6 +63,7 @@ WRONG = [
     ({"export": {"chip": "loihi3"}}, "export.chip", "chip 'loihi3': unknown; known chips: loihi1, loihi2"),
     ({"attacks": [{"name": "apgd", "eps": 1}]}, "attacks.0", "unknown key; valid keys of 'apgd': name, "),
     ({"attacks": [{"name": "apgd", "steps": 0}]}, "attacks.0: steps", "greater than or equal to 1"),
+    ({"attacks": [{"name": "noise", "kind": "pink"}]}, "attacks.0: kind", "'uniform' or 'sign'"),
     ({"attacks": [{"name": "spike-noise"}]}, "attacks.0", "takes no 'epsilon'"),
     ({"evaluate": {"targets": ["torch"]}}, "evaluate.targets.0", "target 'torch': unknown"),
     ({"model": {"pool": "min"}}, "model.pool", "'max', 'avg' or 'none'"),
