@@ -11,7 +11,7 @@ STAMP := .venv/.installed-$(shell { cat pyproject.toml constraints.txt Makefile;
 # The cores are shared out by files, so that what a file prepares is made once.
 PYTEST_ARGS ?= -n logical --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-long setup check types docs site commands
+.PHONY: demo test test-long setup check types docs site commands map
 
 setup: $(STAMP)-test
 	@$(BIN)/spikeproof lava status >/dev/null 2>&1 || $(BIN)/spikeproof lava install || \
@@ -37,6 +37,10 @@ site: setup
 
 commands: setup
 	$(BIN)/typer spikeproof.cli utils docs --name spikeproof --title 'Command line' --output docs/commands.md
+
+# The map of the tree in CONTRIBUTING.md, from the first sentence of every file.
+map: setup
+	$(BIN)/python tests/map_of_tree.py
 
 check: setup
 	$(BIN)/ruff check .

@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from . import compare, explain, fit, leaderboard, nir, robustness, steps, study, targets
+from . import compare, explain, fit, leaderboard, listing, nir, robustness, steps, study, targets
 from .old import translated
 from .options import (
     EXIT_BUG,
@@ -47,7 +47,13 @@ _COMMANDS: dict[str, dict[str, Callable[..., None] | typer.Typer]] = {
     },
     FILES: {"nir": nir.app},
     STUDIES: {"study": study.app, "leaderboard": leaderboard.command},
-    HERE: {"targets": targets.targets, "support": targets.support, "doctor": targets.doctor, "lava": targets.lava},
+    HERE: {
+        "list": listing.listed,
+        "targets": targets.targets,
+        "support": targets.support,
+        "doctor": targets.doctor,
+        "lava": targets.lava,
+    },
 }
 
 
@@ -105,7 +111,7 @@ def _fail(message: str, code: int) -> NoReturn:
 
 def main() -> None:
     """Run the command line and turn every error into one line and an exit code."""
-    from ..toolkit.errors import DisagreementError, SpikeproofError, TargetError
+    from ..toolkit.errors import DisagreementError, OtherProcessError, SpikeproofError, TargetError
     from ..toolkit.kernels.memory import keep_freed_memory
 
     keep_freed_memory()
@@ -114,6 +120,8 @@ def main() -> None:
         sys.stderr.write(f"note: {note}\n")
     try:
         app(words, prog_name="spikeproof")
+    except OtherProcessError:
+        sys.exit(0)
     except DisagreementError as error:
         _fail(str(error), EXIT_DIFFERENT)
     except TargetError as error:

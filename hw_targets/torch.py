@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..toolkit.errors import InputError
+from ..toolkit.network.layers import Membrane
 from ..toolkit.network.network import SpikingNetwork
-from ..toolkit.network.neurons import Integrator, Neuron
 from ..toolkit.progress import Track, silent
 from .target import Compiled, Raster, Target, Trace, join
 
@@ -92,7 +92,7 @@ class TorchTarget(Target[SpikingNetwork]):
         layers = [layer for _, layer in network.named_layers()]
         return (
             []
-            if layers and isinstance(layers[-1], Neuron | Integrator)
+            if layers and isinstance(layers[-1], Membrane)
             else ["the last layer must be LIF (classes are its spike counts) or an integrator (its membrane)"]
         )
 

@@ -13,16 +13,14 @@ from .checkpoint import learned, load_weights, read_geometry, to_arrays, to_tens
 from .coding import Coder
 from .config import Recipe
 from .defences.exact import exact
-from .defences.sca import SelfConsistent
 from .defences.self_connection import Diagonal
 from .errors import FileError, UnsupportedError
 from .extras import extra
 from .files import read_arrays, write_arrays
 from .models import build_network
 from .network.fold import fold
-from .network.joins import Join
+from .network.layers import Layer, Membrane
 from .network.network import INPUT, SpikingNetwork, spiking
-from .network.neurons import Delay, Integrator, Neuron
 
 
 class InputGrid(nn.Module):
@@ -114,7 +112,7 @@ def _parts(network: SpikingNetwork) -> dict[str, float]:
 
     found: dict[str, float] = {}
     for name, layer in layers.items():
-        if not isinstance(layer, Neuron | Integrator):
+        if not isinstance(layer, Membrane):
             continue
         weights = [one for one in network.sources(name) if isinstance(layers.get(one), nn.Conv2d | nn.Linear)]
         units = {source: odd(arriving(source)) for source in weights}
@@ -186,10 +184,10 @@ def quantized_network(network: SpikingNetwork, bits: int, steps: dict[str, float
         if isinstance(layer, nn.Conv2d | nn.Linear):
             step = weight_step(layer.weight, bits, parts.get(name, 1.0)) if steps is None else steps[name]
             layers[name] = _quantized_layer(name, layer, bits, step)
-        elif isinstance(layer, Neuron | Integrator | Delay | Join | nn.MaxPool2d | nn.AvgPool2d | nn.Flatten):
-            layers[name] = layer
-        elif isinstance(layer, SelfConsistent):
+        elif isinstance(layer, Layer) and layer.undeployable is not None:
             raise UnsupportedError(f"layer {name!r}: {layer.undeployable}")
+        elif isinstance(layer, Layer | nn.MaxPool2d | nn.AvgPool2d | nn.Flatten):
+            layers[name] = layer
         else:
             raise UnsupportedError(
                 f"layer {name!r}: {type(layer).__name__} has no exact form in Loihi's integers; deployable layers are "

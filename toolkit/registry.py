@@ -23,6 +23,7 @@ KINDS = {
     "coder": "toolkit.coding:CODERS",
     "dataset": "toolkit.data:DATASETS",
     "neuron": "toolkit.network:NEURONS",
+    "metric": "eval.measure:METRICS",
     "chip": "export.chip:CHIPS",
 }
 """Where the table of each kind stands, imported when it is asked for."""

@@ -20,8 +20,9 @@ from ...export.program import Program
 from ...export.program.parts import BIAS_MANTISSA, Convolution, Neurons, Population, Sparse, Synapse
 from ...hw_targets.loihi.arithmetic import LIMIT
 from ...toolkit.errors import UnsupportedError
+from ...toolkit.network.layers import Membrane
 from ...toolkit.network.network import SpikingNetwork
-from ...toolkit.network.neurons import LIF, Integrator, Neuron
+from ...toolkit.network.neurons import LIF
 from .model import Cells, Field, Model, Reset
 from .weights import same, what_happened
 
@@ -64,7 +65,7 @@ def _graphs(network: SpikingNetwork, quantized: SpikingNetwork, shape: tuple[int
         if isinstance(own, LIF):
             layers[name] = LIF(own.beta, own.threshold, own.alpha)
         else:
-            layers[name] = own if isinstance(own, Neuron | Integrator) else layer
+            layers[name] = own if isinstance(own, Membrane) else layer
     graph, grids = to_nir(SpikingNetwork(layers, quantized.coder, quantized.gain, quantized.wiring), (c, h, w))
     real = copy.copy(graph)
     real.nodes = dict(graph.nodes)

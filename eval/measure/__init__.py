@@ -1,1 +1,19 @@
-"""Measurements on the forms of one network: accuracy, spikes, operations, gradients."""
+"""Measurements on the forms of one network: accuracy, spikes, operations, gradients. Metrics are found by name."""
+
+from typing import TYPE_CHECKING
+
+from ...toolkit.registry import Registry
+
+if TYPE_CHECKING:
+    from .metrics import FormMetric
+
+METRICS: "Registry[type[FormMetric]]" = Registry(
+    "metric",
+    __name__,
+    {
+        "accuracy": "metrics:Accuracy",
+        "spike rate": "metrics:SpikeRate",
+        "synaptic operations": "metrics:SynapticOperations",
+    },
+    base="metrics:FormMetric",
+)

@@ -15,8 +15,9 @@ from ...toolkit.data import Images, Labels
 from ...toolkit.network.network import SpikingNetwork
 from ...toolkit.progress import Track, silent
 from ...toolkit.train import seeded
-from ..records.evaluation import Condition, MeasuredForm
-from .metrics import Accuracy, SpikeRate, SynapticOperations
+from ..records.evaluation import Condition, Measured, MeasuredForm
+from . import METRICS
+from .metrics import Answered
 from .weights import WeightGradientDensity
 from .zeros import ZeroGradientShare
 
@@ -63,7 +64,7 @@ def measure(
     Returns:
         The measurements, the predicted classes, and overflow events a population where exposed.
     """
-    accuracy, rate, operations = Accuracy(), SpikeRate(program.steps), SynapticOperations(program)
+    metrics = {name: METRICS.get(name).of(program) for name in METRICS.names()}
     classes = []
     overflow: dict[str, dict[str, int]] | None = {}
     starts = range(0, len(images), batch)
@@ -73,9 +74,9 @@ def measure(
             messages = coder.integers(part)
         with seeded(DRAWS + start):
             trace = compiled.run(messages if integers else part, track=track if len(starts) == 1 else silent)
-        accuracy.update(trace.classes, labels[start : start + batch])
-        rate.update(trace)
-        operations.update(trace, messages)
+        answered = Answered(trace, messages, labels[start : start + batch], program)
+        for metric in metrics.values():
+            metric.see(answered)
         classes.append(trace.classes)
         if trace.overflow is None or overflow is None:
             overflow = None
@@ -86,11 +87,13 @@ def measure(
                 so_far[kind] += count
     predicted = np.concatenate(classes)
     same = 1.0 if reference is None else float((predicted == reference).mean())
+    values = {name: metric.compute() for name, metric in metrics.items()}
     condition = Condition(
-        accuracy=accuracy.compute(),
+        accuracy=values.pop("accuracy"),
         same_as_float=same,
-        spike_rates=rate.compute(),
-        operations=operations.compute(),
+        spike_rates=values.pop("spike rate"),
+        operations=values.pop("synaptic operations"),
+        others={name: Measured.of(metrics[name], value) for name, value in values.items()},
     )
     return condition, predicted, overflow
 

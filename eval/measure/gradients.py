@@ -13,8 +13,9 @@ from ...toolkit.attacks.victim import device_of, no_weight_gradients
 from ...toolkit.data import Images, Labels
 from ...toolkit.errors import InputError
 from ...toolkit.network.backward import attack_gradient
+from ...toolkit.network.layers import Scanned
 from ...toolkit.network.network import SpikingNetwork
-from ...toolkit.network.neurons import LIF, Scanned
+from ...toolkit.network.neurons import LIF
 from ...toolkit.progress import Track, silent
 from .metrics import Metric
 

@@ -1,7 +1,8 @@
 """Measurements: pure update and compute, unit and direction on the class; a measurement that fails raises."""
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -30,7 +31,40 @@ class Metric(ABC):
             raise InputError(f"metric {self.name!r}: nothing was measured")
 
 
-class Accuracy(Metric):
+@dataclass(frozen=True)
+class Answered:
+    """One batch, and what one form of the network answered.
+
+    Attributes:
+        trace: what it did.
+        messages: what the input sent, (time, batch, ...).
+        labels: true classes, (batch,).
+        program: the network's Program, whichever form it is.
+    """
+
+    trace: Trace
+    messages: NDArray[np.int32]
+    labels: Counts
+    program: Program
+
+
+class FormMetric(Metric):
+    """What is measured of every form under every condition; it appears in the record and on the report's page.
+
+    :meth:`compute` returns a number, or numbers by part.
+    """
+
+    @classmethod
+    def of(cls, program: Program) -> Self:
+        """Return the metric, empty, for the forms of a network whose Program this is."""
+        return cls()
+
+    @abstractmethod
+    def see(self, batch: Answered) -> None:
+        """Count a batch."""
+
+
+class Accuracy(FormMetric):
     """Share of samples whose class is right: correct / samples."""
 
     name = "accuracy"
@@ -40,6 +74,10 @@ class Accuracy(Metric):
     def __init__(self) -> None:
         self.correct = 0
         self.samples = 0
+
+    def see(self, batch: Answered) -> None:
+        """Count a batch."""
+        self.update(batch.trace.classes, batch.labels)
 
     def update(self, classes: Counts, labels: Counts) -> None:
         """Count a batch.
@@ -62,7 +100,7 @@ class Accuracy(Metric):
         return share_of(self.correct, self.samples)
 
 
-class SpikeRate(Metric):
+class SpikeRate(FormMetric):
     """Spikes a neuron and time step, for each population: spikes / (samples steps neurons)."""
 
     name = "spike rate"
@@ -73,6 +111,15 @@ class SpikeRate(Metric):
         self.steps = steps
         self.spikes: dict[str, int] = {}
         self.places: dict[str, int] = {}
+
+    @classmethod
+    def of(cls, program: Program) -> Self:
+        """Return the metric for a network of so many steps."""
+        return cls(program.steps)
+
+    def see(self, batch: Answered) -> None:
+        """Count a batch."""
+        self.update(batch.trace)
 
     def update(self, trace: Trace) -> None:
         """Count a batch."""
@@ -104,7 +151,7 @@ def fan_out(program: Program, synapse: Synapse) -> NDArray[np.int64]:
     return np.asarray(np.rint(reached[0].numpy()), dtype=np.int64)
 
 
-class SynapticOperations(Metric):
+class SynapticOperations(FormMetric):
     """Synaptic operations a sample: sum over spikes (or non-zero messages) of the sender's true fan-out.
 
     Args:
@@ -120,6 +167,15 @@ class SynapticOperations(Metric):
         self.fan_outs = [(synapse.source, synapse.target, fan_out(program, synapse)) for synapse in program.synapses]
         self.operations: dict[str, int] = {f"{source} -> {target}": 0 for source, target, _ in self.fan_outs}
         self.samples = 0
+
+    @classmethod
+    def of(cls, program: Program) -> Self:
+        """Return the metric for a network with these synapses."""
+        return cls(program)
+
+    def see(self, batch: Answered) -> None:
+        """Count a batch."""
+        self.update(batch.trace, batch.messages)
 
     def update(self, trace: Trace, messages: NDArray[np.int32]) -> None:
         """Count a batch.

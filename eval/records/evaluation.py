@@ -1,22 +1,46 @@
 """The record of a run: every form under every condition, and how sure each number is."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol
+
+from pydantic import Field
 
 from .base import Data, FormName, Machine, Part, ProgramId, Record, Share, read_model
 from .comparison import Comparison
 
 
+class Described(Protocol):
+    """What a metric says of itself."""
+
+    unit: ClassVar[str]
+    higher_is_better: ClassVar[bool | None]
+
+
+class Measured(Part):
+    """What a metric of another package measured: a number, or numbers by part."""
+
+    unit: str
+    higher_is_better: bool | None
+    value: float | dict[str, float]
+
+    @classmethod
+    def of(cls, metric: Described, value: float | dict[str, float]) -> "Measured":
+        """Return a metric's value, with its unit and direction."""
+        return cls(unit=metric.unit, higher_is_better=metric.higher_is_better, value=value)
+
+
 class Condition(Part):
     """One form under one condition: clean images, or the examples of one attack.
 
-    ``same_as_float`` is the share of these samples that get the float network's class.
+    ``same_as_float`` is the share of these samples that get the float network's class; ``others``, by name, is what
+    the metrics of other packages measured, and is left out where there are none.
     """
 
     accuracy: Share
     same_as_float: float
     spike_rates: dict[str, float]
     operations: dict[str, float]
+    others: dict[str, Measured] = Field(default={}, exclude_if=lambda found: not found)
 
 
 class MeasuredForm(Part):

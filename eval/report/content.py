@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from ...hw_targets.target import Trace
+from ..measure.metrics import SpikeRate, SynapticOperations
 from ..records.evaluation import Condition, Evaluation, MeasuredForm
 from . import plots, raster, trail, words
 
 Cells = dict[str, Any]
-SIMULATORS = ("loihi", "twin", "onnx", "lava", "netx")
 TIMES = "\u00d7"
 CURRENT_LIMIT = 2**17
 """A synaptic sum of this size, aligned by 6 bits, leaves the 24-bit current."""
@@ -117,6 +117,9 @@ def _activity(record: Evaluation) -> Cells:
         + [(words.label(form), name) for name in conditions if name != "clean"],
         "rates": [(name, [values[i] for values in [*clean, *attacked[1:]]]) for i, name in enumerate(populations)],
         "operation_heads": [(words.label(each), name) for each, name in heads],
+        "rate_is": words.direction(SpikeRate.unit, SpikeRate.higher_is_better),
+        "operation_is": words.direction(SynapticOperations.unit, SynapticOperations.higher_is_better),
+        "others": list(_others(measured)),
         "operations": list(_operations(measured)),
         "input_grows": _input_grows(form, populations),
     }
@@ -137,6 +140,19 @@ def _operations(measured: Sequence[Condition | None]) -> Iterator[tuple[str, lis
     for synapse in _union([one.operations for one in measured if one]):
         yield synapse.replace("->", "→"), [one.operations.get(synapse) if one else None for one in measured]
     yield "all", [math.fsum(one.operations.values()) if one else None for one in measured]
+
+
+def _others(measured: Sequence[Condition | None]) -> Iterator[tuple[str, str, list[float | None]]]:
+    """Yield name, unit with direction, and values of every metric of another package, part by part."""
+    for name in _union([one.others for one in measured if one]):
+        found = [one.others.get(name) if one else None for one in measured]
+        first = next(each for each in found if each is not None)
+        values = [
+            {} if each is None else each.value if isinstance(each.value, dict) else {"": each.value} for each in found
+        ]
+        for part in _union(values):
+            label = f"{name}, {part}" if part else name
+            yield label, words.direction(first.unit, first.higher_is_better), [each.get(part) for each in values]
 
 
 def _gradients(record: Evaluation) -> Cells:
@@ -294,7 +310,7 @@ def content(record: Evaluation, trace: Trace) -> Cells:
     return {
         "record": record,
         "created": _time(record.created),
-        "simulators": words.listed([form.target for form in record.forms if form.target in SIMULATORS]),
+        "simulators": words.listed([form.target for form in record.forms if form.form == "program"]),
         "headline": words.headline(record),
         "tiles": words.tiles(record),
         "accuracy": _accuracy(record),

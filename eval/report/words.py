@@ -66,6 +66,11 @@ def label(form: MeasuredForm) -> str:
     return f"{'Program' if form.form == 'program' else form.form} · {form.target}"
 
 
+def direction(unit: str, higher_is_better: bool | None) -> str:
+    """Return a metric's unit, and which way is better where one is."""
+    return unit if higher_is_better is None else f"{unit}, {'higher' if higher_is_better else 'lower'} is better"
+
+
 def listed(names: Sequence[str]) -> str:
     """Return "a, b and c"; an empty text for no names."""
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

@@ -18,8 +18,8 @@ from ...toolkit.coding import Direct
 from ...toolkit.errors import DisagreementError, UnsupportedError
 from ...toolkit.extras import extra
 from ...toolkit.files import atomic, read_bytes
+from ...toolkit.network.layers import Scanned
 from ...toolkit.network.network import INPUT, SpikingNetwork, received
-from ...toolkit.network.neurons import Scanned
 
 with extra("onnx"):
     import onnx

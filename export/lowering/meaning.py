@@ -8,8 +8,8 @@ import numpy as np
 
 from ...toolkit.errors import UnsupportedError
 from ..nir.dynamics import Settings, dynamics
+from ..nir.layers import Grid
 from ..nir.nodes import PARAMETERS, parameter
-from ..nir.write import Grid
 from .paths import Floats
 from .wires import Wire
 

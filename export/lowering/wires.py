@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...toolkit.errors import UnsupportedError
+from ..nir.layers import Grid
 from ..nir.nodes import geometry
-from ..nir.write import Grid
 from .paths import Path
 
 Numbers = NDArray[Any]

@@ -7,7 +7,7 @@ NIR knows neither time step, nor input coding, nor weight grid, nor read-out. Th
 import itertools
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import nir
 import numpy as np
@@ -19,24 +19,16 @@ from ...toolkit.coding import MESSAGE_BITS, Coder, Direct, make_coder
 from ...toolkit.errors import FileError, UnsupportedError
 from ...toolkit.files import atomic, digest, read_bytes, read_json, write_json
 from ...toolkit.network.joins import Join
+from ...toolkit.network.layers import Membrane, Scanned
 from ...toolkit.network.network import INPUT, SpikingNetwork, spiking
-from ...toolkit.network.neurons import CUBA, LIF, Delay, Integrator, Neuron
+from ...toolkit.network.neurons import Delay
 from ...toolkit.quantize import InputGrid
 from ...toolkit.settings import Coding, CodingSettings
 from .dynamics import Settings
+from .layers import TIME_STEP, Grid, Site, nodes
 from .read import read_graph
 
 NAME = r"[A-Za-z0-9_-]{1,90}"
-TIME_STEP = 1e-4
-"""Seconds a step in exported graphs: snnTorch's own choice; the number cancels out as long as the side-car keeps it."""
-
-
-class Grid(BaseModel):
-    """A weight's grid: integer multiples of ``step``, ``bits`` wide."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-    bits: Annotated[int, Field(ge=2, le=8)]
-    step: Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class SideCar(BaseModel):
@@ -89,62 +81,6 @@ class SideCar(BaseModel):
         return self
 
 
-def _pair(value: int | tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.int64]]:
-    return np.array([value, value] if isinstance(value, int) else value)
-
-
-def _lif(layer: LIF, shape: tuple[int, ...]) -> nir.NIRNode:
-    threshold, zero = np.full(shape, layer.threshold), np.zeros(shape)
-    if layer.beta >= 1:
-        # v <- v + dt R I: no leak, no time constant.
-        return nir.IF(r=np.full(shape, 1 / TIME_STEP), v_threshold=threshold, v_reset=zero)
-    # v <- v + (dt / tau) (R I - v) equals v <- beta v + I for tau = dt / (1 - beta) and R = tau / dt.
-    tau = np.full(shape, TIME_STEP / (1 - layer.beta))
-    return nir.LIF(tau=tau, r=tau / TIME_STEP, v_leak=zero, v_threshold=threshold, v_reset=zero)
-
-
-def _cuba(layer: CUBA, shape: tuple[int, ...]) -> nir.NIRNode:
-    rest = np.zeros(shape)
-    if layer.bias is not None:
-        rest = rest + layer.bias.detach().double().numpy().reshape(-1, *[1] * (len(shape) - 1))
-    taus = {"tau_syn": TIME_STEP / (1 - layer.gamma), "tau_mem": TIME_STEP / (1 - layer.beta)}
-    # i <- i + dt / tau_syn (w_in I - i),  v <- v + dt / tau_mem (v_leak + R i - v)
-    return nir.CubaLIF(
-        **{name: np.full(shape, tau) for name, tau in taus.items()},
-        r=np.full(shape, taus["tau_mem"] / TIME_STEP),
-        v_leak=rest * taus["tau_mem"] / TIME_STEP,
-        v_threshold=np.full(shape, layer.threshold),
-        v_reset=np.zeros(shape),
-        w_in=np.full(shape, taus["tau_syn"] / TIME_STEP),
-    )
-
-
-def _neuron(name: str, layer: Neuron | Integrator, shape: tuple[int, ...]) -> nir.NIRNode:
-    if isinstance(layer, Integrator):
-        return nir.I(r=np.full(shape, 1 / TIME_STEP))
-    if isinstance(layer, CUBA):
-        if layer.beta >= 1:
-            raise UnsupportedError(f"layer {name!r}: NIR has no CubaLIF whose membrane does not leak; use beta below 1")
-        return _cuba(layer, shape)
-    assert isinstance(layer, LIF)
-    _check_lif(name, layer)
-    return _lif(layer, shape)
-
-
-def _check_lif(name: str, layer: LIF) -> None:
-    neuron = layer.neuron
-    reason = layer.unlike()
-    if reason is not None:
-        raise UnsupportedError(f"layer {name!r}: {reason}")
-    if neuron.reset_mechanism != "zero":
-        raise UnsupportedError(
-            f"layer {name!r}: reset {neuron.reset_mechanism!r} does not exist on Loihi's LIF, and NIR would silently "
-            "turn it into a hard reset; train with reset to zero"
-        )
-    if neuron.beta.numel() != 1 or neuron.threshold.numel() != 1:
-        raise UnsupportedError(f"layer {name!r}: beta and threshold must be one number a layer, as on Loihi")
-
-
 class _Writer:
     """Collects nodes and edges; each layer becomes one node, or a chain of them."""
 
@@ -167,18 +103,21 @@ class _Writer:
         if isinstance(layer, Join):
             self._gate(name, layer, before, sources)
             return
-        if isinstance(layer, Neuron | Integrator):
-            made = [_neuron(name, layer, before)]
-        elif isinstance(layer, Delay):
-            made = [nir.Delay(np.full(before, layer.steps * TIME_STEP))]
-            self.spikes[name] = all(self.spikes.get(source, False) for source in sources)
-        else:
+        told = [self.spikes.get(source, False) for source in sources]
+        if not isinstance(layer, Scanned):
             with torch.no_grad():
                 signal = layer(signal)
-            binary = len(sources) == 1 and self.spikes.get(sources[0], False)
-            if isinstance(layer, nn.Flatten):
-                self.spikes[name] = binary
-            made = self._stateless(name, layer, before, tuple(signal.shape[1:]), binary)
+        if isinstance(layer, Delay):
+            self.spikes[name] = all(told)
+        elif isinstance(layer, nn.Flatten):
+            self.spikes[name] = told == [True]
+        site = Site(before, tuple(signal.shape[1:]), spiking=told == [True])
+        try:
+            made = nodes(layer, site)
+        except UnsupportedError as error:
+            raise UnsupportedError(f"layer {name!r}: {error}") from error
+        if site.grid is not None:
+            self.grids[name] = site.grid
         self.signals[name] = signal
         names = [name] if len(made) == 1 else [f"{name}_sum", name]
         self.nodes.update(zip(names, made, strict=True))
@@ -198,59 +137,6 @@ class _Writer:
         self.edges += [(inner, name), (shortcut, name)]
         self.signals[name] = self.signals[shortcut]
 
-    def _stateless(
-        self, name: str, layer: nn.Module, before: tuple[int, ...], after: tuple[int, ...], spiking: bool
-    ) -> list[nir.NIRNode]:
-        """Return the nodes of a layer without state.
-
-        Args:
-            name: of the layer.
-            layer: any module.
-            before: shape of a sample that it receives.
-            after: shape that it sends.
-            spiking: whether it receives the spikes of one layer.
-        """
-        if hasattr(layer, "quant_weight"):  # Brevitas' layers
-            made: Any = layer
-            quantized = made.quant_weight()
-            self.grids[name] = Grid(bits=int(quantized.bit_width), step=float(quantized.scale))
-            weight = quantized.value.detach().numpy()
-            bias = None if made.bias is None else made.bias.detach().numpy()
-            if isinstance(layer, nn.Linear):
-                return [nir.Linear(weight=weight) if bias is None else nir.Affine(weight=weight, bias=bias)]
-            return [
-                nir.Conv2d(
-                    input_shape=before[1:],
-                    weight=weight,
-                    stride=_pair(made.stride),
-                    padding=_pair(made.padding),
-                    dilation=_pair(made.dilation),
-                    groups=made.groups,
-                    # The format demands a bias here; zeros are none.
-                    bias=np.zeros(len(weight), dtype=np.float32) if bias is None else bias,
-                )
-            ]
-        if isinstance(layer, nn.MaxPool2d):
-            if not spiking:
-                raise UnsupportedError(
-                    f"layer {name!r}: max pooling is an OR of spikes; put it right after a LIF layer"
-                )
-            if layer.ceil_mode or _pair(layer.dilation).max() > 1:
-                raise UnsupportedError(f"layer {name!r}: max pooling with ceil_mode or dilation has no exact NIR form")
-            pool = nir.SumPool2d(_pair(layer.kernel_size), _pair(layer.stride), _pair(layer.padding))
-            return [pool, nir.Threshold(np.full(after, 0.5))]
-        if isinstance(layer, nn.AvgPool2d):
-            counted = layer.count_include_pad or not _pair(layer.padding).any()
-            if layer.ceil_mode or not counted or layer.divisor_override is not None:
-                raise UnsupportedError(
-                    f"layer {name!r}: average pooling with ceil_mode, another divisor or one that leaves out the "
-                    "padding has no NIR form"
-                )
-            return [nir.AvgPool2d(_pair(layer.kernel_size), _pair(layer.stride), _pair(layer.padding))]
-        if isinstance(layer, nn.Flatten):
-            return [nir.Flatten({"input": np.array(before)}, start_dim=0, end_dim=-1)]
-        raise UnsupportedError(f"layer {name!r}: {type(layer).__name__} has no exact form in NIR; remove or replace it")
-
 
 def to_nir(network: SpikingNetwork, shape: tuple[int, int, int]) -> tuple[nir.NIRGraph, dict[str, Grid]]:
     """Return the graph of a quantized network, and the weight grid of each of its nodes.
@@ -269,7 +155,7 @@ def to_nir(network: SpikingNetwork, shape: tuple[int, int, int]) -> tuple[nir.NI
     for name, layer in network.named_layers():
         if not isinstance(layer, InputGrid):
             writer.layer(name, layer)
-    if not isinstance(layer, Neuron | Integrator):
+    if not isinstance(layer, Membrane):
         raise UnsupportedError("the last layer must be LIF (classes are its spike counts) or an integrator (membrane)")
     nodes = writer.nodes | {"output": nir.Output({"output": np.array(writer.signals[name].shape[1:])})}
     # Shapes were computed here, by running the layers; the package's own inference is wrong for some (docs/nir.md).

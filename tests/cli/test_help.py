@@ -28,6 +28,7 @@ COMMANDS = [
     "demo",
     "targets",
     "doctor",
+    "list",
 ]
 HEAVY = [
     "torch",

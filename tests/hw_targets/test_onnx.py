@@ -5,7 +5,7 @@ import hypothesis.strategies as st
 import numpy as np
 import onnxruntime
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 
 from spikeproof.export.formats.onnx import write_onnx
 from spikeproof.export.program import Convolution, Dense, Input, Population, Program, Readout
@@ -24,6 +24,8 @@ def test_onnx_runtime_agrees_with_the_simulator_bit_for_bit(
     @settings(max_examples=int(500 * share))
     @given(programs(message_bits=8))
     def law(program: Program) -> None:
+        # Which examples come depends on what else was imported; a few have sums that float32 cannot hold, see below.
+        assume(not OnnxTarget().unsupported(program))
         sent = messages(program, batch=3)
         found = OnnxTarget().compile(program).run(sent, rasters=True)
         expected = LoihiTarget().compile(program).run(sent, rasters=True)

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
+from ..network.layers import Step
 from ..network.network import SpikingNetwork
-from ..network.neurons import IF, LIF, Step
+from ..network.neurons import IF, LIF
 
 
 class Current(Protocol):

@@ -8,6 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ..errors import InputError
+from ..network.layers import Layer
 from ..network.network import SpikingNetwork
 from .base import Defence
 from .neuron import last_weights
@@ -16,7 +17,7 @@ SHARE, LIMIT = 0.3, 10.0
 """Weight of the input term, and the largest entry of a gradient step."""
 
 
-class SelfConsistent(nn.Module):
+class SelfConsistent(Layer):
     """Units that are pulled toward a learned linear dependence on each other and on the input.
 
     z = W_f x + b, then k times, with a = ReLU(z), q = phi(W a + c), e = a - q,

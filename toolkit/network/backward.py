@@ -5,14 +5,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import snntorch
 import torch
 from torch import Tensor, nn
 
 from ..errors import InputError, UnsupportedError
 from ..kernels.scan import Derivative, integrate
 from .network import SpikingNetwork
-from .neurons import CUBA, LIF
+from .neurons import LIF, Neuron
 from .surrogates import AdaptiveSharpness, Following, Spike, Surrogate, derivative_of
 
 Pool = Literal["first", "ties", "average"]
@@ -188,7 +187,8 @@ def _refuse(model: nn.Module, time: Time) -> None:
         return
     if any(isinstance(part, SpikingNetwork) and part.recurrent for part in model.modules()):
         raise UnsupportedError(f"backward pass: time {time!r} needs a network without loops; use 'full'")
-    if any(isinstance(part, CUBA) or (isinstance(part, LIF) and part.unlike()) for part in model.modules()):
+    neurons = [part for part in model.modules() if isinstance(part, Neuron)]
+    if not all(isinstance(part, LIF) and part.unlike() is None for part in neurons):
         raise UnsupportedError(f"backward pass: time {time!r} is defined for LIF neurons only; use 'full'")
     if _twins(model):
         raise UnsupportedError(
@@ -233,7 +233,7 @@ def attack_gradient(model: nn.Module, backward: Backward | None = None) -> Itera
             if isinstance(part, LIF) and backward.time != "full":
                 slope = derivative or derivative_of(part.neuron.spike_grad)
                 stack.enter_context(_set(part, "forward", _in_time(part, slope, backward.time)))
-            elif isinstance(part, snntorch.SpikingNeuron | CUBA) and derivative is not None:
+            elif derivative is not None and callable(getattr(part, "spike_grad", None)):
                 stack.enter_context(_set(part, "spike_grad", Spike(derivative)))
             elif isinstance(part, nn.MaxPool2d) and backward.pool != "first":
                 stack.enter_context(_set(part, "forward", _pooled(part, backward.pool == "ties")))

@@ -15,7 +15,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.modules.batchnorm import _NormBase
 from torch.utils.checkpoint import checkpoint
 
-from .neurons import Scanned
+from .layers import Scanned
 
 Layers = Sequence[tuple[str, nn.Module]]
 

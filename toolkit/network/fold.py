@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..errors import UnsupportedError
-from .joins import Join, Mix
-from .network import SpikingNetwork
-from .neurons import CUBA
+from .joins import Mix
+from .layers import Layer, Membrane
+from .network import SpikingNetwork, joins
 
 Term = tuple[str, Tensor]
 """A convolution by name, and what it is multiplied by."""
@@ -98,10 +98,12 @@ def fold(network: SpikingNetwork) -> SpikingNetwork:
             instead[name] = tuple(made)
             for conv, (folded, given) in made.items():
                 layers[conv], sources[conv] = folded, given
-        elif isinstance(layer, Join) and not layer.gate:
+            continue
+        stands = layer.folded() if isinstance(layer, Layer) else layer
+        if stands is None:
             instead[name] = folding.sources[name]
         elif name not in mixed and not (isinstance(layer, Mix) and folding.users.get(name)):
-            layers[name], sources[name] = copy.deepcopy(layer), folding.sources[name]
+            layers[name], sources[name] = copy.deepcopy(stands), folding.sources[name]
 
     def senders(name: str) -> tuple[str, ...]:
         return tuple(end for one in instead[name] for end in senders(one)) if name in instead else (name,)
@@ -110,7 +112,7 @@ def fold(network: SpikingNetwork) -> SpikingNetwork:
     for name, given in wiring.items():
         if len(set(given)) < len(given):
             raise UnsupportedError(f"layer {name!r}: the same spikes are added to it twice; the chip has one synapse")
-        if isinstance(layers[name], Join) and len(given) != 2:
+        if joins(layers[name]) and len(given) != 2:
             raise UnsupportedError(f"layer {name!r}: joins sums, but AND and IAND are of the spikes of two layers")
     _bias_of_currents(layers, wiring)
     return SpikingNetwork(layers, network.coder, network.gain, wiring).eval()
@@ -118,15 +120,15 @@ def fold(network: SpikingNetwork) -> SpikingNetwork:
 
 def _bias_of_currents(layers: dict[str, nn.Module], wiring: dict[str, tuple[str, ...]]) -> None:
     for name, layer in layers.items():
-        if not isinstance(layer, CUBA):
+        if not isinstance(layer, Membrane):
             continue
         for source in wiring[name]:
             before = layers.get(source)
             if not isinstance(before, nn.Conv2d | nn.Linear) or before.bias is None:
                 continue
+            if not layer.take_bias(before.bias.detach()):
+                continue
             users = [other for other, given in wiring.items() if source in given]
             if users != [name]:
                 raise UnsupportedError(f"layer {source!r}: its bias enters the currents of {users}; give each its own")
-            bias = before.bias.detach() / (1 - layer.gamma)
-            layer.bias = nn.Parameter(bias if layer.bias is None else layer.bias.detach() + bias)
             before.bias = None

@@ -13,8 +13,8 @@ from ..kernels.fused import normed_and_pooled
 from ..kernels.norm import Norm
 from ..kernels.scan import one_step
 from .checkpointing import Layers, Wires, recomputed, segments
-from .joins import Join, Mix
-from .neurons import LIF, Integrator, Neuron, Scanned, Step
+from .layers import Layer, Membrane, Scanned, Step
+from .neurons import LIF, Neuron
 
 INPUT = "input"
 """How wiring names the images (or the layer that rounds them)."""
@@ -76,7 +76,7 @@ class SpikingNetwork(nn.Module):
                 raise InputError(f"layer {name!r}: no forward path leads to it from {INPUT!r}; it follows a loop only")
             reached.add(name)
         for name, layer in self.named_layers():
-            if isinstance(layer, Join | Mix) and (self.recurrent or len(self.sources(name)) != 2):
+            if joins(layer) and (self.recurrent or len(self.sources(name)) != 2):
                 raise InputError(f"layer {name!r}: {type(layer).__name__} joins two layers of a network without loops")
 
     def named_layers(self) -> Iterator[tuple[str, nn.Module]]:
@@ -254,7 +254,8 @@ class SpikingNetwork(nn.Module):
     @property
     def membrane(self) -> bool:
         """Whether the last layer is read by its membrane, not by its spikes."""
-        return isinstance(list(self.layers.children())[-1], Integrator)
+        last = list(self.layers.children())[-1]
+        return isinstance(last, Membrane) and not last.sends_spikes
 
     def logits(self, last: Tensor) -> Tensor:
         """Return logits (batch, classes) from what the last layer sent, (time, batch, classes).
@@ -279,12 +280,17 @@ def _untouched(layer: nn.Module) -> bool:
 
 def spiking(layer: nn.Module) -> bool:
     """Return whether a layer sends binary spikes when it receives some."""
-    return isinstance(layer, Neuron | nn.MaxPool2d) or (isinstance(layer, Join) and layer.gate)
+    return layer.sends_spikes if isinstance(layer, Layer) else isinstance(layer, nn.MaxPool2d)
+
+
+def joins(layer: nn.Module) -> bool:
+    """Return whether a layer receives its two sources one by one, not their sum."""
+    return isinstance(layer, Layer) and layer.joins
 
 
 def received(layer: nn.Module, parts: list[Tensor]) -> list[Tensor]:
     """Return what a layer is called with for what its sources sent: their sum, or each of them in a join."""
-    return parts if isinstance(layer, Join | Mix) else [_total(parts)]
+    return parts if joins(layer) else [_total(parts)]
 
 
 def _total(parts: list[Tensor]) -> Tensor:

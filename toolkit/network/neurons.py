@@ -1,37 +1,26 @@
 """Layers that keep state and scan over time: spiking neurons and delays."""
 
-from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable
 from typing import Any, cast
 
 import snntorch
 import torch
 from torch import Tensor, nn
 
-from ..errors import InputError
+from ..errors import InputError, UnsupportedError
 from ..kernels.pool import halves
 from ..kernels.scan import Derivative, compiled, scan, scan_pooled
+from .layers import Dynamics, Membrane, Scanned, Step
 from .surrogates import Kind, Spike, Surrogate, derivative_of
 
-Step = Callable[[Tensor], Tensor]
 
+class Neuron(Membrane):
+    """Spiking neurons with a hard reset that the backward pass does not go through.
 
-class Scanned(nn.Module, ABC):
-    """A layer with state: a function of one step, scanned over time. The state starts at 0 in every call."""
+    One whose ``spike_grad`` is the function from v - threshold to spikes is attacked with other surrogates, too.
+    """
 
-    @abstractmethod
-    def stepper(self) -> Step:
-        """Return a function of the signal (batch, ...) of one step; its state starts at 0."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return what the layer sends (time, batch, ...) for what it receives (time, batch, ...)."""
-        step = self.stepper()
-        return torch.stack([step(now) for now in x])
-
-
-class Neuron(Scanned):
-    """Spiking neurons with a hard reset that the backward pass does not go through."""
+    sends_spikes = True
 
 
 class LIF(Neuron):
@@ -70,6 +59,20 @@ class LIF(Neuron):
     def unlike(self) -> str | None:
         """Return why these are not LIF neurons at inference, None if they are; for classes that derive from it."""
         return None
+
+    def dynamics(self) -> Dynamics:
+        """Return beta and threshold."""
+        reason = self.unlike()
+        if reason is not None:
+            raise UnsupportedError(reason)
+        if self.neuron.reset_mechanism != "zero":
+            raise UnsupportedError(
+                f"reset {self.neuron.reset_mechanism!r} does not exist on Loihi's LIF, and NIR would silently "
+                "turn it into a hard reset; train with reset to zero"
+            )
+        if self.neuron.beta.numel() != 1 or self.neuron.threshold.numel() != 1:
+            raise UnsupportedError("beta and threshold must be one number a layer, as on Loihi")
+        return Dynamics(self.beta, self.threshold)
 
     def stepper(self) -> Step:
         """Return a function of the current (batch, ...) of one step; its state starts at 0."""
@@ -208,6 +211,16 @@ class CUBA(Neuron):
         self.spike_grad = Spike(Surrogate(surrogate, alpha))
         self.bias = None if bias is None else nn.Parameter(bias.detach().clone())
 
+    def dynamics(self) -> Dynamics:
+        """Return beta, threshold, gamma and bias."""
+        return Dynamics(self.beta, self.threshold, self.gamma, self.bias)
+
+    def take_bias(self, bias: Tensor) -> bool:
+        """Make a bias b of the current one of b / (1 - gamma) of the voltage: the same once the current has settled."""
+        bias = bias / (1 - self.gamma)
+        self.bias = nn.Parameter(bias if self.bias is None else self.bias.detach() + bias)
+        return True
+
     def stepper(self) -> Step:
         """Return a function of the input (batch, ...) of one step; current and voltage start at 0."""
         u: Tensor | None = None
@@ -226,8 +239,12 @@ class CUBA(Neuron):
         return step
 
 
-class Integrator(Scanned):
+class Integrator(Membrane):
     """Neurons that neither leak nor fire, to be read: v(t) = v(t-1) + I(t)."""
+
+    def dynamics(self) -> Dynamics:
+        """Return a membrane that keeps all and never fires."""
+        return Dynamics(1.0, None)
 
     def stepper(self) -> Step:
         """Return a function of the current (batch, ...) of one step that gives the membrane."""

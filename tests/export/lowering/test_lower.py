@@ -15,7 +15,8 @@ from spikeproof.export.lowering.lower import Deployment, lower, lower_graph
 from spikeproof.export.nir.dynamics import Settings
 from spikeproof.export.nir.execute import run_graph
 from spikeproof.export.nir.graph import flatten
-from spikeproof.export.nir.write import Grid, SideCar, to_nir
+from spikeproof.export.nir.layers import Grid
+from spikeproof.export.nir.write import SideCar, to_nir
 from spikeproof.export.program import Convolution, Graded, Program
 from spikeproof.hw_targets.loihi.simulator import LoihiTarget
 from spikeproof.toolkit.coding import direct_integers
