@@ -1,5 +1,6 @@
-# make demo: from a fresh clone to the report.   make test: everything that CI runs.   make setup: the set-up alone.
-# make docs: serve the documentation.   make site: build it into site/.   make commands: docs/commands.md anew.
+# make demo: from a fresh clone to the report.   make test: lint, types, tests.   make test-long: the largest sweeps in full.
+# make setup: the set-up alone.   make docs: serve the documentation.   make site: build it into site/.
+# make commands: docs/commands.md anew.
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
@@ -7,7 +8,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 SOURCES := $(shell git ls-files -co --exclude-standard -- '*.py' '*.c' '*.toml' '*.j2' '*.txt' py.typed 2>/dev/null | sort | tr '\n' ' ')
 STAMP := .venv/.installed-$(shell { cat pyproject.toml constraints.txt Makefile; echo '$(SOURCES)'; } | cksum | cut -d' ' -f1)
 
-.PHONY: demo test setup check types docs site commands
+# The cores are shared out by files, so that what a file prepares is made once.
+PYTEST_ARGS ?= -n logical --dist loadfile --no-loadscope-reorder
+
+.PHONY: demo test test-long setup check types docs site commands map
 
 setup: $(STAMP)-test
 	@$(BIN)/spikeproof lava status >/dev/null 2>&1 || $(BIN)/spikeproof lava install || \
@@ -20,7 +24,10 @@ demo: $(STAMP)
 	$(BIN)/spikeproof demo
 
 test: setup check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-long: setup
+	$(BIN)/python -m pytest $(PYTEST_ARGS) -m long
 
 docs: setup
 	$(BIN)/zensical serve
@@ -30,6 +37,10 @@ site: setup
 
 commands: setup
 	$(BIN)/typer spikeproof.cli utils docs --name spikeproof --title 'Command line' --output docs/commands.md
+
+# The map of the tree in CONTRIBUTING.md, from the first sentence of every file.
+map: setup
+	$(BIN)/python tests/map_of_tree.py
 
 check: setup
 	$(BIN)/ruff check .

@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # for editors, type checkers and the documentation; a test co
     from .hw_targets.target import Trace as Trace
     from .hw_targets.target import get_target as get_target
     from .toolkit.attacks.base import Attack as Attack
+    from .toolkit.attacks.protocol import Protocol as Protocol
     from .toolkit.config import Recipe as Recipe
     from .toolkit.config import load_recipe as load_recipe
     from .toolkit.data import Dataset as Dataset
@@ -48,6 +49,7 @@ _WHERE = {
     "export.program": ("Program", "read_program", "write_program"),
     "hw_targets.target": ("Target", "Trace", "get_target"),
     "toolkit.attacks.base": ("Attack",),
+    "toolkit.attacks.protocol": ("Protocol",),
     "toolkit.config": ("Recipe", "load_recipe"),
     "toolkit.data": ("Dataset",),
     "toolkit.defences.base": ("Defence",),

@@ -111,7 +111,7 @@ def _fail(message: str, code: int) -> NoReturn:
 
 def main() -> None:
     """Run the command line and turn every error into one line and an exit code."""
-    from ..toolkit.errors import DisagreementError, SpikeproofError, TargetError
+    from ..toolkit.errors import DisagreementError, OtherProcessError, SpikeproofError, TargetError
     from ..toolkit.kernels.memory import keep_freed_memory
 
     keep_freed_memory()
@@ -120,6 +120,8 @@ def main() -> None:
         sys.stderr.write(f"note: {note}\n")
     try:
         app(words, prog_name="spikeproof")
+    except OtherProcessError:
+        sys.exit(0)
     except DisagreementError as error:
         _fail(str(error), EXIT_DIFFERENT)
     except TargetError as error:

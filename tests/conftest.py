@@ -1,7 +1,9 @@
 """What many tests share: a finished run to copy and damage, random networks, random Programs and their input."""
 
 import os
+import random
 import shutil
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,6 +43,25 @@ settings.load_profile("spikeproof")
 # Tensors are small here: threads only wait for each other, and one thread adds in one order.
 torch.set_num_threads(1)
 
+
+def _seed(name: str) -> None:
+    """Seed Python's, NumPy's and torch's global generators from a name: no test depends on which ran before it."""
+    seed = zlib.crc32(name.encode())
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
+    torch.manual_seed(seed)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any]) -> None:
+    _seed(fixturedef.argname)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> None:
+    _seed(item.nodeid)
+
+
 RECIPE = """
 name = "tiny"
 data.test_samples = 40
@@ -74,6 +95,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory, recipe_file: Path) -> Pat
 @pytest.fixture
 def run_folder(finished: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+@pytest.fixture(params=[0.2, pytest.param(1.0, marks=pytest.mark.long)], ids=["sample", "all"])
+def share(request: pytest.FixtureRequest) -> float:
+    """The share of a long sweep's cases that is run: a fifth, and all of them under the marker ``long``."""
+    return float(request.param)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """The shape of the tree: imports point one way, and files can be read in one sitting."""
 
 import ast
+import runpy
 from pathlib import Path
 
 import pytest
@@ -49,3 +50,28 @@ def test_nothing_is_unpickled():
                 raise AssertionError(f"{path}: {ast.unparse(node)}")
             if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
                 assert ast.unparse(node.value) == "False", path
+
+
+def test_the_map_in_contributing_is_that_of_the_tree():
+    script = runpy.run_path(str(ROOT / "tests" / "map_of_tree.py"))
+    text = script["PAGE"].read_text(encoding="utf-8")
+    assert script["page"](text) == text, "run 'make map'"
+    assert all(script["sentence"](path) for path in FILES), "every file begins with a sentence"
+
+
+def test_nothing_below_the_command_line_imports_it_and_it_imports_no_torch_at_its_top():
+    heavy = {"torch", "numpy", "snntorch", "scipy", "nir", "onnx"}
+    for path in (ROOT / "cli").rglob("*.py"):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+                assert not heavy & {name.split(".")[0] for name in names}, path
+    for folder in ("tests", "benchmarks", "examples"):
+        for path in (ROOT / folder).rglob("*.py"):
+            # The pages' commands are run as they stand there, so tests of pages need the command line.
+            if path.relative_to(ROOT).parts[:2] in (("tests", "cli"), ("tests", "docs")):
+                continue
+            for part in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                module = part.module or "" if isinstance(part, ast.ImportFrom) and not part.level else ""
+                names = [f"{module}.{alias.name}" for alias in part.names] if isinstance(part, ast.ImportFrom) else []
+                assert not any(name.startswith("spikeproof.cli") for name in names), path

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import torch
 
+from spikeproof.toolkit.code import code_hash
+
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks" / "speed"
 MODULES = ("plan", "sides", "measures", "parts", "worker", "networks", "environments", "tables")
 PACKAGES = {"snntorch": "snntorch", "spikingjelly": "spikingjelly", "norse": "norse", "art": "art"}
@@ -134,7 +136,9 @@ def test_a_side_that_fails_is_recorded_and_the_rest_goes_on(
     assert "`nobody` is missing: " in speed["tables"].lines(found)
     assert not speed["parts"].complete(found)
     assert not speed["parts"].complete(None)
-    assert speed["parts"].complete({**found, "errors": {}})
+    whole = {**found, "errors": {}, "code": code_hash()}
+    assert speed["parts"].complete(whole)
+    assert not speed["parts"].complete({**whole, "code": "0" * 64})  # Other code's times are not this code's.
 
     def fails(threads: int, quick: bool) -> dict[str, Any]:
         raise speed["sides"].Failed("no memory left")
@@ -147,7 +151,7 @@ def test_a_side_that_fails_is_recorded_and_the_rest_goes_on(
 def test_what_is_there_is_not_measured_again(tmp_path: Path, speed: dict[str, ModuleType]) -> None:
     out = tmp_path / "found.json"
     names = [*speed["parts"].parts(None, False)]
-    about = {"created": "2026-01-01", "load": 0.0}
+    about = {"created": "2026-01-01", "code": code_hash(), "load": 0.0}
     there = {name: {**about, "commands": {}} for name in names}
     there["rates"] = {**about, "error": "killed"}
     out.write_text(json.dumps({"parts": there}))

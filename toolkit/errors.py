@@ -7,7 +7,8 @@ SpikeproofError
 │   ├── MissingExtraError   a package of an extra is not installed
 │   └── UnsupportedError    a layer, graph or Program that cannot be lowered or run exactly
 ├── TargetError         a target that is absent, died, hung or answered nonsense
-└── DisagreementError   two forms that should be equal were measured to differ
+├── DisagreementError   two forms that should be equal were measured to differ
+└── OtherProcessError   nothing is wrong: another process of the same training goes on
 """
 
 
@@ -41,3 +42,7 @@ class TargetError(SpikeproofError):
 
 class DisagreementError(SpikeproofError):
     """Forms that must agree bit for bit do not."""
+
+
+class OtherProcessError(SpikeproofError):
+    """The process was started by a training on several devices and has done its share; only the first one goes on."""

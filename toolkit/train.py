@@ -18,7 +18,7 @@ from .checkpoint import learned, load_state, save_state
 from .code import code_hash
 from .data import Images, Labels
 from .defences.base import Batch, Defence, Gradients
-from .errors import FileError, InputError
+from .errors import FileError, InputError, OtherProcessError
 from .extras import extra
 from .network.network import SpikingNetwork
 from .progress import Track, silent
@@ -139,6 +139,7 @@ def train_network(
     Raises:
         FileError: ``state`` is damaged, belongs to another recipe or other data, or was begun by other code.
         InputError: the loss became NaN, or the devices are absent.
+        OtherProcessError: several devices: in every process but the first, once its share is done.
     """
     fabric = make_fabric(settings)
     fabric.launch()
@@ -206,7 +207,7 @@ def train_network(
     fabric.barrier()
     if not fabric.is_global_zero:
         # Fabric started this process by running the user's command again; only the first one goes on to write files.
-        raise SystemExit(0)
+        raise OtherProcessError("training on several devices: this process has done its share; the first one goes on")
     network.to("cpu").eval()
     if state is not None:
         state.unlink(missing_ok=True)

@@ -28,7 +28,7 @@ def test_both_chips_are_recorded_and_drawn_on_one_page(
     assert (found["verdict"], found["mapper"], found["chip"]) == ("fits", "greedy", "loihi2")
     record = read_fit(run_folder / "fit-loihi2.json").model_dump(mode="json")
     assert record == {key: found[key] for key in record}
-    assert record["program"] == read_program(run_folder / "program.safetensors").sha256()
+    assert record["program"]["sha256"] == read_program(run_folder / "program.safetensors").sha256()
     after = contents(run_folder)
     assert set(after) - set(before) == {"fit-loihi1.json", "fit-loihi2.json", "fit.html"}
     assert {name for name in before if before[name] != after[name]} == {"run.json"}

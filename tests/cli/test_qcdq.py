@@ -41,7 +41,7 @@ def test_what_cannot_be_written_is_left_out_with_the_reason(run_folder: Path, mo
     def refuse(*_: Any) -> None:
         raise UnsupportedError("QCDQ: no")
 
-    monkeypatch.setattr(steps, "write_qcdq", refuse)
+    monkeypatch.setattr("spikeproof.export.formats.qcdq.write_qcdq", refuse)
     result = steps.export(Run.open(run_folder))
     assert (result.qcdq, result.without_qcdq) == (None, ["QCDQ: no"])
     assert not (run_folder / "network-qcdq.onnx").exists()

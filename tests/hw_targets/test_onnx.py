@@ -5,7 +5,7 @@ import hypothesis.strategies as st
 import numpy as np
 import onnxruntime
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 
 from spikeproof.export.formats.onnx import write_onnx
 from spikeproof.export.program import Convolution, Dense, Input, Population, Program, Readout
@@ -18,20 +18,24 @@ Messages = Callable[..., np.ndarray]
 SIZES = {Dense: 2, Convolution: 4}
 
 
-@settings(max_examples=500)
-@given(st.data())
 def test_onnx_runtime_agrees_with_the_simulator_bit_for_bit(
-    programs: Programs, messages: Messages, data: st.DataObject
+    programs: Programs, messages: Messages, share: float
 ) -> None:
-    program = data.draw(programs(message_bits=8))
-    sent = messages(program, batch=3)
-    found = OnnxTarget().compile(program).run(sent, rasters=True)
-    expected = LoihiTarget().compile(program).run(sent, rasters=True)
-    np.testing.assert_array_equal(found.output, expected.output)
-    for name, raster in expected.rasters.items():
-        np.testing.assert_array_equal(found.spike_counts[name], expected.spike_counts[name])
-        for what in ("spikes", "u", "v"):
-            np.testing.assert_array_equal(getattr(found.rasters[name], what), getattr(raster, what))
+    @settings(max_examples=int(500 * share))
+    @given(programs(message_bits=8))
+    def law(program: Program) -> None:
+        # Which examples come depends on what else was imported; a few have sums that float32 cannot hold, see below.
+        assume(not OnnxTarget().unsupported(program))
+        sent = messages(program, batch=3)
+        found = OnnxTarget().compile(program).run(sent, rasters=True)
+        expected = LoihiTarget().compile(program).run(sent, rasters=True)
+        np.testing.assert_array_equal(found.output, expected.output)
+        for name, raster in expected.rasters.items():
+            np.testing.assert_array_equal(found.spike_counts[name], expected.spike_counts[name])
+            for what in ("spikes", "u", "v"):
+                np.testing.assert_array_equal(getattr(found.rasters[name], what), getattr(raster, what))
+
+    law()
 
 
 @pytest.mark.parametrize("kind", [Dense, Convolution])

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spikeproof.toolkit.config import CodingSettings, ModelSettings, Recipe, TrainSettings
-from spikeproof.toolkit.errors import FileError, InputError
+from spikeproof.toolkit.errors import FileError, InputError, OtherProcessError
 from spikeproof.toolkit.files import read_arrays, write_arrays
 from spikeproof.toolkit.models import build_network
 from spikeproof.toolkit.network.network import SpikingNetwork
@@ -299,3 +299,13 @@ def test_flip_reaches_the_network(train: Train) -> None:
     plain, _ = train()
     flipped, _ = train(settings=TrainSettings(seed=11, batch=10, flip=True))
     assert any(not torch.equal(one, other) for one, other in zip(plain.parameters(), flipped.parameters(), strict=True))
+
+
+def test_a_process_that_is_not_the_first_ends_no_interpreter(
+    data: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fabric's other processes stop by an error that callers can catch, not by leaving Python."""
+    monkeypatch.setattr("lightning_fabric.Fabric.is_global_zero", property(lambda fabric: False))
+    network = build_network(Recipe(model=MODEL, coding=CodingSettings(steps=3)), (1, 4, 4), 3, seed=1)
+    with pytest.raises(OtherProcessError, match="the first one goes on"):
+        train_network(network, *data, SETTINGS, epochs=1, rate=0.01)

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from spikeproof.eval.cost import measure as module
 from spikeproof.eval.cost.table import ANN, Cell, Row, SideBySide, side_by_side
 from spikeproof.eval.records.base import ProgramId, header, share_of
 from spikeproof.eval.records.cost import Cost, Metering, read_cost
@@ -277,4 +276,4 @@ def test_a_record_that_was_changed_by_hand_is_named(run: Run, tmp_path: Path) ->
     text = run.path("cost.json").read_text(encoding="utf-8").replace('"samples"', '"sample"', 1)
     (tmp_path / "cost.json").write_text(text, encoding="utf-8")
     with pytest.raises(FileError, match=r"cost\.json: key sample"):
-        module.read_cost(tmp_path / "cost.json")
+        read_cost(tmp_path / "cost.json")

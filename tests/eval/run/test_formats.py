@@ -8,9 +8,9 @@ import pytest
 
 from spikeproof.eval.records.cost import read_cost
 from spikeproof.eval.records.evaluation import read_record
-from spikeproof.eval.run import cost as cost_step
+from spikeproof.eval.run import compare as cost_step
 from spikeproof.eval.run import folder as module
-from spikeproof.eval.run import steps
+from spikeproof.eval.run.evaluate import evaluate
 from spikeproof.eval.run.folder import Run
 from spikeproof.toolkit.code import code_hash
 from spikeproof.toolkit.errors import FileError
@@ -60,13 +60,13 @@ def test_a_newer_manifest_is_refused_in_words(run: Run) -> None:
 
 
 def test_an_evaluation_says_which_steps_other_code_did(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    steps.evaluate_run(run, None, "cpu")
+    evaluate(run)
     assert not any("other code" in text for text in read_record(run.path("record.json")).warnings)
     found = manifest(run)
     for step in ("attack", "export"):
         found["steps"][step]["code"] = "0" * 64
     rewrite(run, found)
-    steps.evaluate_run(run, None, "cpu")
+    evaluate(run)
     (warning,) = [text for text in read_record(run.path("record.json")).warnings if "other code" in text]
     assert "attack, export;" in warning
 

@@ -145,6 +145,6 @@ def test_an_attack_of_ones_own_is_a_frozen_dataclass() -> None:
     with pytest.raises(TypeError, match="non-frozen"):
 
         @dataclass
-        class Loose(BallAttack):
+        class Loose(BallAttack):  # type: ignore[misc]
             def run(self, model: Any, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
                 return images

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ import torch
 from art.attacks.evasion import FastGradientMethod, ProjectedGradientDescentPyTorch
 from art.estimators.classification import PyTorchClassifier
 
+from spikeproof.toolkit.attacks.ball import BallAttack
 from spikeproof.toolkit.attacks.base import THREAT_MODEL, Attack, predict
 from spikeproof.toolkit.attacks.gradient import FGSM, PGD
 from spikeproof.toolkit.attacks.named import make_attack
@@ -51,7 +53,7 @@ def test_one_step_of_pgd_ends_in_the_corner_of_the_ball_where_its_start_points_t
 @pytest.mark.parametrize("attack", ATTACKS, ids=repr)
 @pytest.mark.parametrize("epsilon", [1e-3, 0.1, 1.0])
 def test_examples_stay_in_the_ball_and_in_the_unit_interval(
-    network: SpikingNetwork, images: np.ndarray, labels: np.ndarray, attack: Attack, epsilon: float
+    network: SpikingNetwork, images: np.ndarray, labels: np.ndarray, attack: BallAttack, epsilon: float
 ) -> None:
     settings = {name: value for name, value in vars(attack).items() if name != "epsilon"}
     made = type(attack)(epsilon=epsilon, **settings)(network, images, labels)
@@ -130,10 +132,12 @@ def test_a_label_that_the_network_does_not_know_is_refused(
 def test_a_recipes_entry_becomes_the_attack_that_it_names() -> None:
     fgsm = make_attack(AttackSettings(name="fgsm", epsilon=0.2, seed=4), batch=7)
     pgd = make_attack(AttackSettings(name="pgd", epsilon=0.3, steps=6, seed=5), batch=8)
+    assert isinstance(fgsm, FGSM)
     assert (type(fgsm), fgsm.epsilon, fgsm.batch, fgsm.seed) == (FGSM, 0.2, 7, 4)
     assert isinstance(pgd, PGD)
     assert (type(pgd), pgd.epsilon, pgd.batch, pgd.seed, pgd.steps) == (PGD, 0.3, 8, 5, 6)
-    for made, settings in ((fgsm, "fgsm"), (pgd, "pgd")):
+    both: list[tuple[BallAttack, Literal["fgsm", "pgd"]]] = [(fgsm, "fgsm"), (pgd, "pgd")]
+    for made, settings in both:
         assert made.label == AttackSettings(name=settings, epsilon=made.epsilon, steps=6).label
         assert made.threat_model == THREAT_MODEL
         assert (made.norm, made.backward, made.restarts) == ("linf", None, 1)

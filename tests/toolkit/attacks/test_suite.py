@@ -8,7 +8,7 @@ import pytest
 from torch import nn
 
 from spikeproof.toolkit.attacks.base import Attack, predict
-from spikeproof.toolkit.attacks.blind import Noise, Square
+from spikeproof.toolkit.attacks.blind import HopSkipJump, Noise, Square
 from spikeproof.toolkit.attacks.gradient import FGSM, PGD
 from spikeproof.toolkit.attacks.spikes import SpikeNoise
 from spikeproof.toolkit.attacks.strong import APGD, SAPGD
@@ -65,6 +65,7 @@ RESUMED: list[Attack] = [
     SAPGD(epsilon=0.1, steps=5, batch=16, backward=ASSG, restarts=2),
     Square(epsilon=0.1, queries=20, batch=16),
     Noise(epsilon=0.1, kind="sign", batch=16),
+    HopSkipJump(epsilon=0.1, steps=1, queries=10, batch=16),
     Composition(attacks=[APGD(epsilon=0.1, steps=3, batch=16), Noise(epsilon=0.1, batch=16)]),
     APGD(epsilon=0.1, steps=3, batch=16, space="encoded"),
     SpikeNoise(budget=5, batch=16),
