@@ -60,7 +60,7 @@ PARTIAL = {"netx"}
 
 
 SLOW = {"lava", "netx"}
-"""Targets that simulate one sample at a time, in other processes; `make test` gives them the first fourth of the digits."""
+"""Targets that simulate one sample at a time, in other processes; `make test` gives them a fourth of the digits."""
 
 
 class Together:
