@@ -13,6 +13,7 @@ from typing import Any
 import hypothesis.strategies as st
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
 
 from spikeproof.export.formats.netx import write_net
 from spikeproof.export.formats.onnx import write_onnx
@@ -119,6 +120,18 @@ def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
     made = Worker(tmp_path_factory.mktemp("malformed"))
     yield made
     made.stop()
+
+
+@pytest.fixture
+def many(share: float) -> Callable[[int], Callable[[Callable[[st.DataObject], None]], None]]:
+    """Run what is decorated that many times, or the share of them, each time with other data."""
+    checks = [HealthCheck.too_slow, HealthCheck.data_too_large]
+
+    def run(count: int) -> Callable[[Callable[[st.DataObject], None]], None]:
+        drawn = settings(max_examples=int(count * share), suppress_health_check=checks)
+        return lambda law: drawn(given(data=st.data())(law))()
+
+    return run
 
 
 def wide_program() -> Program:

@@ -90,7 +90,7 @@ def sound(program: Program, original: Program | None, folder: Path) -> Answer:
 PLANTED = {
     "raises": lambda: {}["key"],
     "takes too much": lambda: np.ones(2 * HEADROOM, dtype=np.uint8),
-    "takes a lot": lambda: np.ones(HEADROOM * 2 // 3, dtype=np.uint8).sum(),
+    "takes a lot": lambda: np.zeros(HEADROOM * 2 // 3, dtype=np.uint8)[::4096].fill(1),
     "dies": os.abort,
     "hangs": lambda: (faulthandler.dump_traceback_later(1, exit=True), time.sleep(100)),
 }

@@ -6,23 +6,19 @@ from typing import Any
 
 import hypothesis.strategies as st
 import onnx
-from hypothesis import HealthCheck, given, settings
 
 from spikeproof.export.formats.onnx import to_onnx
 from spikeproof.export.program import read_program
 
-
-def many(count: int) -> Callable[[Any], Any]:
-    checks = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
-    return settings(max_examples=count, suppress_health_check=checks)
+Many = Callable[[int], Callable[[Callable[[st.DataObject], None]], None]]
 
 
-@many(150)
-@given(data=st.data())
-def test_onnx_files_with_other_bytes(real: Path, worker: Any, data: st.DataObject) -> None:
-    path = worker.folder / "network.onnx"
-    path.write_bytes(data.draw(worker.damaged((real / "wide.onnx").read_bytes())))
-    worker.read(kind="onnx", path=str(path), place=str(path), original=str(real / "wide"))
+def test_onnx_files_with_other_bytes(real: Path, worker: Any, many: Many) -> None:
+    @many(150)
+    def law(data: st.DataObject) -> None:
+        path = worker.folder / "network.onnx"
+        path.write_bytes(data.draw(worker.damaged((real / "wide.onnx").read_bytes())))
+        worker.read(kind="onnx", path=str(path), place=str(path), original=str(real / "wide"))
 
 
 def forged(draw: st.DrawFn, model: onnx.ModelProto) -> None:
@@ -90,11 +86,11 @@ def forged(draw: st.DrawFn, model: onnx.ModelProto) -> None:
         model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = draw(st.sampled_from([0, 1, 6, 2**40]))
 
 
-@many(150)
-@given(data=st.data())
-def test_onnx_files_with_other_contents(real: Path, worker: Any, data: st.DataObject) -> None:
-    path, model = worker.folder / "network.onnx", to_onnx(read_program(real / "wide"))
-    forged(data.draw, model)
-    path.write_bytes(model.SerializeToString())
-    found = worker.read(kind="onnx", path=str(path), place=str(path), original=str(real / "wide"))
-    assert (found["outcome"] == "accepted") == (model == to_onnx(read_program(real / "wide")))
+def test_onnx_files_with_other_contents(real: Path, worker: Any, many: Many) -> None:
+    @many(150)
+    def law(data: st.DataObject) -> None:
+        path, model = worker.folder / "network.onnx", to_onnx(read_program(real / "wide"))
+        forged(data.draw, model)
+        path.write_bytes(model.SerializeToString())
+        found = worker.read(kind="onnx", path=str(path), place=str(path), original=str(real / "wide"))
+        assert (found["outcome"] == "accepted") == (model == to_onnx(read_program(real / "wide")))
