@@ -4,7 +4,7 @@ import os
 import random
 import shutil
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ from spikeproof.toolkit.kernels.compiler import compiler
 from spikeproof.toolkit.kernels.native import REQUIRE_VARIABLE, Status
 from spikeproof.toolkit.models import build_network
 from spikeproof.toolkit.network.network import SpikingNetwork
+from spikeproof.toolkit.train import seeded
 
 settings.register_profile("spikeproof", deadline=None, derandomize=True, database=None, max_examples=50)
 settings.load_profile("spikeproof")
@@ -44,22 +45,27 @@ settings.load_profile("spikeproof")
 torch.set_num_threads(1)
 
 
-def _seed(name: str) -> None:
-    """Seed Python's, NumPy's and torch's global generators from a name: no test depends on which ran before it."""
-    seed = zlib.crc32(name.encode())
+def _seed_of(name: str) -> int:
+    """Return a seed for the global generators of Python, NumPy and torch: no test depends on which ran before it."""
+    return zlib.crc32(name.encode())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any]) -> Generator[None, Any, Any]:
+    if fixturedef.scope == "function":
+        return (yield)
+    # Made by whichever test comes first, and of no effect on what that one draws.
+    with seeded(_seed_of(fixturedef.argname)):
+        return (yield)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    # Before fixtures: a file may have one that seeds for itself.
+    seed = _seed_of(item.nodeid)
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002
     torch.manual_seed(seed)
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any]) -> None:
-    _seed(fixturedef.argname)
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_call(item: pytest.Item) -> None:
-    _seed(item.nodeid)
 
 
 RECIPE = """
