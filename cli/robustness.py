@@ -23,7 +23,7 @@ Epsilon = Annotated[
     typer.Option(help="L-infinity radius in pixels of [0, 1], 0.1 by default; of coded entries 6/255."),
 ]
 ThreatModel = Annotated[
-    str,
+    str | None,
     typer.Option(
         metavar="pixel|encoded|encoded-binary",
         help="What is changed: the image (the default), the coded input, or spikes of it.",
@@ -42,7 +42,7 @@ def robustness(
     targets: Targets = None,
     samples: Samples = None,
     epsilon: Epsilon = None,
-    threat: ThreatModel = "pixel",
+    threat: ThreatModel = None,
     budget: Budget = None,
     seed: Seed = 0,
     draws: Draws = 1,

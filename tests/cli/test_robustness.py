@@ -39,7 +39,7 @@ def facts(record: Robustness) -> dict[str, Any]:
 def told(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Robustness]:
     """A finished run and the record of its quick protocol on three targets."""
     folder = Path(shutil.copytree(finished, tmp_path_factory.mktemp("told") / "run"))
-    step.robustness(Run.open(folder), "quick", targets=["torch", "loihi", "onnx"], epsilon=0.1, samples=SAMPLES)
+    step.robustness(Run.open(folder), "quick", targets=["torch", "loihi", "onnx"], samples=SAMPLES)
     return folder, read(folder / "robustness.json")
 
 
