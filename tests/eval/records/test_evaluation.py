@@ -39,7 +39,7 @@ def test_the_record_of_a_run_says_what_was_measured(record_file: Path) -> None:
     assert all(set(form["conditions"]) == {"clean", "fgsm@0.1", "pgd-2@0.1"} for form in record["forms"])
     assert record["comparison"]["different"] == 0
     assert record["comparison"]["program"] == record["program"]
-    assert record["comparison"]["command"] == "spikeproof compare DIR --targets loihi,onnx --samples 8 --bitwise"
+    assert record["comparison"]["command"] == "spikeproof agree DIR --targets loihi,onnx --samples 8"
     assert any("40 test samples" in warning for warning in record["warnings"])
 
 
