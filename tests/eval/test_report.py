@@ -218,16 +218,21 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
+@cache
+def variant_page(name: str) -> str:
+    return render(record(**VARIANTS[name]), trace())
+
+
 @pytest.mark.parametrize("name", VARIANTS)
 def test_tags_are_balanced_and_ids_unique(name: str) -> None:
-    tags = parse(render(record(**VARIANTS[name]), trace())).tags
+    tags = parse(variant_page(name)).tags
     ids = [attrs["id"] for _, attrs in tags if "id" in attrs]
     assert len(ids) == len(set(ids))
 
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_nothing_comes_from_elsewhere(name: str) -> None:
-    page = render(record(**VARIANTS[name]), trace())
+    page = variant_page(name)
     parsed = parse(page)
     assert not {tag for tag, _ in parsed.tags} & {"script", "link", "iframe", "object", "embed"}
     for _, attrs in parsed.tags:
@@ -275,7 +280,7 @@ def test_the_trail_is_in_the_page_as_a_plot_and_in_numbers() -> None:
 
 
 def test_gradients_of_attacks_and_weights_are_in_the_page() -> None:
-    text = parse(render(record(**VARIANTS["gradients of attacks and weights"]), trace())).text
+    text = parse(variant_page("gradients of attacks and weights")).text
     for expected in ("17", "none, float", "19", "0.0123", "4.57", "0.891", "78.2", "0.321", "0.432", "\u2013"):
         assert expected in text
     assert "as attacks saw it" not in parse(default_page()).text

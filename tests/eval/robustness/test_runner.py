@@ -27,8 +27,8 @@ done = Runner(Path(sys.argv[1]))(FGSM(epsilon=0.1), victim, images, labels)
 print(json.dumps({"root": str(ROOT), "distance": float(np.abs(done.images - images).max())}))
 """
 PLANTED = """
-_whole = Attack.project
-Attack.project = lambda self, raw, clean: clean + (_whole(self, raw, clean) - clean) / 2
+_whole = BallAttack.project
+BallAttack.project = lambda self, raw, clean: clean + (_whole(self, raw, clean) - clean) / 2
 """
 
 
@@ -62,7 +62,7 @@ def test_a_change_of_an_attacks_projection_is_noticed(package: Path, tmp_path: P
     assert attack(package, kept) == (pytest.approx(0.1, abs=1e-6), 1)
     assert file.stat().st_mtime_ns == before
     # Planted: the projection leaves half of every change.
-    with (package / "toolkit" / "attacks" / "base.py").open("a", encoding="utf-8") as source:
+    with (package / "toolkit" / "attacks" / "ball.py").open("a", encoding="utf-8") as source:
         source.write(PLANTED)
     assert attack(package, kept) == (pytest.approx(0.05, abs=1e-6), 2)
     assert file.stat().st_mtime_ns == before
