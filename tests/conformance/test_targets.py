@@ -68,7 +68,7 @@ class Together:
 
     def __init__(self, target):
         self.target, self.name, self.unsupported = target, target.name, target.unsupported
-        cases = [(make()[name], inputs_of(law, name)) for law, (make, *_) in LAWS.items() for name in make()]
+        cases = [(program, inputs_of(law, program)) for law in LAWS for program in LAWS[law][0]().values()]
         self.jobs = {self.key(*case): case for case in cases if not target.unsupported(case[0])}
         self.traces = {}
 
@@ -102,7 +102,9 @@ def target(request, together):
     if request.param not in SLOW:
         return TARGETS[request.param]()
     request.getfixturevalue(f"need_{request.param}")
-    return together.setdefault(request.param, Together(TARGETS[request.param]()))
+    if request.param not in together:
+        together[request.param] = Together(TARGETS[request.param]())
+    return together[request.param]
 
 
 def reference(program, inputs):
@@ -357,16 +359,16 @@ LAWS = {
 """What makes the Programs, how many samples each gets, and the seed of those."""
 
 
-def inputs_of(law, name):
-    make, samples, seed = LAWS[law]
-    program = make()[name]
+def inputs_of(law, program):
+    _, samples, seed = LAWS[law]
     shape = (program.steps, samples, *program.input.shape)
     return np.random.default_rng(seed).integers(0, program.input.peak + 1, size=shape).astype(np.int32)
 
 
 @pytest.mark.parametrize("name", lagging_programs())
 def test_delays_loops_and_shortcuts(target, name):
-    program, inputs = lagging_programs()[name], inputs_of("lagging", name)
+    program = lagging_programs()[name]
+    inputs = inputs_of("lagging", program)
     assert any(program.lag(synapse) for synapse in program.synapses)
     trace = assert_equal(target, program, inputs)
     assert all(0 < raster.spikes.mean() < 1 for raster in trace.rasters.values())
@@ -378,7 +380,8 @@ def test_delays_loops_and_shortcuts(target, name):
 
 @pytest.mark.parametrize("name", wider_programs())
 def test_graded_and_bias_coded(target, name):
-    program, inputs = wider_programs()[name], inputs_of("wider", name)
+    program = wider_programs()[name]
+    inputs = inputs_of("wider", program)
     trace = assert_equal(target, program, inputs)
     assert all(0 < (raster.spikes != 0).mean() < 1 for raster in trace.rasters.values())
     if "join" in name:
@@ -387,13 +390,15 @@ def test_graded_and_bias_coded(target, name):
 
 @pytest.mark.parametrize("construct", support.PROGRAMS)
 def test_every_construct_of_the_support_table(target, construct):
-    trace = assert_equal(target, construct_programs()[construct], inputs_of("constructs", construct))
+    program = support.PROGRAMS[construct]()
+    trace = assert_equal(target, program, inputs_of("constructs", program))
     assert any(raster.spikes.any() for raster in trace.rasters.values())
 
 
 @pytest.mark.parametrize("name", edge_programs())
 def test_edges(target, name):
-    trace = assert_equal(target, edge_programs()[name], inputs_of("edges", name))
+    program = edge_programs()[name]
+    trace = assert_equal(target, program, inputs_of("edges", program))
     events = trace.overflow["a"]
     if "wraps" in name:
         assert events.wraps > 0
