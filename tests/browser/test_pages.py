@@ -82,7 +82,7 @@ def test_the_keyboard_reaches_and_scrolls_every_table_and_opens_details(page: An
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
     page.keyboard.press("Enter")
-    assert page.url.endswith("#accuracy")
+    page.wait_for_url("**/compare.html#accuracy")
     regions = set()
     for _ in range(200):
         page.keyboard.press("Tab")

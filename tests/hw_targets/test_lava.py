@@ -147,7 +147,7 @@ def test_killed_parent_leaves_no_worker(program, tmp_path, marker):
         "from spikeproof.export.program import read_program\n"
         "from spikeproof.hw_targets.lava.client import LavaTarget\n"
         f"program = read_program(pathlib.Path({str(tmp_path / 'program')!r}))\n"
-        "inputs = np.ones((3, 4000, 2), dtype=np.int32)\n"
+        "inputs = np.ones((3, 1000, 2), dtype=np.int32)\n"
         "LavaTarget().compile(program).run(inputs)\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path)

@@ -13,7 +13,7 @@ import pytest
 
 from spikeproof.export.formats.netx_weights import dense_problem
 from spikeproof.export.program import Dense, Input, Population, Program, Readout, write_program
-from spikeproof.hw_targets.lava import environment
+from spikeproof.hw_targets.lava import client, environment
 from spikeproof.hw_targets.lava.netx import NetxTarget
 from spikeproof.toolkit.errors import TargetError, UnsupportedError
 
@@ -179,7 +179,8 @@ def test_worker_that_dies(simple: Program, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("need_netx", "marker")
-def test_worker_is_ended_by_its_time_limit(simple: Program) -> None:
+def test_worker_is_ended_by_its_time_limit(simple: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "CHUNK", 20_000)
     with pytest.raises(TargetError, match=r"target 'netx': the worker did not finish within"):
         # A sample takes a worker well over 10 us: 20,000 of them cannot be done by the limit on any machine.
         NetxTarget(run_limit=0.2).compile(simple).run(np.ones((3, 20_000, 2), dtype=np.int32))
@@ -194,7 +195,7 @@ def test_killed_parent_leaves_no_worker(simple: Program, tmp_path: Path, marker:
         "from spikeproof.export.program import read_program\n"
         "from spikeproof.hw_targets.lava.netx import NetxTarget\n"
         f"program = read_program(pathlib.Path({str(tmp_path / 'program')!r}))\n"
-        "NetxTarget().compile(program).run(np.ones((3, 4000, 2), dtype=np.int32))\n"
+        "NetxTarget().compile(program).run(np.ones((3, 1000, 2), dtype=np.int32))\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path)
     deadline = time.monotonic() + 60

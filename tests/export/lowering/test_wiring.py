@@ -101,18 +101,21 @@ def deployment(network: SpikingNetwork, **options: Any) -> tuple[Any, Deployment
     return flatten(nodes, "graph"), Deployment(STEPS, 8, Settings(1e-4), grids, **options)
 
 
-@settings(max_examples=150)
-@given(st.data(), st.booleans())
-def test_any_wiring_fires_the_same_spikes_in_torch_in_nir_and_in_integers(data: st.DataObject, relays: bool) -> None:
-    network, x = data.draw(networks()), images(data.draw(st.integers(0, 99)))
-    expected = expected_spikes(network, x)
-    graph, how = deployment(network, relays=relays)
-    executed = run_graph(graph, direct(torch.from_numpy(x), STEPS), how.settings)
-    program = lower_graph(graph, how)
-    trace = LoihiTarget().compile(program).run(direct_integers(x, STEPS), rasters=True)
-    for name, spikes in expected.items():
-        np.testing.assert_array_equal(executed[name].bool().numpy(), spikes, err_msg=f"NIR, {name}")
-        np.testing.assert_array_equal(trace.rasters[name].spikes, spikes, err_msg=f"Program, {name}")
+def test_any_wiring_fires_the_same_spikes_in_torch_in_nir_and_in_integers(share: float) -> None:
+    @settings(max_examples=int(150 * share))
+    @given(networks(), st.integers(0, 99), st.booleans())
+    def law(network: SpikingNetwork, seed: int, relays: bool) -> None:
+        x = images(seed)
+        expected = expected_spikes(network, x)
+        graph, how = deployment(network, relays=relays)
+        executed = run_graph(graph, direct(torch.from_numpy(x), STEPS), how.settings)
+        program = lower_graph(graph, how)
+        trace = LoihiTarget().compile(program).run(direct_integers(x, STEPS), rasters=True)
+        for name, spikes in expected.items():
+            np.testing.assert_array_equal(executed[name].bool().numpy(), spikes, err_msg=f"NIR, {name}")
+            np.testing.assert_array_equal(trace.rasters[name].spikes, spikes, err_msg=f"Program, {name}")
+
+    law()
 
 
 def loop_over_two(delay: int) -> SpikingNetwork:

@@ -128,35 +128,39 @@ def run(program: Program, messages: np.ndarray, **settings: Any) -> Trace:
     return LoihiTarget(**settings).compile(program).run(messages, rasters=True)
 
 
-@settings(max_examples=500)
-@given(st.data())
 def test_a_program_runs_as_the_step_by_step_reference_does(
-    programs: Programs, messages: Messages, data: st.DataObject
+    programs: Programs, messages: Messages, share: float
 ) -> None:
-    program = data.draw(programs())
-    sent = messages(program, batch=3, seed=data.draw(st.integers(0, 999)))
-    trace, (expected, counts) = run(program, sent), simulate(program, sent)
-    bare = LoihiTarget().compile(program).run(sent)
-    assert {name: asdict(events) for name, events in trace.overflow.items()} == counts
-    assert bare.overflow == trace.overflow
-    np.testing.assert_array_equal(bare.output, trace.output)
-    for name, parts in expected.items():
-        raster = trace.rasters[name]
-        np.testing.assert_array_equal(raster.spikes, parts["spikes"], err_msg=name)
-        for what, values in (("u", raster.u), ("v", raster.v)):
-            assert (values is None) == (what not in parts)
-            if values is not None:
-                np.testing.assert_array_equal(values, parts[what], err_msg=name)
-        np.testing.assert_array_equal(trace.spike_counts[name], (parts["spikes"] != 0).sum(0))
-        np.testing.assert_array_equal(bare.spike_counts[name], trace.spike_counts[name])
-    last = expected[program.readout.population]
-    if program.readout.kind == "membrane":
-        read = last["v"][-1]
-    elif program.readout.kind == "spike_count":
-        read = last["spikes"].sum(0)
-    else:
-        read = np.max(last["spikes"] * np.arange(program.steps, 0, -1).reshape(-1, *[1] * (last["spikes"].ndim - 1)), 0)
-    np.testing.assert_array_equal(trace.output, read.reshape(3, -1))
+    @settings(max_examples=int(500 * share))
+    @given(programs(), st.integers(0, 999))
+    def law(program: Program, seed: int) -> None:
+        sent = messages(program, batch=3, seed=seed)
+        trace, (expected, counts) = run(program, sent), simulate(program, sent)
+        bare = LoihiTarget().compile(program).run(sent)
+        assert {name: asdict(events) for name, events in trace.overflow.items()} == counts
+        assert bare.overflow == trace.overflow
+        np.testing.assert_array_equal(bare.output, trace.output)
+        for name, parts in expected.items():
+            raster = trace.rasters[name]
+            np.testing.assert_array_equal(raster.spikes, parts["spikes"], err_msg=name)
+            for what, values in (("u", raster.u), ("v", raster.v)):
+                assert (values is None) == (what not in parts)
+                if values is not None:
+                    np.testing.assert_array_equal(values, parts[what], err_msg=name)
+            np.testing.assert_array_equal(trace.spike_counts[name], (parts["spikes"] != 0).sum(0))
+            np.testing.assert_array_equal(bare.spike_counts[name], trace.spike_counts[name])
+        last = expected[program.readout.population]
+        if program.readout.kind == "membrane":
+            read = last["v"][-1]
+        elif program.readout.kind == "spike_count":
+            read = last["spikes"].sum(0)
+        else:
+            read = np.max(
+                last["spikes"] * np.arange(program.steps, 0, -1).reshape(-1, *[1] * (last["spikes"].ndim - 1)), 0
+            )
+        np.testing.assert_array_equal(trace.output, read.reshape(3, -1))
+
+    law()
 
 
 @given(st.data())
