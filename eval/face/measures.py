@@ -14,6 +14,7 @@ from ...toolkit.attacks.protocol import Protocol
 from ...toolkit.coding import Coder
 from ...toolkit.data import Dataset, Images
 from ...toolkit.errors import InputError
+from ...toolkit.files import digest
 from ...toolkit.network.network import SpikingNetwork
 from ...toolkit.progress import bars
 from ..agreement.targets import compare as run_targets
@@ -22,7 +23,7 @@ from ..cost.table import Cell, column, side_by_side
 from ..explain.forms import explain_forms
 from ..fit import fit as place
 from ..measure.forms import Forms, evaluate
-from ..records.base import header
+from ..records.base import Data, header
 from ..records.comparison import Comparison
 from ..records.cost import Cost
 from ..records.explanation import Explanation
@@ -48,7 +49,11 @@ def _about(verb: str, data: Samples | None, program: Program | None, **options: 
     given = "".join(f", {name}={value!r}" for name, value in options.items() if value is not None)
     subject = "program" if data is None else "forms, data"
     known = data if isinstance(data, Dataset) else None
-    return header(NAME, f"spikeproof.{verb}({subject}{given})", data=known, program=program)
+    about = header(NAME, f"spikeproof.{verb}({subject}{given})", data=known, program=program)
+    if data is not None and known is None:
+        images, labels = test_part(data, None)
+        about["data"] = Data(name="arrays", sha256=digest(images.tobytes() + labels.tobytes()), test=len(labels))
+    return about
 
 
 def robustness(

@@ -20,7 +20,7 @@ from ...toolkit.attacks import ATTACKS
 from ...toolkit.attacks.base import Attack, Attacked
 from ...toolkit.coding import Coder
 from ...toolkit.config import parse_recipe
-from ...toolkit.data import Dataset, Images, Labels, check_labels, dataset
+from ...toolkit.data import Dataset, Images, Labels, check_events, check_images, check_labels, dataset
 from ...toolkit.data import load_data as load_settings
 from ...toolkit.errors import InputError, UnsupportedError
 from ...toolkit.models import build_network as build_recipe
@@ -295,4 +295,5 @@ def test_part(data: Samples, samples: int | None) -> tuple[Images, Labels]:
     if isinstance(data, Dataset):
         return data.test_images[:samples], data.test_labels[:samples]
     images, labels = (part.numpy(force=True) if isinstance(part, torch.Tensor) else np.asarray(part) for part in data)
-    return images[:samples].astype(np.float32), check_labels(labels, "labels", len(images))[:samples]
+    checked = (check_events if images.ndim == 5 else check_images)(images, "images")
+    return checked[:samples], check_labels(labels, "labels", len(checked))[:samples]

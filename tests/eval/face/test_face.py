@@ -160,6 +160,21 @@ def test_a_classifier_alone_has_outcomes_and_alarms(made: tuple[sp.Forms, sp.Dat
         sp.robustness(network, data, "quick", targets=["loihi"])
 
 
+def test_own_arrays_give_the_same_and_bytes_are_read_as_images(made: tuple[sp.Forms, sp.Dataset]) -> None:
+    forms, data = made
+    images, labels = (data.test_images[:4] * 255).round().astype(np.uint8), data.test_labels[:4]
+    as_bytes, as_tensors = (
+        sp.robustness(forms, pair, "quick")
+        for pair in ((images, labels), (torch.from_numpy(images).double() / 255, torch.from_numpy(labels)))
+    )
+    assert isinstance(as_bytes, sp.Shown)
+    assert isinstance(as_tensors, sp.Shown)
+    assert [form.outcomes for form in as_bytes.record.forms] == [form.outcomes for form in as_tensors.record.forms]
+    assert as_bytes.record.data.test == 4
+    with pytest.raises(InputError, match="images"):
+        sp.robustness(forms, (images.astype(float), labels), "quick")
+
+
 def test_attacks_go_by_name_or_as_objects(made: tuple[sp.Forms, sp.Dataset]) -> None:
     from spikeproof.toolkit.attacks.gradient import PGD
 
