@@ -17,12 +17,15 @@ import typer.main
 from markdown_it import MarkdownIt
 
 from spikeproof.cli import app, main
+from spikeproof.cli.old import translated
 from spikeproof.toolkit.config import Recipe, parse_recipe
 from spikeproof.toolkit.data import load_data
 
 ROOT = Path(__file__).resolve().parents[2]
 GENERATED = ("docs/commands.md",)
 """Made from the program by ``make commands``; a test compares the whole page."""
+MEASURED = ("speed.md",)
+"""Its rows name the commands as they were typed when they were measured: an old spelling may stand there."""
 
 
 @dataclass(frozen=True)
@@ -152,6 +155,8 @@ def test_commands_that_the_text_names_exist(page: Path) -> None:
     for text in spans(page):
         found: Any = typer.main.get_command(app)
         words = shlex.split(text.replace("[", "").replace("]", ""))[1:]
+        if page.name in MEASURED:
+            words = translated(words)[0]
         while hasattr(found, "commands") and words and not words[0].startswith("-"):
             assert words[0] in found.commands, f"{page}: {text}"
             found = found.commands[words.pop(0)]
