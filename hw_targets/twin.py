@@ -84,12 +84,17 @@ class _Cells:
         self.u = self.v = self.silence
         self.sent: list[Tensor] = []
         self.states: list[tuple[Tensor, Tensor]] | None = [] if record else None
+        self.sums = population.name == twin.program.readout.population
+        self.received: Tensor | None = None
+        """Synaptic input summed over time, (batch, ...), of the read-out."""
 
     def run(self, a: Tensor) -> Tensor | None:
         keep = {"raw": a.requires_grad, "states": self.states is not None}
         done = neurons.run(a.detach(), self.population, self.bound, **keep)
         if done is None:
             return None
+        if self.sums:
+            self.received = a.sum(0)
         if a.requires_grad:
             step = one_step(a)
             given = (a, False) if step is None else (step, True)
@@ -106,6 +111,8 @@ class _Cells:
         bias = self.bias if drive is None else self.bias + drive.to(torch.float64) * 2**self.population.bias_exponent
         done = Fire.apply(self.u, self.v, a.to(torch.float64), bias, self.population, self.fits, self.surrogate)  # type: ignore[no-untyped-call]
         self.u, self.v, spikes = cast(tuple[Tensor, Tensor, Tensor], done)
+        if self.sums:
+            self.received = a if self.received is None else self.received + a
         self.sent.append(spikes)
         if self.states is not None:
             self.states.append((self.u, self.v))
@@ -252,13 +259,35 @@ class Twin(nn.Module):
         """Return logits (batch, classes) for encoded input (time, batch, ...), see :meth:`nearest`."""
         return self.answer(self.nearest(encoded))
 
+    def finely(self, inputs: Tensor, encoded: bool = False) -> tuple[Tensor, Tensor | None]:
+        """Return logits (batch, classes), and what moves between two spikes of the read-out.
+
+        The second are the sums that the read-out's neurons received in all steps, counted in thresholds, (batch,
+        classes); None for a membrane, which is as fine as its logits are.
+
+        Args:
+            inputs: as of :meth:`forward`, or encoded input (time, batch, ...).
+            encoded: whether it is encoded.
+        """
+        parts = self.run(self.nearest(inputs) if encoded else self.messages(inputs))
+        readout = self.program.readout
+        cells = parts[readout.population]
+        assert isinstance(cells, _Cells)
+        logits = self.logits(self.read(parts))
+        if readout.kind == "membrane" or cells.received is None:
+            return logits, None
+        return logits, cells.received.flatten(1) / max(cells.population.vth, 1)
+
     def answer(self, messages: Tensor) -> Tensor:
-        """Return logits (batch, classes) for messages (time, batch, ...).
+        """Return logits (batch, classes) for messages (time, batch, ...)."""
+        return self.logits(self.read(self.run(messages)))
+
+    def logits(self, output: Tensor) -> Tensor:
+        """Return logits (batch, classes) from a read-out (batch, classes).
 
         gain times the read-out as a share of its largest: steps for spike count and first spike, for the membrane its
         real value a step, or the threshold where no scale is known. Classes, and ties, are those of the Program.
         """
-        output = self.read(self.run(messages))
         readout = self.program.readout
         largest: float = self.program.steps
         if readout.kind == "membrane" and readout.scale is not None:

@@ -18,6 +18,7 @@ ATTACKS: "Registry[type[Attack]]" = Registry(
         "r-fgsm": "iterative:RFGSM",
         "pgd-any": "iterative:AnyPGD",
         "mi-fgsm": "iterative:MIFGSM",
+        "corner-search": "corner:CornerSearch",
         "square": "blind:Square",
         "hopskipjump": "blind:HopSkipJump",
         "noise": "blind:Noise",

@@ -21,6 +21,7 @@ from .victim import Victim, answer, batches, encoded, fingerprint, fitted, predi
 
 __all__ = [
     "NONE",
+    "SEARCH",
     "THREAT_MODEL",
     "TRANSFER",
     "WHITE",
@@ -33,11 +34,13 @@ __all__ = [
 ]
 
 Space = Literal["pixel", "encoded"]
-Access = Literal["white box", "black box, logits", "black box, classes", "transfer", "no access"]
+Access = Literal["white box", "search", "black box, logits", "black box, classes", "transfer", "no access"]
 ThreatName = Literal["pixel", "encoded", "encoded-binary"]
 """What may be changed: the image, the coded tensor in a ball, or single spikes."""
 WHITE: Access = "white box"
 TRANSFER: Access = "transfer"
+SEARCH: Access = "search"
+"""Of a module whose read-out is looked at between two spikes: more than logits, though no gradient has to be right."""
 NONE: Access = "no access"
 THREAT_MODEL = "pixel space, L-infinity, white box through the coder"
 
@@ -76,7 +79,7 @@ class Attack(ABC):
 
     name: ClassVar[str] = "attack"
     access: ClassVar[Access] = "white box"
-    """What it knows of its victim: "white box" needs gradients, "black box" asks for logits or for classes."""
+    """What it knows of its victim: "white box" needs gradients, "search" a module, "black box" logits or classes."""
     averages: ClassVar[bool] = False
     """Whether it has the setting ``draws``: gradients of a stochastic victim that are averaged."""
     spares_wrong: ClassVar[bool] = False
@@ -242,8 +245,8 @@ class Attack(ABC):
             inputs, victim = np.ascontiguousarray(np.swapaxes(inputs, 0, 1)), encoded(network)
         if isinstance(network, nn.Module):
             network.eval()
-        elif self.access == WHITE:
-            raise InputError(f"{self.label}: needs gradients, the victim is a function; use Square or HopSkipJump")
+        elif self.access in (WHITE, SEARCH):
+            raise InputError(f"{self.label}: needs a module, the victim is a function; use Square or HopSkipJump")
         first = answer(victim, inputs[:1])
         classes = first.shape[1] if first.ndim == 2 else None
         labels = check_labels(labels, "labels of the images to attack", len(inputs), classes)

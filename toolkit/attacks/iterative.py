@@ -12,8 +12,8 @@ from ..data import Images, Labels
 from ..errors import InputError
 from ..network.backward import Swapped, attack_gradient
 from .ball import BallAttack, Norm, check_draws
-from .losses import Loss, check_loss, per_sample
-from .victim import device_of
+from .losses import Loss, check_loss, per_sample, rival_of
+from .victim import device_of, finely, predict
 
 TINY = 1e-30
 
@@ -28,6 +28,7 @@ class Search:
         best_x: the point of the highest loss so far.
         best_loss: (batch,).
         better: true where the present point is the best, (batch,).
+        rival: the class to move towards, (batch,); None for away from the right one.
         more: what the attack itself remembers.
     """
 
@@ -37,6 +38,7 @@ class Search:
         self.best_loss = torch.full((len(x),), -torch.inf, device=x.device)
         self.better = torch.ones(len(x), dtype=torch.bool, device=x.device)
         self.index = torch.arange(len(x), device=x.device)
+        self.rival: Tensor | None = None
         self.more: dict[str, Tensor] = {}
 
     def saw(self, loss: Tensor) -> None:
@@ -98,7 +100,9 @@ class GradientAttack(BallAttack):
     Args:
         epsilon: radius of the ball.
         steps: gradients.
-        loss: "cross-entropy", "dlr" or "margin".
+        loss: "cross-entropy", "dlr", "margin", or "soft", which looks through the read-out at what it receives.
+        rivals: towards how many of the other classes the attack is run, one after the other, the strongest on the clean
+            sample first; 0 for away from the right one. Only for "margin" and "soft".
         draws: gradients averaged in every step, for a victim that is stochastic (expectation over transformation).
         early_stop: samples leave when misclassified; otherwise all go on to the end, and the point of the highest loss
             is returned, as is right for examples that shall transfer.
@@ -110,10 +114,12 @@ class GradientAttack(BallAttack):
 
     averages: ClassVar[bool] = True
     spares_wrong: ClassVar[bool] = True
+    untold: ClassVar[tuple[str, ...]] = ("rivals",)
     steps: int
     loss: Loss = "cross-entropy"
     draws: int = 1
     early_stop: bool = True
+    rivals: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -121,16 +127,18 @@ class GradientAttack(BallAttack):
             raise InputError(f"steps: {self.steps}, expected 1 or more")
         check_draws(self.draws)
         check_loss(self.loss)
+        if self.rivals < 0 or (self.rivals and self.loss not in ("margin", "soft")):
+            raise InputError(f"rivals, loss: {self.rivals}, {self.loss!r}; a rival needs the loss 'margin' or 'soft'")
 
     @property
     def stem(self) -> str:
-        """The name and the number of steps."""
-        return f"{self.name}-{self.steps}"
+        """The name, the number of rivals, and of steps."""
+        return self.name + f"-{self.rivals}rivals" * bool(self.rivals) + f"-{self.steps}"
 
     @property
     def effort(self) -> float:
         """Gradients."""
-        return float(self.steps * self.restarts * self.draws)
+        return float(self.steps * self.restarts * self.draws * max(self.rivals, 1))
 
     @property
     def stops_early(self) -> bool:
@@ -147,13 +155,29 @@ class GradientAttack(BallAttack):
 
     def run(self, model: nn.Module, images: Images, labels: Labels) -> Images:
         """Return adversarial samples (batch, ...)."""
+        if not self.rivals:
+            return self._towards(model, images, labels, None)
+        made = images.copy()
+        todo = np.arange(len(images))
+        for rank in range(self.rivals):
+            made[todo] = self._towards(model, images[todo], labels[todo], rank)
+            todo = todo[predict(model, made[todo], len(todo)) == labels[todo]]
+            if not todo.size:
+                break
+        return made
+
+    def _towards(self, model: nn.Module, images: Images, labels: Labels, rank: int | None) -> Images:
+        """Return adversarial samples, made towards the strongest rival but ``rank``, or away from the right class."""
         device = device_of(model)
         clean, y = torch.from_numpy(images).to(device), torch.from_numpy(labels).to(device)
         made = clean.clone()
         search = Search(into_ball(self.start(clean), clean, self.epsilon, self.norm), clean, y)
+        if rank is not None:
+            with torch.no_grad():
+                search.rival = rival_of(model(clean), y, rank)
         with attack_gradient(model, self.backward) as swapped:
             for step in range(self.steps):
-                loss, right, gradient = look(model, search.x, search.labels, self.loss, swapped, self.draws)
+                loss, right, gradient = look(model, search, self.loss, swapped, self.draws)
                 search.saw(loss)
                 if self.early_stop and not bool(right.all()):
                     made[search.index[~right]] = search.x[~right]
@@ -165,15 +189,21 @@ class GradientAttack(BallAttack):
                 search.x = self.advance(search, step, loss, gradient)
             if len(search.x):
                 with torch.no_grad():
-                    logits = model(search.x)
-                search.saw(per_sample(self.loss, logits, search.labels))
+                    logits, losses = losses_of(model, search.x, search, self.loss)
+                search.saw(losses)
                 wrong = (logits.argmax(1) != search.labels) & self.early_stop
                 made[search.index] = torch.where(wide(wrong, search.x), search.x, search.best_x)
         return made.cpu().numpy()
 
 
+def losses_of(model: nn.Module, x: Tensor, search: Search, loss: Loss) -> tuple[Tensor, Tensor]:
+    """Return logits (batch, classes) at ``x``, and the loss of every sample (batch,)."""
+    logits, fine = finely(model, x) if loss == "soft" else (model(x), None)
+    return logits, per_sample(loss, logits, search.labels, fine, search.rival)
+
+
 def look(
-    model: nn.Module, x: Tensor, labels: Tensor, loss: Loss, swapped: Swapped, draws: int = 1
+    model: nn.Module, search: Search, loss: Loss, swapped: Swapped, draws: int = 1
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return loss (batch,), whether the answer is right (batch,), and dL/dx (batch, ...), averaged over draws.
 
@@ -184,15 +214,14 @@ def look(
     for draw in range(draws):
         swapped.first_draw(draw == 0)
         with torch.enable_grad():
-            inputs = x.detach().requires_grad_()
-            logits = model(inputs)
-            losses = per_sample(loss, logits, labels)
+            inputs = search.x.detach().requires_grad_()
+            logits, losses = losses_of(model, inputs, search, loss)
             if not losses.requires_grad:
                 raise InputError("victim: its logits have no gradient; attack it through its twin or with Square")
             (gradient,) = torch.autograd.grad(losses.sum(), inputs)
         found.append((losses.detach(), logits.detach(), gradient))
     losses, logits, gradient = (torch.stack(parts).mean(0) for parts in zip(*found, strict=True))
-    return losses, logits.argmax(1) == labels, gradient
+    return losses, logits.argmax(1) == search.labels, gradient
 
 
 @dataclass(frozen=True, kw_only=True)

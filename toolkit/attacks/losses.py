@@ -7,8 +7,10 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 
-Loss = Literal["cross-entropy", "dlr", "margin"]
-LOSSES: tuple[Loss, ...] = ("cross-entropy", "dlr", "margin")
+Loss = Literal["cross-entropy", "dlr", "margin", "soft"]
+LOSSES: tuple[Loss, ...] = ("cross-entropy", "dlr", "margin", "soft")
+SOFT = 0.25
+"""Weight of the currents in the loss "soft": four thresholds of current are as much as a logit."""
 
 
 def check_loss(loss: str) -> None:
@@ -35,8 +37,33 @@ def dlr(logits: Tensor, labels: Tensor) -> Tensor:
     return margin(logits, labels) / (ordered[:, -1] - last).clamp(min=1e-12)
 
 
-def per_sample(loss: Loss, logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the loss named ``loss`` of every sample, (batch,)."""
+def rival_of(logits: Tensor, labels: Tensor, rank: int) -> Tensor:
+    """Return the class with the ``rank``-th largest logit (from 0) among the others, (batch,); the last if fewer."""
+    others = logits.masked_fill(nn.functional.one_hot(labels, logits.shape[1]).bool(), -torch.inf)
+    return others.argsort(1, descending=True, stable=True)[:, min(rank, max(logits.shape[1] - 2, 0))]
+
+
+def per_sample(
+    loss: Loss, logits: Tensor, labels: Tensor, fine: Tensor | None = None, rival: Tensor | None = None
+) -> Tensor:
+    """Return the loss named ``loss`` of every sample, (batch,).
+
+    "soft" is the margin of z + c / 4 with the currents c that the read-out received instead of its spikes alone: it
+    looks through the read-out, where spike counts say nothing; "margin" where no currents are known.
+
+    Args:
+        loss: its name.
+        logits: (batch, classes).
+        labels: (batch,).
+        fine: what moves between two spikes, (batch, classes), see :func:`.victim.finely`.
+        rival: the class to move towards, (batch,): z_rival - z_y takes the place of margin and "soft" margin.
+    """
     if loss == "cross-entropy":
         return nn.functional.cross_entropy(logits, labels, reduction="none")
-    return dlr(logits, labels) if loss == "dlr" else margin(logits, labels)
+    if loss == "dlr":
+        return dlr(logits, labels)
+    scores = logits if loss == "margin" or fine is None else logits + SOFT * fine
+    if rival is None:
+        return margin(scores, labels)
+    towards = scores.gather(1, torch.stack([rival, labels], 1))
+    return towards[:, 0] - towards[:, 1]

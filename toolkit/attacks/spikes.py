@@ -187,7 +187,7 @@ class SpikeFlip(SpikeAttack):
         steps = min(self.steps, self.budget)
         with attack_gradient(model, self.backward) as swapped:
             for step in range(steps + 1):
-                loss, right, gradient = look(model, search.x, search.labels, self.loss, swapped)
+                loss, right, gradient = look(model, search, self.loss, swapped)
                 search.saw(loss)
                 made[search.index] = torch.where(wide(right, search.x), search.best_x, search.x)
                 if step == steps or not bool(right.any()):

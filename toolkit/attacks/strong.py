@@ -39,9 +39,9 @@ class APGD(GradientAttack):
 
     @property
     def stem(self) -> str:
-        """Name, loss and number of steps."""
+        """Name, loss, rivals and number of steps."""
         short = {"cross-entropy": "ce"}.get(self.loss, self.loss)
-        return f"{self.name}-{short}-{self.steps}"
+        return f"{self.name}-{short}" + f"-{self.rivals}rivals" * bool(self.rivals) + f"-{self.steps}"
 
     def advance(self, search: Search, step: int, loss: Tensor, gradient: Tensor) -> Tensor:
         """Return the next point."""

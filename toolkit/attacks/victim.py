@@ -38,6 +38,11 @@ class Encoded(nn.Module):
         logits: Tensor = respond(inputs.transpose(0, 1))
         return logits
 
+    def finely(self, inputs: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return what :func:`finely` does, for input (samples, time, ...)."""
+        ask = getattr(self.model, "finely", None)
+        return (self(inputs), None) if ask is None else ask(inputs.transpose(0, 1), encoded=True)
+
 
 class EncodedFunction:
     """As :class:`Encoded`, for what only answers."""
@@ -73,6 +78,15 @@ class Averaged(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """Return mean logits (samples, classes)."""
         return torch.stack([self.model(inputs) for _ in range(self.draws)]).mean(0)
+
+
+def finely(model: nn.Module, inputs: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Return logits (batch, classes), and what moves between two spikes of the read-out, or None.
+
+    Spike counts are the same nearly everywhere; the currents that the read-out's neurons received are not.
+    """
+    ask = getattr(model, "finely", None)
+    return ask(inputs) if callable(ask) else (model(inputs), None)
 
 
 def spiking(module: nn.Module) -> bool:

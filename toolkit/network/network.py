@@ -144,6 +144,28 @@ class SpikingNetwork(nn.Module):
         """Return logits (batch, classes) for encoded input (time, batch, ...)."""
         return self.logits(self.respond(signal))
 
+    def finely(self, inputs: Tensor, encoded: bool = False) -> tuple[Tensor, Tensor | None]:
+        """Return logits (batch, classes), and what moves between two spikes of the read-out.
+
+        The second are the currents that the read-out's neurons received, summed over time and counted in thresholds,
+        (batch, classes); None for a membrane, which is as fine as its logits are, and for a network with loops.
+
+        Args:
+            inputs: as of :meth:`spikes`, or encoded input (time, batch, ...).
+            encoded: whether it is encoded.
+        """
+        last = list(self.layers.children())[-1]
+        respond = self.from_encoded if encoded else self
+        if self.recurrent or not isinstance(last, Neuron):
+            return respond(inputs), None
+        received: list[Tensor] = []
+        handle = last.register_forward_pre_hook(lambda _, given: received.append(given[0]))
+        try:
+            logits = respond(inputs)
+        finally:
+            handle.remove()
+        return logits, received[0].sum(0) / getattr(last, "threshold", 1.0)
+
     def _by_layer(self, signal: Tensor, watch: Callable[[str, Tensor], None] | None) -> Tensor:
         sent, wires = {INPUT: signal}, Wires(self.wires())
         if not self.checkpointing or watch is not None or not torch.is_grad_enabled():
