@@ -15,9 +15,9 @@ from .network import SpikingNetwork
 from .neurons import LIF, Neuron
 from .surrogates import AdaptiveSharpness, Following, Surrogate, derivative_of
 
-Pool = Literal["first", "ties", "average"]
+Pool = Literal["first", "ties", "average", "neuron"]
 Time = Literal["full", "rate", "step", "temporal"]
-POOLS: tuple[Pool, ...] = ("first", "ties", "average")
+POOLS: tuple[Pool, ...] = ("first", "ties", "average", "neuron")
 TIMES: tuple[Time, ...] = ("full", "rate", "step", "temporal")
 
 
@@ -28,8 +28,10 @@ class Backward:
     Args:
         surrogate: of every spike, None for the one trained with.
         pool: where the gradient of max pooling goes: to the first of the largest entries, as torch does it; in equal
-            parts to all that tie for the largest; or in equal parts to all entries of the window. The twin has no
-            pools: there they are neurons, with the surrogate.
+            parts to all that tie for the largest; in equal parts to all entries of the window; or, for spikes, to all
+            entries as through a neuron that is their OR, 2 g(2 n - 1) for n spikes in the window, g the surrogate (on
+            PyTorch's layers one of sharpness 2, where it is adaptive; pools of anything but spikes share among ties).
+            The same on the twin, whose max pools are such neurons.
         time: what passes a LIF layer. With d(t) = dL/ds(t), slope g(t) and L(t) = d(t) g(t) + beta (1 - s(t)) L(t + 1),
             dL/dI(t) is L(t) for "full" (what torch does); mean(d) mean(g), means over time, for "rate"; d(t) g(t) for
             "step", nothing through the membrane; beta (1 - s(t)) L(t + 1) for "temporal", all through the membrane.
@@ -71,11 +73,11 @@ class _Pool(torch.autograd.Function):
     """Max pooling whose gradient goes to all that tie, or to the whole window."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, layer: nn.MaxPool2d, ties: bool) -> Tensor:
+    def forward(ctx: Any, x: Tensor, layer: nn.MaxPool2d, way: Pool, derivative: Derivative) -> Tensor:
         # The layer's own, which may take more axes in front of the planes than PyTorch's.
         out: Tensor = type(layer).forward(layer, x)
         ctx.save_for_backward(x, out)
-        ctx.layer, ctx.ties = layer, ties
+        ctx.layer, ctx.way, ctx.derivative = layer, way, derivative
         return out
 
     @staticmethod
@@ -98,17 +100,17 @@ class _Pool(torch.autograd.Function):
             )
             for at in torch.cartesian_prod(torch.arange(kernel[0]), torch.arange(kernel[1])).tolist()
         ]
-        takes = [
-            padded[..., rows, columns] == out if ctx.ties else padded[..., rows, columns] > -torch.inf
-            for rows, columns in places
-        ]
-        count = torch.stack(takes).sum(0)
-        share = given / count
+        windows = torch.stack([padded[..., rows, columns] for rows, columns in places])
+        inside = windows > -torch.inf
+        neuron = ctx.way == "neuron" and bool(((x == 0) | (x == 1)).all())
+        takes = inside if neuron or ctx.way == "average" else windows == out
+        spikes = windows.where(inside, 0).sum(0)
+        share = given * 2 * ctx.derivative(2 * spikes - 1) if neuron else given / takes.sum(0)
         back = torch.zeros_like(padded)
         for (rows, columns), take in zip(places, takes, strict=True):
             back[..., rows, columns] += take * share
         inner = back[..., padding[0] : padding[0] + x.shape[2], padding[1] : padding[1] + x.shape[3]]
-        return inner.reshape(shape), None, None
+        return inner.reshape(shape), None, None, None
 
 
 class _InTime(torch.autograd.Function):
@@ -189,9 +191,12 @@ def _in_time(layer: LIF, derivative: Derivative, time: Time) -> Callable[[Tensor
     return forward
 
 
-def _pooled(layer: nn.MaxPool2d, ties: bool) -> Callable[[Tensor], Tensor]:
+def _pooled(layer: nn.MaxPool2d, backward: Backward) -> Callable[[Tensor], Tensor]:
+    chosen = backward.surrogate
+    derivative = Surrogate(chosen.kind) if isinstance(chosen, AdaptiveSharpness) else chosen or Surrogate()
+
     def forward(x: Tensor) -> Tensor:
-        out: Tensor = _Pool.apply(x, layer, ties)  # type: ignore[no-untyped-call]
+        out: Tensor = _Pool.apply(x, layer, backward.pool, derivative)  # type: ignore[no-untyped-call]
         return out
 
     return forward
@@ -259,7 +264,7 @@ def attack_gradient(model: nn.Module, backward: Backward | None = None) -> Itera
                 for name, value in swaps:
                     stack.enter_context(_set(part, name, value))
             elif isinstance(part, nn.MaxPool2d) and backward.pool != "first" and not part.return_indices:
-                stack.enter_context(_set(part, "forward", _pooled(part, backward.pool == "ties")))
+                stack.enter_context(_set(part, "forward", _pooled(part, backward)))
             elif isinstance(part, nn.modules.batchnorm._BatchNorm) and backward.batch_statistics:
                 stack.enter_context(_batch_statistics(part))
         for part in filter(foreign.needs_training, model.modules()):
@@ -267,6 +272,8 @@ def attack_gradient(model: nn.Module, backward: Backward | None = None) -> Itera
         for part in _twins(model):
             if derivative is not None:
                 stack.enter_context(_set(part, "surrogate", derivative))
+            if hasattr(part, "or_neurons") and backward.pool != "first":
+                stack.enter_context(_set(part, "or_neurons", backward.pool == "neuron"))
         if derivative is not None and any(foreign.is_norse(part) for part in model.modules()):
             for names, value in foreign.norse_thresholds(derivative):
                 stack.enter_context(_replaced(names, "threshold", value))

@@ -88,10 +88,6 @@ def test_a_slope_that_blinds_gradients_is_found_out_by_quick_and_broken_by_stron
     assert strong.probes is not None
     assert strong.probes.sweep
     assert strong.foreign == []
-    print(sharp.clean.value, sharp.worst.value, strong.worst.value)
-    # The slope is of the backward pass alone, and an attacker with another one does not see it.
-    gentle = run(4.0, weights, digits, "strong")
-    assert abs(gentle.worst.value - strong.worst.value) <= 0.05
 
 
 class _Step(torch.autograd.Function):
