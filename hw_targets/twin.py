@@ -23,13 +23,17 @@ from .loihi.arithmetic import LIMIT, arriving
 from .loihi.schedule import by_clock, by_layer
 from .loihi.sums import LIMIT as EXACT
 from .loihi.sums import Sums, delivered, to_tensor
+from .ors import or_pools
 from .target import Compiled, CompiledProgram, Raster, Target, Trace
 
 
 class _Wires:
     """A synapse: exact sums forward, the weights times 2^exponent backward."""
 
-    def __init__(self, program: Program, synapse: Synapse, device: torch.device) -> None:
+    def __init__(self, program: Program, synapse: Synapse, device: torch.device, pool: nn.Module | None) -> None:
+        self.pool = pool
+        """Whose gradient an OR takes, None for all else; :meth:`Twin.run` says whether it does."""
+        self.routed = False
         self.synapse = synapse
         self.shape = program.shape_of(synapse.target)
         self.sums = Sums(program, synapse, device)
@@ -40,6 +44,11 @@ class _Wires:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return what arrives (batch, ...) for messages x (batch, ...)."""
+        if self.routed and self.pool is not None and x.requires_grad:
+            return _straight(self.pool(x), lambda _: self._arriving(x.detach()), 1.0)
+        return self._arriving(x)
+
+    def _arriving(self, x: Tensor) -> Tensor:
         total = self.sums(x)
         return total if self.plain else _straight(total.to(torch.float64), self._deliver, 2.0**self.synapse.exponent)
 
@@ -78,6 +87,7 @@ class _Cells:
     def __init__(self, twin: "Twin", population: Population, batch: int, record: bool) -> None:
         self.population, self.surrogate, self.fits = population, twin.surrogate, twin.fits[population.name]
         self.bound = twin.bounds[population.name]
+        self.routed = population.name in twin.ors and not twin.or_neurons
         self.takes_input = population.input_bias
         self.bias = twin.get_buffer(f"bias_{twin.program.populations.index(population)}")
         self.silence = torch.zeros((batch, *population.shape), dtype=torch.float64, device=self.bias.device)
@@ -89,13 +99,15 @@ class _Cells:
         """Synaptic input summed over time, (batch, ...), of the read-out."""
 
     def run(self, a: Tensor) -> Tensor | None:
-        keep = {"raw": a.requires_grad, "states": self.states is not None}
+        keep = {"raw": a.requires_grad and not self.routed, "states": self.states is not None}
         done = neurons.run(a.detach(), self.population, self.bound, **keep)
         if done is None:
             return None
         if self.sums:
             self.received = a.sum(0)
-        if a.requires_grad:
+        if a.requires_grad and self.routed:
+            spikes, self.v = _straight(a, lambda _: done.spikes.to(torch.float32), 1.0), done.v
+        elif a.requires_grad:
             step = one_step(a)
             given = (a, False) if step is None else (step, True)
             sent = Scan.apply(*given, done, self.population, self.surrogate)  # type: ignore[no-untyped-call]
@@ -109,10 +121,12 @@ class _Cells:
 
     def advance(self, a: Tensor, drive: Tensor | None) -> Tensor:
         bias = self.bias if drive is None else self.bias + drive.to(torch.float64) * 2**self.population.bias_exponent
-        done = Fire.apply(self.u, self.v, a.to(torch.float64), bias, self.population, self.fits, self.surrogate)  # type: ignore[no-untyped-call]
-        self.u, self.v, spikes = cast(tuple[Tensor, Tensor, Tensor], done)
         if self.sums:
             self.received = a if self.received is None else self.received + a
+        given = a.detach() if self.routed else a
+        done = Fire.apply(self.u, self.v, given.to(torch.float64), bias, self.population, self.fits, self.surrogate)  # type: ignore[no-untyped-call]
+        self.u, self.v, fired = cast(tuple[Tensor, Tensor, Tensor], done)
+        spikes = _straight(a, lambda _: fired, 1.0) if self.routed and a.requires_grad else fired
         self.sent.append(spikes)
         if self.states is not None:
             self.states.append((self.u, self.v))
@@ -139,13 +153,15 @@ class Twin(nn.Module):
 
     Forward, in integers: the ``loihi`` simulator's u, v and spikes, bit for bit, on CPU and GPU. Backward: roundings
     and wraps count as the identity, decays as their factor, the reset as in training as a constant, and a spike as
-    ``surrogate(v / (64 vth) - 1) / (64 vth)``.
+    ``surrogate(v / (64 vth) - 1) / (64 vth)``. A max pool of spikes, which is an OR here, passes its gradient as
+    PyTorch's pool does, to the first that fires (:class:`..toolkit.network.backward.Backward` has other ways).
 
     Args:
         program: any that :func:`unsupported` has nothing against.
         surrogate: derivative of a spike; the arctan that snnTorch trains with by default.
         gain: logit of a class whose neuron fires at every step.
         coder: makes messages of images, backward by its gradient rule; None means the direct coder.
+        or_neurons: whether ORs pass their gradient as other neurons do, with the surrogate, instead.
 
     Raises:
         UnsupportedError: sums that floating-point products could not keep exact.
@@ -158,6 +174,7 @@ class Twin(nn.Module):
         surrogate: Surrogate | None = None,
         gain: float = 10.0,
         coder: Coder | None = None,
+        or_neurons: bool = False,
     ) -> None:
         super().__init__()
         reasons = unsupported(program)
@@ -166,6 +183,10 @@ class Twin(nn.Module):
         self.program = program
         self.surrogate = surrogate or surrogates.Surrogate()
         self.gain = gain
+        self.or_neurons = or_neurons
+        self.ors = or_pools(program)
+        # Modules, so that whoever swaps the backward pass of pools finds them.
+        self.pools = nn.ModuleList(self.ors.values())
         # The direct coder's image is rounded once, and its gradients added up, for all steps.
         self.coder = None if isinstance(coder, Direct) else coder
         for index, population in enumerate(program.populations):
@@ -224,9 +245,15 @@ class Twin(nn.Module):
         device = self.device
         if device not in self._wires:
             self._wires[device] = {
-                population.name: [_Wires(self.program, s, device) for s in self.program.incoming(population.name)]
+                population.name: [
+                    _Wires(self.program, s, device, self.ors.get(population.name))
+                    for s in self.program.incoming(population.name)
+                ]
                 for population in self.program.populations
             }
+        for wires in self._wires[device].values():
+            for wire in wires:
+                wire.routed = not self.or_neurons
         batch = messages.shape[1]
         cells: dict[str, _Cells | _Units] = {
             population.name: _Cells(self, population, batch, record)

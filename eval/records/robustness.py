@@ -98,6 +98,20 @@ class Probes(Part):
     sweep_only: int
 
 
+class Foreign(Part):
+    """A module whose surrogates or state attackers could not take over.
+
+    Attributes:
+        module: its place in the network; empty for the network itself.
+        kind: its class.
+        reason: what was found.
+    """
+
+    module: str
+    kind: str
+    reason: str
+
+
 class Judged(Part):
     """Another target's answers to clean images and worst-case examples of the Program.
 
@@ -128,6 +142,8 @@ class FormResult(Part):
         worst_by: as worst, over the attacks of one access alone; None where they did not try all samples.
         outcomes: of the worst case, one letter a sample.
         probes: None for victims without gradients.
+        foreign: modules whose surrogates or state could not be taken over; empty also where nobody looked, in records
+            before version 0.3.
         judged: by other targets.
         alarms: see :func:`..robustness.alarms.alarms`.
         reliable: whether no alarm was raised; notes do not count.
@@ -143,6 +159,7 @@ class FormResult(Part):
     worst_by: dict[str, Share | None]
     outcomes: str
     probes: Probes | None
+    foreign: list[Foreign] = Field(default_factory=list)
     judged: dict[str, Judged] = Field(default_factory=dict)
     alarms: list[Alarm] = Field(default_factory=list)
     reliable: bool = True

@@ -1,6 +1,7 @@
 """Hygiene alarms: what makes a robustness number unbelievable, judged from the record alone.
 
-Codes: unbounded, steps, epsilon, black-box, transfer, fgsm, zero-gradients, loss, surrogates, stochastic, ball, grid;
+Codes: unbounded, steps, epsilon, black-box, transfer, fgsm, zero-gradients, loss, surrogates, stochastic, ball, grid,
+foreign;
 docs/robustness.md says what each means.
 """
 
@@ -40,7 +41,7 @@ def alarms(result: FormResult, epsilon: float) -> list[Alarm]:
         result: outcomes and probes; its own alarms are not looked at.
         epsilon: radius of the ball that all attacks were given.
     """
-    found = [*_outside(result, epsilon), *_rounded(result), *_blind_stronger(result)]
+    found = [*_outside(result, epsilon), *_rounded(result), *_blind_stronger(result), *_foreign(result)]
     if result.probes is not None:
         found += [*_gradients(result), *_weaker(result), *_sweep(result), *_stochastic(result)]
     return found
@@ -87,6 +88,19 @@ def _rounded(result: FormResult) -> Iterator[Alarm]:
     elif clearly(saved, lost, len(broken)):
         # As made they are inside the ball and broken, so the number stands; it is the chip that would not see them.
         yield _alarm("grid", result, f"{text}; the chip is judged on the form 'program'", "note")
+
+
+def _foreign(result: FormResult) -> Iterator[Alarm]:
+    if result.foreign:
+        places = [f"{one.kind} ({one.module})" if one.module else one.kind for one in result.foreign]
+        told = "; ".join(f"{place}: {one.reason}" for place, one in zip(places, result.foreign, strict=True))
+        yield _alarm(
+            "foreign",
+            result,
+            f"surrogates could not be swapped, or state not reset: {told}; attacks are weaker than they could be. Let "
+            "neurons call an attribute spike_grad(v - threshold), as snnTorch's do, and start every forward pass from "
+            "the same state; or use neurons of snnTorch, SpikingJelly, norse, sinabs or this package",
+        )
 
 
 def _white_survivors(result: FormResult) -> Mask | None:

@@ -8,13 +8,14 @@ import numpy as np
 from torch import nn
 
 from ...toolkit.attacks.base import NONE, TRANSFER, WHITE, Attack, predict
+from ...toolkit.attacks.foreign import untaken
 from ...toolkit.attacks.victim import Function, Victim
 from ...toolkit.coding import on_grid
 from ...toolkit.data import Images, Labels
 from ...toolkit.errors import DisagreementError
 from ...toolkit.train import seeded
 from ..records.base import share
-from ..records.robustness import FormResult, Mask, Outcome, letters
+from ..records.robustness import Foreign, FormResult, Mask, Outcome, letters
 from .alarms import alarms
 from .attackers import Attackers
 from .probes import probe
@@ -168,11 +169,17 @@ def assess(side: Side, images: Images, labels: Labels, against: Attackers, runne
             worst_by={access: None if mask is None else share(mask) for access, mask in tally.by.items()},
             outcomes=letters(tally.right, tally.right, tally.left),
             probes=probes,
+            foreign=[] if side.module is None else _foreign(side.module, images),
             seconds=time.perf_counter() - begun,
         )
     raised = alarms(result, against.epsilon)
     reliable = not any(alarm.severity == "alarm" for alarm in raised)
     return Found(result.model_copy(update={"alarms": raised, "reliable": reliable}), tally.worst, tally.examples)
+
+
+def _foreign(module: nn.Module, images: Images) -> list[Foreign]:
+    found = untaken(module, images[:1])
+    return [Foreign(module=one.module, kind=one.kind, reason=one.reason) for one in found]
 
 
 def _run(side: Side, attack: Attack, images: Images, labels: Labels, tried: Mask, runner: Runner) -> Done:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ...toolkit.attacks.base import Attack, Space
-from ...toolkit.attacks.victim import batches, device_of, spiking
+from ...toolkit.attacks.victim import batches, device_of, outputs, spiking
 from ...toolkit.data import Images, Labels
 from ...toolkit.network.backward import Backward, attack_gradient
 from ...toolkit.network.surrogates import AdaptiveSharpness, Surrogate
@@ -101,8 +101,7 @@ def probe(
 
 
 def _logits(module: nn.Module, images: Images) -> NDArray[Any]:
-    with torch.no_grad():
-        parts = [module(torch.from_numpy(part).to(device_of(module))) for part in batches(images, len(images))]
+    parts = [outputs(module, part) for part in batches(images, len(images))]
     found: NDArray[Any] = torch.cat(parts).cpu().numpy()
     return found
 

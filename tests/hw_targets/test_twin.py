@@ -19,13 +19,15 @@ from spikeproof.export.nir.write import to_nir
 from spikeproof.export.program import Dense, Graded, Input, Population, Program, Readout
 from spikeproof.hw_targets.loihi.simulator import LoihiTarget
 from spikeproof.hw_targets.twin import Twin, TwinTarget
+from spikeproof.toolkit.attacks.victim import fitted
 from spikeproof.toolkit.coding import direct_integers
 from spikeproof.toolkit.config import CodingSettings, ModelSettings, Recipe
 from spikeproof.toolkit.errors import InputError, UnsupportedError
 from spikeproof.toolkit.models import build_network
+from spikeproof.toolkit.network.backward import POOLS, Backward, attack_gradient
 from spikeproof.toolkit.network.network import SpikingNetwork
 from spikeproof.toolkit.network.neurons import LIF, Delay
-from spikeproof.toolkit.network.surrogates import Surrogate
+from spikeproof.toolkit.network.surrogates import AdaptiveSharpness, Surrogate
 from spikeproof.toolkit.quantize import quantized_network
 
 STEPS, SHAPE = 5, (2, 4, 4)
@@ -75,6 +77,21 @@ def network(kind: str, seed: int, beta: float = 0.5) -> SpikingNetwork:
             "linear": torch.nn.Linear(12, 4),
             "last": LIF(beta, 1.0, 2.0),
         }
+    if kind in ("max pool", "max pool behind a loop"):
+        layers = {name: layers[name] for name in ("conv", "lif", "next", "cell")} | {
+            "pool": torch.nn.MaxPool2d(2),
+            "overlapping": torch.nn.Conv2d(3, 3, 1),
+            "again": LIF(beta, 1.0, 2.0),
+            "second": torch.nn.MaxPool2d(3, 1, 1),
+            "flatten": torch.nn.Flatten(),
+            "linear": torch.nn.Linear(12, 4),
+            "last": LIF(beta, 1.0, 2.0),
+        }
+    if kind == "max pool behind a loop":
+        order = [*layers][:4]
+        layers |= {"loop": torch.nn.Conv2d(3, 3, 1, bias=False)}
+        layers = {name: layers[name] for name in [*order, "loop", *(name for name in layers if name not in order)]}
+        wiring = {"cell": ("next", "loop"), "loop": ("cell",), "pool": ("cell",)}
     for layer in layers.values():
         if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear):
             layer.weight.data = torch.randint(-3, 7, layer.weight.shape, generator=generator) / 8
@@ -89,7 +106,7 @@ def lowered(net: SpikingNetwork) -> Program:
     return lower_graph(flatten(nodes, "graph"), Deployment(STEPS, 8, Settings(1e-4), grids))
 
 
-@pytest.mark.parametrize("kind", ["chain", "join", "loop", "delay", "pool"])
+@pytest.mark.parametrize("kind", ["chain", "join", "loop", "delay", "pool", "max pool", "max pool behind a loop"])
 @pytest.mark.parametrize("beta", [0.0, 0.5, 1.0])
 def test_the_gradient_is_that_of_the_network_where_both_fire_the_same_spikes(kind: str, beta: float) -> None:
     net = network(kind, seed=1, beta=beta)
@@ -107,6 +124,84 @@ def test_the_gradient_is_that_of_the_network_where_both_fire_the_same_spikes(kin
     torch.testing.assert_close(found, expected)
     assert (by_network != 0).float().mean() > 0.5
     torch.testing.assert_close(by_twin, by_network, rtol=1e-3, atol=1e-7)
+
+
+@pytest.mark.parametrize("kind", ["max pool", "max pool behind a loop"])
+@pytest.mark.parametrize("way", [*POOLS, "adaptive"])
+def test_the_ways_through_max_pools_are_the_same_on_both_forms(kind: str, way: Any) -> None:
+    net = network(kind, seed=1)
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 2, (8, *SHAPE)).astype(np.float32))
+    backward = Backward(surrogate=AdaptiveSharpness(), pool="ties") if way == "adaptive" else Backward(pool=way)
+    grads, plain = [], []
+    for model in (net, Twin(lowered(net))):
+        for found, chosen in ((grads, backward), (plain, None)):
+            with attack_gradient(model, chosen):
+                x = images.clone().requires_grad_()
+                found.append(torch.autograd.grad(functional.cross_entropy(model(x), torch.arange(8) % 4), x)[0])
+    torch.testing.assert_close(grads[1], grads[0], rtol=1e-3, atol=1e-7)
+    assert torch.equal(*(one[0] for one in (grads, plain))) == (way == "first")
+    own = Twin(lowered(net), or_neurons=True)
+    x = images.clone().requires_grad_()
+    functional.cross_entropy(own(x), torch.arange(8) % 4).backward()
+    assert x.grad is not None
+    if way == "neuron":
+        torch.testing.assert_close(x.grad, grads[1], rtol=1e-3, atol=1e-7)
+
+
+def test_on_the_default_recipe_gradients_are_equal_where_all_spikes_are() -> None:
+    net = quantized_network(build_network(Recipe(), (1, 8, 8), 10, seed=0).eval(), 8)
+    nodes, grids = to_nir(net, (1, 8, 8))
+    program = lower_graph(flatten(nodes, "graph"), Deployment(4, 8, ORIGINS["spikeproof"], grids))
+    twin = Twin(program)
+    assert list(twin.ors) == ["pool1", "pool2"]
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (60, 1, 8, 8)).astype(np.float32) / 255)
+    grads = []
+    for model in (net, twin):
+        x = images.clone().requires_grad_()
+        functional.cross_entropy(model(x), torch.arange(60) % 10, reduction="sum").backward()
+        assert x.grad is not None
+        grads.append(x.grad.flatten(1))
+    fired = Spikes(net)(images)
+    counts = {name: torch.stack(part.sent) for name, part in twin.run(twin.messages(images)).items()}
+    same = torch.stack([(fired[name] == counts[name]).transpose(0, 1).flatten(1).all(1) for name in fired]).all(0)
+    assert same.float().mean() > 0.3
+    cosine = functional.cosine_similarity(*grads)
+    assert float(cosine[same].min()) > 0.999
+    apart = functional.cosine_similarity(grads[0], _gradient(Twin(program, or_neurons=True), images))
+    assert float(apart[same].median()) < 0.9  # the surrogate of a neuron is another derivative
+
+
+class Spikes:
+    """Every spike of a network's LIF layers, by name, (time, samples, ...)."""
+
+    def __init__(self, net: SpikingNetwork) -> None:
+        self.net = net
+
+    @torch.no_grad()
+    def __call__(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        found: dict[str, torch.Tensor] = {}
+        neurons = [(name, part) for name, part in self.net.named_layers() if isinstance(part, LIF)]
+        handles = [
+            part.register_forward_hook(lambda _m, _i, out, name=name: found.__setitem__(name, out))
+            for name, part in neurons
+        ]
+        self.net(images)
+        for handle in handles:
+            handle.remove()
+        return found
+
+
+def _gradient(model: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
+    x = images.clone().requires_grad_()
+    functional.cross_entropy(model(x), torch.arange(len(x)) % 10, reduction="sum").backward()
+    assert x.grad is not None
+    return x.grad.flatten(1)
+
+
+def test_an_attack_knows_whether_a_twin_has_max_pools() -> None:
+    shared = Backward(pool="ties")
+    assert fitted(shared, Twin(lowered(network("max pool", 1)))) == shared
+    assert fitted(shared, Twin(lowered(network("pool", 1)))) is None
 
 
 def test_sharper_surrogates_change_the_gradient_and_nothing_else() -> None:

@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import snntorch
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -14,7 +13,9 @@ from torch import Tensor, nn
 from ..data import Images, Labels
 from ..errors import InputError
 from ..files import digest
+from ..network import foreign
 from ..network.backward import Backward
+from ..network.neurons import Neuron
 
 Function = Callable[[Images], NDArray[Any]]
 """Images (samples, ...) in, logits (samples, classes) or classes (samples,) out; as of an integer simulator."""
@@ -91,10 +92,7 @@ def finely(model: nn.Module, inputs: Tensor) -> tuple[Tensor, Tensor | None]:
 
 def spiking(module: nn.Module) -> bool:
     """Return whether ``module`` has spikes, whose derivative an attacker may choose."""
-    return any(
-        isinstance(part, snntorch.SpikingNeuron) or callable(getattr(part, "surrogate", None))
-        for part in module.modules()
-    )
+    return any(callable(getattr(part, "surrogate", None)) or foreign.spiking(part) for part in module.modules())
 
 
 def normalizes(module: nn.Module) -> bool:
@@ -122,6 +120,14 @@ def device_of(model: nn.Module) -> torch.device:
 
 
 @torch.no_grad()
+def outputs(module: nn.Module, images: Images) -> Tensor:
+    """Return what a module gives for images, from the state in which a sample starts, as :mod:`..network.foreign`."""
+    foreign.reset(module, foreign.stateful(module, Neuron))
+    found: Tensor = module(torch.from_numpy(images).to(device_of(module)))
+    return found
+
+
+@torch.no_grad()
 def answer(victim: Victim, images: Images, batch: int = 250) -> NDArray[Any]:
     """Return logits (samples, classes), or classes (samples,) of a function that gives no more; modules in evaluation.
 
@@ -132,8 +138,7 @@ def answer(victim: Victim, images: Images, batch: int = 250) -> NDArray[Any]:
         # Putting every module into a mode walks through the whole tree; attacks ask thousands of times.
         if any(part.training for part in victim.modules()):
             victim.eval()
-        device = device_of(victim)
-        ask: Function = lambda part: victim(torch.from_numpy(part).to(device)).cpu().numpy()  # noqa: E731
+        ask: Function = lambda part: outputs(victim, part).cpu().numpy()  # noqa: E731
     else:
         ask = victim
     parts = [np.asarray(ask(part)) for part in batches(images, batch)]

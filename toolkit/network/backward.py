@@ -10,13 +10,14 @@ from torch import Tensor, nn
 
 from ..errors import InputError, UnsupportedError
 from ..kernels.scan import Derivative, integrate
+from . import foreign
 from .network import SpikingNetwork
 from .neurons import LIF, Neuron
-from .surrogates import AdaptiveSharpness, Following, Spike, Surrogate, derivative_of
+from .surrogates import AdaptiveSharpness, Following, Surrogate, derivative_of
 
-Pool = Literal["first", "ties", "average"]
+Pool = Literal["first", "ties", "average", "neuron"]
 Time = Literal["full", "rate", "step", "temporal"]
-POOLS: tuple[Pool, ...] = ("first", "ties", "average")
+POOLS: tuple[Pool, ...] = ("first", "ties", "average", "neuron")
 TIMES: tuple[Time, ...] = ("full", "rate", "step", "temporal")
 
 
@@ -27,8 +28,10 @@ class Backward:
     Args:
         surrogate: of every spike, None for the one trained with.
         pool: where the gradient of max pooling goes: to the first of the largest entries, as torch does it; in equal
-            parts to all that tie for the largest; or in equal parts to all entries of the window. The twin has no
-            pools: there they are neurons, with the surrogate.
+            parts to all that tie for the largest; in equal parts to all entries of the window; or, for spikes, to all
+            entries as through a neuron that is their OR, 2 g(2 n - 1) for n spikes in the window, g the surrogate (on
+            PyTorch's layers one of sharpness 2, where it is adaptive; pools of anything but spikes share among ties).
+            The same on the twin, whose max pools are such neurons.
         time: what passes a LIF layer. With d(t) = dL/ds(t), slope g(t) and L(t) = d(t) g(t) + beta (1 - s(t)) L(t + 1),
             dL/dI(t) is L(t) for "full" (what torch does); mean(d) mean(g), means over time, for "rate"; d(t) g(t) for
             "step", nothing through the membrane; beta (1 - s(t)) L(t + 1) for "temporal", all through the membrane.
@@ -70,15 +73,17 @@ class _Pool(torch.autograd.Function):
     """Max pooling whose gradient goes to all that tie, or to the whole window."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, layer: nn.MaxPool2d, ties: bool) -> Tensor:
-        out: Tensor = nn.MaxPool2d.forward(layer, x)
+    def forward(ctx: Any, x: Tensor, layer: nn.MaxPool2d, way: Pool, derivative: Derivative) -> Tensor:
+        # The layer's own, which may take more axes in front of the planes than PyTorch's.
+        out: Tensor = type(layer).forward(layer, x)
         ctx.save_for_backward(x, out)
-        ctx.layer, ctx.ties = layer, ties
+        ctx.layer, ctx.way, ctx.derivative = layer, way, derivative
         return out
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        x, out = ctx.saved_tensors
+        shape = ctx.saved_tensors[0].shape
+        x, out, given = (each.reshape(-1, *each.shape[-3:]) for each in (*ctx.saved_tensors, grads[0]))
         (kernel, stride, padding, dilation) = (
             (value, value) if isinstance(value, int) else tuple(value)
             for value in (ctx.layer.kernel_size, ctx.layer.stride, ctx.layer.padding, ctx.layer.dilation)
@@ -95,16 +100,17 @@ class _Pool(torch.autograd.Function):
             )
             for at in torch.cartesian_prod(torch.arange(kernel[0]), torch.arange(kernel[1])).tolist()
         ]
-        takes = [
-            padded[..., rows, columns] == out if ctx.ties else padded[..., rows, columns] > -torch.inf
-            for rows, columns in places
-        ]
-        count = torch.stack(takes).sum(0)
-        share = grads[0] / count
+        windows = torch.stack([padded[..., rows, columns] for rows, columns in places])
+        inside = windows > -torch.inf
+        neuron = ctx.way == "neuron" and bool(((x == 0) | (x == 1)).all())
+        takes = inside if neuron or ctx.way == "average" else windows == out
+        spikes = windows.where(inside, 0).sum(0)
+        share = given * 2 * ctx.derivative(2 * spikes - 1) if neuron else given / takes.sum(0)
         back = torch.zeros_like(padded)
         for (rows, columns), take in zip(places, takes, strict=True):
             back[..., rows, columns] += take * share
-        return back[..., padding[0] : padding[0] + x.shape[2], padding[1] : padding[1] + x.shape[3]], None, None
+        inner = back[..., padding[0] : padding[0] + x.shape[2], padding[1] : padding[1] + x.shape[3]]
+        return inner.reshape(shape), None, None, None
 
 
 class _InTime(torch.autograd.Function):
@@ -153,6 +159,17 @@ def _set(thing: Any, name: str, value: Any) -> Iterator[None]:
 
 
 @contextmanager
+def _replaced(names: dict[str, Any], name: str, value: Any) -> Iterator[None]:
+    """Replace an entry of a dictionary inside the block."""
+    before = names[name]
+    names[name] = value
+    try:
+        yield
+    finally:
+        names[name] = before
+
+
+@contextmanager
 def _batch_statistics(layer: nn.Module) -> Iterator[None]:
     saved = {name: tensor.clone() for name, tensor in layer.named_buffers()}
     training = layer.training
@@ -174,9 +191,12 @@ def _in_time(layer: LIF, derivative: Derivative, time: Time) -> Callable[[Tensor
     return forward
 
 
-def _pooled(layer: nn.MaxPool2d, ties: bool) -> Callable[[Tensor], Tensor]:
+def _pooled(layer: nn.MaxPool2d, backward: Backward) -> Callable[[Tensor], Tensor]:
+    chosen = backward.surrogate
+    derivative = Surrogate(chosen.kind) if isinstance(chosen, AdaptiveSharpness) else chosen or Surrogate()
+
     def forward(x: Tensor) -> Tensor:
-        out: Tensor = _Pool.apply(x, layer, ties)  # type: ignore[no-untyped-call]
+        out: Tensor = _Pool.apply(x, layer, backward.pool, derivative)  # type: ignore[no-untyped-call]
         return out
 
     return forward
@@ -188,7 +208,9 @@ def _refuse(model: nn.Module, time: Time) -> None:
     if any(isinstance(part, SpikingNetwork) and part.recurrent for part in model.modules()):
         raise UnsupportedError(f"backward pass: time {time!r} needs a network without loops; use 'full'")
     neurons = [part for part in model.modules() if isinstance(part, Neuron)]
-    if not all(isinstance(part, LIF) and part.unlike() is None for part in neurons):
+    inside = {id(child) for part in neurons for child in part.modules()}
+    others = any(id(part) not in inside and foreign.spiking(part) for part in model.modules())
+    if others or not all(isinstance(part, LIF) and part.unlike() is None for part in neurons):
         raise UnsupportedError(f"backward pass: time {time!r} is defined for LIF neurons only; use 'full'")
     if _twins(model):
         raise UnsupportedError(
@@ -205,11 +227,12 @@ def attack_gradient(model: nn.Module, backward: Backward | None = None) -> Itera
     """Attack ``model`` in evaluation mode with another backward pass inside the block; nothing of it is left behind.
 
     Weights and the forward pass are not touched. A network without spikes or pools has nothing to swap. The state of
-    an adaptive surrogate lasts as long as the block.
+    an adaptive surrogate lasts as long as the block. Neurons of other frameworks start each forward pass of ``model``
+    from their first state, inside the block and after it.
 
     Args:
-        model: a network of :mod:`.neurons` or snnTorch's, a twin (which calls its attribute ``surrogate``),
-            or any other module.
+        model: a network of :mod:`.neurons`, of neurons that :mod:`.foreign` knows (snnTorch, SpikingJelly, norse,
+            sinabs), a twin (which calls its attribute ``surrogate``), or any other module.
         backward: what to take for derivatives; None changes nothing.
 
     Raises:
@@ -226,6 +249,10 @@ def attack_gradient(model: nn.Module, backward: Backward | None = None) -> Itera
         for part, training in modes:
             stack.callback(setattr, part, "training", training)
         model.eval()
+        states = foreign.stateful(model, Neuron)
+        if states:
+            stack.callback(foreign.reset, model, states)
+            stack.callback(model.register_forward_pre_hook(lambda *_: foreign.reset(model, states)).remove)
         if following is not None:
             handle = model.register_forward_pre_hook(lambda *_: following.restart())
             stack.callback(handle.remove)
@@ -233,13 +260,21 @@ def attack_gradient(model: nn.Module, backward: Backward | None = None) -> Itera
             if isinstance(part, LIF) and backward.time != "full":
                 slope = derivative or derivative_of(part.neuron.spike_grad)
                 stack.enter_context(_set(part, "forward", _in_time(part, slope, backward.time)))
-            elif derivative is not None and callable(getattr(part, "spike_grad", None)):
-                stack.enter_context(_set(part, "spike_grad", Spike(derivative)))
-            elif isinstance(part, nn.MaxPool2d) and backward.pool != "first":
-                stack.enter_context(_set(part, "forward", _pooled(part, backward.pool == "ties")))
+            elif derivative is not None and (swaps := list(foreign.surrogates(part, derivative))):
+                for name, value in swaps:
+                    stack.enter_context(_set(part, name, value))
+            elif isinstance(part, nn.MaxPool2d) and backward.pool != "first" and not part.return_indices:
+                stack.enter_context(_set(part, "forward", _pooled(part, backward)))
             elif isinstance(part, nn.modules.batchnorm._BatchNorm) and backward.batch_statistics:
                 stack.enter_context(_batch_statistics(part))
+        for part in filter(foreign.needs_training, model.modules()):
+            stack.enter_context(_set(part, "training", True))
         for part in _twins(model):
             if derivative is not None:
                 stack.enter_context(_set(part, "surrogate", derivative))
+            if hasattr(part, "or_neurons") and backward.pool != "first":
+                stack.enter_context(_set(part, "or_neurons", backward.pool == "neuron"))
+        if derivative is not None and any(foreign.is_norse(part) for part in model.modules()):
+            for names, value in foreign.norse_thresholds(derivative):
+                stack.enter_context(_replaced(names, "threshold", value))
         yield Swapped(following)

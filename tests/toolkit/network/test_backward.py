@@ -36,6 +36,8 @@ CHOICES = [
     Backward(surrogate=AdaptiveSharpness()),
     Backward(pool="ties"),
     Backward(pool="average"),
+    Backward(pool="neuron"),
+    Backward(surrogate=AdaptiveSharpness(), pool="neuron"),
     *(Backward(time=time) for time in ("rate", "step", "temporal")),
     Backward(surrogate=AdaptiveSharpness("gaussian"), pool="ties", time="rate", batch_statistics=True),
 ]
@@ -82,7 +84,7 @@ def test_the_surrogate_trained_with_changes_nothing(
 @pytest.mark.parametrize(
     "layer", [nn.MaxPool2d(2), nn.MaxPool2d(3, 2, 1), nn.MaxPool2d(2, 1), nn.MaxPool2d(2, 2, 0, 2)]
 )
-@pytest.mark.parametrize("pool", ["ties", "average"])
+@pytest.mark.parametrize("pool", ["ties", "average", "neuron"])
 def test_pools_share_their_gradient(layer: nn.MaxPool2d, pool: str) -> None:
     rng = np.random.default_rng(0)
     x = torch.from_numpy(rng.integers(0, 2, (2, 3, 7, 6)).astype(np.float64)).requires_grad_()
@@ -99,6 +101,12 @@ def test_pools_share_their_gradient(layer: nn.MaxPool2d, pool: str) -> None:
             for j in range(kernel)
         ]
         window = [(i, j) for i, j in window if 0 <= i < 7 and 0 <= j < 6]
+        if pool == "neuron":
+            fired = sum(values[sample, channel, i, j] for i, j in window)
+            slope = 2 / (1 + (np.pi * (2 * fired - 1)) ** 2)  # arctan of sharpness 2, of an OR with weights 2
+            for i, j in window:
+                expected[sample, channel, i, j] += slope * float(back[sample, channel, row, column])
+            continue
         largest = max(values[sample, channel, i, j] for i, j in window)
         sharing = [at for at in window if pool == "average" or values[sample, channel, at[0], at[1]] == largest]
         for i, j in sharing:
