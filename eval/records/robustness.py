@@ -85,6 +85,8 @@ class Probes(Part):
         differ: share of samples whose logits differ between two forward passes.
         sweep: share that survives, a backward pass; empty for networks without spikes.
         sweep_only: samples that some backward pass broke and no white-box attack of the protocol.
+        search_only: samples that a short corner search broke and nothing else of the protocol; None where there is no
+            ball.
     """
 
     samples: int
@@ -96,6 +98,30 @@ class Probes(Part):
     differ: float
     sweep: dict[str, Share]
     sweep_only: int
+    search_only: int | None = None
+
+
+class Saturation(Part):
+    """A search in rounds: whether it had still found something when it ended, and what is estimated to be left.
+
+    Two rounds that know nothing of each other find a and b samples, m of them both; if all samples were equally hard,
+    (a + 1) (b + 1) / (m + 1) - 1 could be found (Chapman 1951). Samples differ, so that it is a low estimate.
+
+    Attributes:
+        label: the attack of a round.
+        tried: samples that the first two rounds tried.
+        rounds: how many more samples each round broke, in order.
+        halves: samples broken by the first round only, by the second only, and by both.
+        remaining: how many samples are estimated to be left that could be found, all rounds considered.
+        until: share of all samples; the search ended at a round that broke no more, or with the last round.
+    """
+
+    label: str
+    tried: int
+    rounds: list[int]
+    halves: tuple[int, int, int]
+    remaining: float
+    until: float
 
 
 class Foreign(Part):
@@ -142,6 +168,7 @@ class FormResult(Part):
         worst_by: as worst, over the attacks of one access alone; None where they did not try all samples.
         outcomes: of the worst case, one letter a sample.
         probes: None for victims without gradients.
+        saturation: of the search; None where there was none.
         foreign: modules whose surrogates or state could not be taken over; empty also where nobody looked, in records
             before version 0.3.
         judged: by other targets.
@@ -159,6 +186,7 @@ class FormResult(Part):
     worst_by: dict[str, Share | None]
     outcomes: str
     probes: Probes | None
+    saturation: Saturation | None = None
     foreign: list[Foreign] = Field(default_factory=list)
     judged: dict[str, Judged] = Field(default_factory=dict)
     alarms: list[Alarm] = Field(default_factory=list)

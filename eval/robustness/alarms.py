@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from scipy.stats import binomtest
 
-from ...toolkit.attacks.base import NONE, TRANSFER, WHITE
+from ...toolkit.attacks.base import NONE, SEARCH, TRANSFER, WHITE
 from ..records.base import share_of
 from ..records.robustness import BROKEN, Alarm, FormResult, Mask, Outcome, is_letter
 from .attackers import family
@@ -28,6 +28,8 @@ ZERO_ACCURACY = 0.1
 """Below, zeros do no harm: the attack works without them."""
 ROSE = 0.5
 """A working attack raises the loss of nearly all samples; spike counts have plateaus, so half is asked for."""
+LAST = 0.01
+"""A round of search that breaks a larger share of all samples is not the last that is needed."""
 SPREAD = 0.1
 """Accuracies of backward passes that differ by more: the choice of surrogate decides, and is to be told."""
 ROUNDING = 1e-6
@@ -44,7 +46,7 @@ def alarms(result: FormResult, epsilon: float) -> list[Alarm]:
     found = [*_outside(result, epsilon), *_rounded(result), *_blind_stronger(result), *_foreign(result)]
     if result.probes is not None:
         found += [*_gradients(result), *_weaker(result), *_sweep(result), *_stochastic(result)]
-    return found
+    return [*found, *_unsaturated(result)]
 
 
 def clearly(more: int, less: int, samples: int) -> bool:
@@ -103,9 +105,9 @@ def _foreign(result: FormResult) -> Iterator[Alarm]:
         )
 
 
-def _white_survivors(result: FormResult) -> Mask | None:
-    """Return who is right and survives the white-box attacks; None if there was none."""
-    parts = [one for one in result.attacks if one.access == WHITE]
+def _survivors(result: FormResult, *accesses: str) -> Mask | None:
+    """Return who is right and survives the attacks of some accesses; None if there was none."""
+    parts = [one for one in result.attacks if one.access in accesses]
     if not parts:
         return None
     left = ~is_letter(result.outcomes, ".")
@@ -115,10 +117,11 @@ def _white_survivors(result: FormResult) -> Mask | None:
 
 
 def _blind_stronger(result: FormResult) -> Iterator[Alarm]:
-    white = _white_survivors(result)
-    if white is None:
-        return
-    for code, kinds in (("transfer", (TRANSFER,)), ("black-box", ("black box, logits", "black box, classes", NONE))):
+    blind = ("black box, logits", "black box, classes", NONE)
+    for code, kinds, before in (("transfer", (TRANSFER,), (WHITE,)), ("black-box", blind, (WHITE, SEARCH))):
+        white = _survivors(result, *before)
+        if white is None:
+            continue
         extra, names = np.zeros(len(white), dtype=np.bool_), []
         for one in result.attacks:
             if one.access in kinds:
@@ -126,14 +129,18 @@ def _blind_stronger(result: FormResult) -> Iterator[Alarm]:
                 extra |= added
                 names += [one.label] * bool(added.any())
         count = int(extra.sum())
-        # More than the tolerance with confidence, of all samples: each is one that gradients should have found.
-        if count and share_of(count, len(white)).low > TOLERANCE:
+        if count:
+            # More than the tolerance with confidence, of all samples: each is one that gradients should have found.
+            # What a search goes on from is no longer a matter of gradients.
+            searched = code == "transfer" and result.saturation is not None
+            clear = share_of(count, len(white)).low > TOLERANCE and not searched
             how = "transferred examples" if code == "transfer" else "attacks without gradients"
             yield _alarm(
                 code,
                 result,
                 f"{how} ({', '.join(names)}) break {count} of {int(white.sum())} samples that survive every white-box "
                 "attack: gradients mislead; use the surrogates of --protocol strong, more steps, or restarts",
+                "alarm" if clear else "note",
             )
 
 
@@ -216,6 +223,35 @@ def _sweep(result: FormResult) -> Iterator[Alarm]:
         )
     elif values[high] - values[low] > SPREAD:
         yield _alarm("surrogates", result, f"{text}; the protocol's attacks break what the best of them does", "note")
+
+
+def _unsaturated(result: FormResult) -> Iterator[Alarm]:
+    samples, found = len(result.outcomes), result.saturation
+    if found is not None:
+        last = found.rounds[-1]
+        if last > LAST * samples:
+            yield _alarm(
+                "saturation",
+                result,
+                f"the last of {len(found.rounds)} rounds of {found.label} still broke {last} of {samples} samples; the "
+                "number would fall further: give the search more queries or rounds",
+            )
+        elif found.remaining > TOLERANCE * samples:
+            alone, other, both = found.halves
+            yield _alarm(
+                "saturation",
+                result,
+                f"two searches of {found.label} broke {both} samples both, {alone} and {other} alone: some "
+                f"{found.remaining:.0f} of {samples} more are to be expected; give the search more queries or rounds",
+            )
+    probes = result.probes
+    if probes is not None and probes.search_only and share_of(probes.search_only, probes.samples).low > LAST:
+        yield _alarm(
+            "saturation",
+            result,
+            f"a short corner search breaks {probes.search_only} of {probes.samples} samples that survive the protocol; "
+            "use --protocol strong, or give yours a search",
+        )
 
 
 def _stochastic(result: FormResult) -> Iterator[Alarm]:

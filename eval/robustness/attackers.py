@@ -24,6 +24,9 @@ class Attackers:
         epsilon: radius of all.
         seed: of the probes.
         batch: of the probes.
+        search: repeated in rounds; None for no search.
+        rounds: of the search at most.
+        until: share of samples; the search ends when a round broke no more.
         space: of the probes; None where spikes are edited.
         probes: whether short attacks look for gradients that mislead.
     """
@@ -33,6 +36,9 @@ class Attackers:
     epsilon: float
     seed: int = 0
     batch: int = 100
+    search: Attack | None = None
+    rounds: int = 2
+    until: float = 0.0
     space: Space | None = "pixel"
     probes: bool = True
 

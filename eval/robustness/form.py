@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from torch import nn
 
-from ...toolkit.attacks.base import NONE, TRANSFER, WHITE, Attack, predict
+from ...toolkit.attacks.base import NONE, SEARCH, TRANSFER, WHITE, Attack, predict
 from ...toolkit.attacks.foreign import untaken
 from ...toolkit.attacks.victim import Function, Victim
 from ...toolkit.coding import on_grid
@@ -15,7 +15,7 @@ from ...toolkit.data import Images, Labels
 from ...toolkit.errors import DisagreementError
 from ...toolkit.train import seeded
 from ..records.base import share
-from ..records.robustness import Foreign, FormResult, Mask, Outcome, letters
+from ..records.robustness import Foreign, FormResult, Mask, Outcome, Saturation, letters
 from .alarms import alarms
 from .attackers import Attackers
 from .probes import probe
@@ -112,15 +112,23 @@ class _Tally:
         )
         self.examples[label] = (attack, made, tried)
 
-    def run(self, attack: Attack, runner: Runner) -> None:
-        """Run an attack on the samples that it is to try."""
-        tried = self.left if self.cascade and attack.access != NONE else self.right
+    @property
+    def todo(self) -> Mask:
+        """Which samples an attack tries: in a cascade what is left, else all that are right."""
+        return self.left if self.cascade else self.right
+
+    def run(self, attack: Attack, runner: Runner, tried: Mask | None = None, label: str | None = None) -> Mask:
+        """Run an attack on the samples that it is to try; return which it broke."""
+        if tried is None:
+            tried = self.right if attack.access == NONE else self.todo
         if attack.most is not None:
             tried = np.isin(np.arange(len(tried)), np.flatnonzero(self.left)[: attack.most])
         done = _run(self.side, attack, self.images, self.labels, tried, runner)
         made, robust = self.images.copy(), np.ones(len(tried), dtype=np.bool_)
         made[tried], robust[tried] = done.images, done.robust
-        self.note(attack.label, attack.access, attack, tried, made, robust, done.seconds)
+        self.note(label or attack.label, attack.access, attack, tried, made, robust, done.seconds)
+        broken: Mask = tried & ~robust
+        return broken
 
     def judge(self, label: str, attack: Attack, made: Images, tried: Mask) -> None:
         """Judge examples that were found on another form."""
@@ -149,16 +157,23 @@ def assess(side: Side, images: Images, labels: Labels, against: Attackers, runne
     with seeded(against.seed):
         begun = time.perf_counter()
         tally = _Tally(side, images, labels, against.cascade)
+        blind = [attack for attack in against.attacks if attack.access not in (WHITE, SEARCH, TRANSFER)]
         for attack in against.attacks:
-            tally.run(attack, runner)
+            if attack not in blind:
+                tally.run(attack, runner)
         for label, (attack, made, tried) in side.source.items():
             if attack.access != NONE:
                 tally.judge(label, attack, made, tried)
+        saturation = None
+        if against.search is not None and side.module is not None:
+            saturation = saturate(tally, against.search, against.rounds, against.until, runner)
+        for attack in blind:
+            tally.run(attack, runner)
         probes = None
         if side.module is not None and against.probes:
             white = tally.by.get(WHITE)
-            survivors = tally.right if white is None else white
-            probes = probe(side.module, images, labels, tally.right, survivors, against, runner, side.salt)
+            survivors = (tally.right if white is None else white) & tally.left
+            probes = probe(side.module, images, labels, tally.right, survivors, tally.left, against, runner, side.salt)
         result = FormResult(
             form=side.form,
             target=side.target,
@@ -169,12 +184,47 @@ def assess(side: Side, images: Images, labels: Labels, against: Attackers, runne
             worst_by={access: None if mask is None else share(mask) for access, mask in tally.by.items()},
             outcomes=letters(tally.right, tally.right, tally.left),
             probes=probes,
+            saturation=saturation,
             foreign=[] if side.module is None else _foreign(side.module, images),
             seconds=time.perf_counter() - begun,
         )
     raised = alarms(result, against.epsilon)
     reliable = not any(alarm.severity == "alarm" for alarm in raised)
     return Found(result.model_copy(update={"alarms": raised, "reliable": reliable}), tally.worst, tally.examples)
+
+
+def saturate(tally: _Tally, search: Attack, rounds: int, until: float, runner: Runner) -> Saturation:
+    """Run a search again and again with other seeds, until a round breaks hardly anything.
+
+    Args:
+        tally: what is known of every sample.
+        search: the attack of a round.
+        rounds: at most so many, 2 or more; the first two try the same samples.
+        until: share of all samples; it ends after a round, but the first, that broke no more.
+        runner: runs it.
+    """
+    tried = tally.todo.copy()
+    known = tally.left.copy()
+
+    def one(number: int, samples: Mask) -> Mask:
+        found = search.with_seed(search.seed + number)
+        return tally.run(found, runner, samples, f"{search.label}#{number + 1}")
+
+    first, second = one(0, tried), one(1, tried)
+    broken = [int((first & known).sum()), int((second & known & ~first).sum())]
+    while len(broken) < rounds and broken[-1] > until * len(tried) and tally.left.any():
+        broken.append(int(one(len(broken), tally.left.copy()).sum()))
+    a, b, both = (int(mask.sum()) for mask in (first, second, first & second))
+    could = (a + 1) * (b + 1) / (both + 1) - 1
+    found = a + b - both + sum(broken[2:])
+    return Saturation(
+        label=search.label,
+        tried=int(tried.sum()),
+        rounds=broken,
+        halves=(a - both, b - both, both),
+        remaining=max(could - found, 0.0),
+        until=until,
+    )
 
 
 def _foreign(module: nn.Module, images: Images) -> list[Foreign]:
@@ -184,7 +234,7 @@ def _foreign(module: nn.Module, images: Images) -> list[Foreign]:
 
 def _run(side: Side, attack: Attack, images: Images, labels: Labels, tried: Mask, runner: Runner) -> Done:
     module = side.module
-    victim = module if module is not None and attack.access == WHITE else side.judge
+    victim = module if module is not None and attack.access in (WHITE, SEARCH) else side.judge
     done = runner(attack, victim, images[tried], labels[tried], salt=side.salt)
     if side.function is not None and victim is module and len(done.images):
         # With the same seed, so that a stochastic coder shows both the same draws.

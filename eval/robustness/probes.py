@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ...toolkit.attacks.base import Attack, Space
+from ...toolkit.attacks.corner import CornerSearch
 from ...toolkit.attacks.victim import batches, device_of, outputs, spiking
 from ...toolkit.data import Images, Labels
 from ...toolkit.network.backward import Backward, attack_gradient
@@ -20,6 +21,8 @@ from .runner import Runner
 
 SAMPLES = 100
 """Right samples that the probes see: enough that a change of 10 points stands out, few enough for every evaluation."""
+SEARCHED, OTHER = 500, 1000
+"""Queries of the search that looks for what a protocol missed, and what its seed is away from the protocol's."""
 SWEEP = {
     "arctan 1": Backward(surrogate=Surrogate("arctan", 1.0)),
     "arctan 2": Backward(surrogate=Surrogate("arctan", 2.0)),
@@ -42,6 +45,7 @@ def probe(
     labels: Labels,
     right: Mask,
     survivors: Mask,
+    left: Mask,
     against: Attackers,
     runner: Runner,
     salt: str = "",
@@ -54,6 +58,7 @@ def probe(
         labels: (samples,).
         right: which samples are answered rightly, (samples,).
         survivors: which survived all white-box attacks, (samples,).
+        left: which survived everything, (samples,).
         against: budget and seed.
         runner: runs the attacks.
         salt: as of :class:`.runner.Runner`.
@@ -97,7 +102,27 @@ def probe(
         differ=float((first != again).any(axis=1).mean()),
         sweep={name: share(robust) for name, robust in sweep.items()},
         sweep_only=int((broken & survivors[chosen]).sum()),
+        search_only=_search_only(chosen[left[chosen]], images, labels, module, against, runner, salt),
     )
+
+
+def _search_only(
+    left: NDArray[np.int64],
+    images: Images,
+    labels: Labels,
+    module: nn.Module,
+    against: Attackers,
+    runner: Runner,
+    salt: str,
+) -> int | None:
+    """Return how many samples a short corner search breaks of those that nothing broke."""
+    if against.space is None:
+        return None
+    search = CornerSearch(
+        epsilon=against.epsilon, space=against.space, queries=SEARCHED, seed=against.seed + OTHER, batch=against.batch
+    )
+    done = runner(search, module, np.ascontiguousarray(images[left]), labels[left], salt=salt)
+    return int((~done.robust).sum())
 
 
 def _logits(module: nn.Module, images: Images) -> NDArray[Any]:

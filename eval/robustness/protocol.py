@@ -212,7 +212,17 @@ def run_protocol(
     chosen = threat.protocol(protocol).later(seed)
     x = threat.inputs(images)
     every = _sides(subject, chosen, threat, draws)
-    against = Attackers((), chosen.cascade, threat.radius, seed, space=threat.space, probes=chosen.probes)
+    against = Attackers(
+        (),
+        chosen.cascade,
+        threat.radius,
+        seed,
+        search=chosen.search,
+        rounds=chosen.rounds,
+        until=chosen.until,
+        space=threat.space,
+        probes=chosen.probes,
+    )
     results: list[FormResult] = []
     source: Found | None = None
     probing = efforts(threat.space, len(labels)) if chosen.probes else 0.0

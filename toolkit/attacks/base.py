@@ -246,7 +246,8 @@ class Attack(ABC):
         if isinstance(network, nn.Module):
             network.eval()
         elif self.access in (WHITE, SEARCH):
-            raise InputError(f"{self.label}: needs a module, the victim is a function; use Square or HopSkipJump")
+            need = "gradients" if self.access == WHITE else "a module"
+            raise InputError(f"{self.label}: needs {need}, the victim is a function; use Square or HopSkipJump")
         first = answer(victim, inputs[:1])
         classes = first.shape[1] if first.ndim == 2 else None
         labels = check_labels(labels, "labels of the images to attack", len(inputs), classes)

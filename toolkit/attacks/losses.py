@@ -40,7 +40,7 @@ def dlr(logits: Tensor, labels: Tensor) -> Tensor:
 def rival_of(logits: Tensor, labels: Tensor, rank: int) -> Tensor:
     """Return the class with the ``rank``-th largest logit (from 0) among the others, (batch,); the last if fewer."""
     others = logits.masked_fill(nn.functional.one_hot(labels, logits.shape[1]).bool(), -torch.inf)
-    return others.argsort(1, descending=True, stable=True)[:, min(rank, max(logits.shape[1] - 2, 0))]
+    return others.argsort(dim=1, descending=True, stable=True)[:, min(rank, max(logits.shape[1] - 2, 0))]
 
 
 def per_sample(

@@ -10,8 +10,9 @@ from ..errors import InputError
 from ..network.backward import Backward
 from ..network.surrogates import AdaptiveSharpness
 from .ball import NORMS
-from .base import TRANSFER, WHITE, Attack, ThreatName
+from .base import SEARCH, TRANSFER, WHITE, Attack, ThreatName
 from .blind import HopSkipJump, Noise, Square
+from .corner import CornerSearch
 from .gradient import FGSM, PGD
 from .spikes import EDITS, SpikeFlip, SpikeNoise, SpikeSearch
 from .strong import APGD, SAPGD
@@ -21,6 +22,8 @@ from .victim import normalizes
 BUILT_IN = ("quick", "standard", "strong")
 BATCH = 100
 """Samples that built-in protocols attack at once: what an interruption may cost."""
+QUERIES, ROUNDS = {"standard": 1000, "strong": 20_000}, 8
+"""Queries a sample of one round of search, and how many rounds there are at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +35,11 @@ class Protocol:
         attacks: on every form, in order; those of the white box are run first in any case.
         transfers: made on the float network to the end, and judged on the Program.
         deployed: on the Program only, at the very end.
+        search: repeated in rounds with other seeds, on every form with a module, behind white box and transfers. The
+            first two rounds try the same samples and know nothing of each other, so that what both and what only
+            one of them found tells how much is left to be found; later ones try what is left.
+        rounds: of the search at most, 2 or more.
+        until: share of all samples; the search ends with the first round, but the first, that broke no more.
         cascade: each attack tries only what those before it left; noise tries all.
         probes: whether short attacks look for gradients that mislead; without them most alarms cannot be raised.
 
@@ -44,6 +52,9 @@ class Protocol:
     attacks: Sequence[Attack]
     transfers: Sequence[Attack] = ()
     deployed: Sequence[Attack] = ()
+    search: Attack | None = None
+    rounds: int = 2
+    until: float = 0.005
     cascade: bool = False
     probes: bool = True
 
@@ -60,13 +71,17 @@ class Protocol:
         for attack in self.every:
             if NORMS["l2"] in attack.place:
                 raise InputError(f"protocol {self.name!r}: {attack.label} is not L-infinity; call the attack itself")
+        if self.rounds < 2 or not 0 <= self.until < 1:
+            raise InputError(
+                f"protocol {self.name!r}: rounds, until: {self.rounds}, {self.until}, expected 2 or more, [0, 1)"
+            )
         for attack in self.transfers:
             check_transferable(attack)
 
     @property
     def every(self) -> tuple[Attack, ...]:
         """All attacks."""
-        return (*self.attacks, *self.transfers, *self.deployed)
+        return (*self.attacks, *self.transfers, *self.deployed, *(() if self.search is None else (self.search,)))
 
     @property
     def threat(self) -> ThreatName:
@@ -102,11 +117,13 @@ class Protocol:
         if module is not None:
             fit = [attack.suited(module) for attack in known if attack.access == WHITE and _runs(attack, module)]
             white = list(dict.fromkeys(fit))
+        if module is not None:
+            white += [attack for attack in known if attack.access == SEARCH]
         moved = [attack for attack in known if attack.access == TRANSFER]
         if deployed and source is not None:
             made = [attack.suited(source).averaging(draws) for attack in self.transfers]
             moved += [Transfer(attack=attack, source=source, source_name="float") for attack in made]
-        blind = [attack for attack in known if attack.access not in (WHITE, TRANSFER)]
+        blind = [attack for attack in known if attack.access not in (WHITE, TRANSFER, SEARCH)]
         return [*white, *moved, *blind, *(self.deployed if deployed else ())]
 
     def _each(self, change: Callable[[Attack], Attack]) -> Self:
@@ -115,6 +132,7 @@ class Protocol:
             attacks=[change(attack) for attack in self.attacks],
             transfers=[change(attack) for attack in self.transfers],
             deployed=[change(attack) for attack in self.deployed],
+            search=None if self.search is None else change(self.search),
         )
 
 
@@ -152,7 +170,8 @@ def make_protocol(given: str | Protocol, threat: ThreatName = "pixel", radius: f
 
 
 def _labels(protocol: Protocol) -> list[list[str]]:
-    parts = protocol.attacks, protocol.transfers, protocol.deployed
+    search = () if protocol.search is None else (protocol.search,)
+    parts: tuple[Sequence[Attack], ...] = protocol.attacks, protocol.transfers, protocol.deployed, search
     return [[attack.label for attack in part] for part in parts]
 
 
@@ -191,6 +210,8 @@ def built_in(name: str, threat: ThreatName = "pixel", radius: float = 0.1) -> Pr
         attacks=attacks,
         transfers=_transfers(name, common),
         deployed=last if threat == "pixel" else [],
+        search=None if name == "quick" else CornerSearch(queries=QUERIES[name], **common),
+        rounds=ROUNDS,
         cascade=cascade,
     )
 
@@ -212,6 +233,8 @@ def _ball(name: str, common: dict[str, Any]) -> list[Attack]:
             APGD(steps=50, **common),
             APGD(steps=50, loss="dlr", **common),
             APGD(steps=50, backward=shared, **common),
+            APGD(steps=50, loss="soft", backward=shared, **common),
+            APGD(steps=25, loss="soft", rivals=4, backward=shared, **common),
             *(SAPGD(steps=50, backward=Backward(surrogate=each), **common) for each in (arctan, sharp)),
             SAPGD(steps=50, backward=shared, restarts=2, **common),
             Square(queries=1000, **common),
