@@ -115,7 +115,8 @@ class _Tally:
     @property
     def todo(self) -> Mask:
         """Which samples an attack tries: in a cascade what is left, else all that are right."""
-        return self.left if self.cascade else self.right
+        samples: Mask = self.left if self.cascade else self.right
+        return samples
 
     def run(self, attack: Attack, runner: Runner, tried: Mask | None = None, label: str | None = None) -> Mask:
         """Run an attack on the samples that it is to try; return which it broke."""

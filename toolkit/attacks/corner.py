@@ -87,6 +87,11 @@ class CornerSearch(BallAttack):
         """Samples leave when misclassified."""
         return True
 
+    def project(self, raw: Images, clean: Images) -> Images:
+        """Return ``raw`` (batch, ...) inside the ball, on the grid where ``clean`` is."""
+        made = super().project(raw, clean)
+        return on_grid(made) if _gridded(clean) else made
+
     def run(self, model: nn.Module, images: Images, labels: Labels) -> Images:
         """Return adversarial samples (batch, ..., height, width)."""
         rng = generator()
@@ -122,7 +127,7 @@ class CornerSearch(BallAttack):
         """Return the lowest and the highest corner of the ball, on the grid where the images are."""
         radius = np.float32(self.epsilon)
         low, high = np.clip(images - radius, 0, 1), np.clip(images + radius, 0, 1)
-        if not np.array_equal(on_grid(images), images):
+        if not _gridded(images):
             return low, high
         # Whole levels inside the ball: the rounding of k / 255 must not decide which they are.
         levels = np.rint(images * LEVELS), math.floor(self.epsilon * LEVELS + 1e-6)
@@ -152,6 +157,10 @@ class CornerSearch(BallAttack):
             kicked = (rng.random(slope.shape) < KICK) | (slope == 0)
             up[chosen] = np.where(kicked, up[chosen], slope > 0)
         return np.where(up, high, low)
+
+
+def _gridded(images: Images) -> bool:
+    return np.array_equal(on_grid(images), images)
 
 
 def _slope(model: nn.Module, x: Images, labels: Labels) -> NDArray[np.float32]:

@@ -14,6 +14,7 @@ from spikeproof.toolkit.attacks.blind import HopSkipJump, Noise, Square
 from spikeproof.toolkit.attacks.gradient import PGD
 from spikeproof.toolkit.attacks.strong import SAPGD
 from spikeproof.toolkit.attacks.suite import Transfer
+from spikeproof.toolkit.attacks.victim import finely
 from spikeproof.toolkit.coding import direct_integers
 from spikeproof.toolkit.network.backward import Backward, attack_gradient
 from spikeproof.toolkit.network.network import SpikingNetwork
@@ -86,3 +87,20 @@ def test_examples_of_the_float_network_transfer(program: Program, spiking: Spiki
         attack=SAPGD(epsilon=0.1, steps=25, early_stop=False, backward=backward), source=spiking, source_name="float"
     )(Twin(program), *few)
     assert made.robust.mean() < Noise(epsilon=0.1)(Twin(program), *few).robust.mean() - 0.2
+
+
+def test_what_moves_between_spikes_are_the_sums_of_the_read_out(program: Program, few: Digits) -> None:
+    images = few[0][:8]
+    logits, fine = finely(Twin(program), torch.from_numpy(images))
+    assert torch.equal(logits, Twin(program)(torch.from_numpy(images)))
+    trace = LoihiTarget().compile(program).run(direct_integers(images, program.steps), rasters=True)
+    synapse = next(iter(program.incoming(program.readout.population)))
+    sent = trace.rasters[synapse.source].spikes.reshape(program.steps, 8, -1).astype(np.int64)
+    received = np.floor((sent @ synapse.matrix().T.astype(np.int64)) * 2.0**synapse.exponent).sum(0)
+    lag = program.lag(synapse)
+    assert lag == 0
+    assert fine is not None
+    np.testing.assert_array_equal(
+        fine.numpy(),
+        received / program.population(program.readout.population).vth,  # type: ignore[union-attr]
+    )

@@ -11,7 +11,7 @@ from torch import nn
 
 from spikeproof.toolkit.attacks import ATTACKS
 from spikeproof.toolkit.attacks.ball import BallAttack
-from spikeproof.toolkit.attacks.base import WHITE, Attack
+from spikeproof.toolkit.attacks.base import SEARCH, WHITE, Attack
 from spikeproof.toolkit.attacks.blind import Noise
 from spikeproof.toolkit.attacks.gradient import PGD
 from spikeproof.toolkit.attacks.spikes import SpikeFlip
@@ -87,8 +87,8 @@ def test_the_class_says_what_the_attack_needs(name: str) -> None:
         return logits if attack.access != "black box, classes" else logits.argmax(1)
 
     labels = np.zeros(2, np.int64)
-    if attack.access == WHITE:
-        with pytest.raises(InputError, match="needs gradients"):
+    if attack.access in (WHITE, SEARCH):
+        with pytest.raises(InputError, match=r"needs gradients|needs a module"):
             attack(victim, images, labels)
     else:
         assert attack(victim, images, labels).images.shape == images.shape
