@@ -45,7 +45,9 @@ def counts(most: int) -> list[int]:
     return [2**power for power in range(most.bit_length())]
 
 
-def random_flips(judge: Judge, among: Addresses, most: int, seeds: int, clean: float, track: Track) -> list[RandomFlips]:
+def random_flips(
+    judge: Judge, among: Addresses, most: int, seeds: int, clean: float, track: Track
+) -> list[RandomFlips]:
     """Return accuracy against the number of flips; each seed draws an order of bits, and its first n are flipped.
 
     Args:
@@ -125,10 +127,14 @@ def groups(judge: Judge, flips: int, seeds: int, clean: float, track: Track) -> 
         track: progress.
     """
     memory = judge.memory
-    kinds = {(field.layer, field.kind): field.bits for field in memory.fields}
-    ordered = sorted(kinds, key=lambda key: KINDS.index(key[1]))
-    wanted = [(layer, kind, bit) for layer, kind in ordered for bit in (None, *range(kinds[layer, kind]))]
     found = []
+    kinds = {(f.layer, f.kind): f.bits for f in memory.fields}
+    several = {(f.layer, f.kind) for f in memory.fields if f.words > 1}
+    wanted = [
+        (layer, kind, bit)
+        for layer, kind in sorted(kinds, key=lambda key: KINDS.index(key[1]))
+        for bit in (*([None] if (layer, kind) in several else []), *range(kinds[layer, kind]))
+    ]
     for layer, kind, bit in track(wanted, "layer by layer, bit by bit", len(wanted)):
         among = memory.select(layer, kind, bit)
         size = min(flips, len(among))

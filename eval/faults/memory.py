@@ -50,11 +50,11 @@ class StoredField:
     def worth(self, bit: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return what each of these bits adds to the integer where it is set."""
         sign = np.where(self.signed & (bit == self.bits - 1), -1, 1)
-        return sign * (np.int64(self.unit) << bit)
+        return np.asarray(sign * (np.int64(self.unit) << bit), dtype=np.int64)
 
     def codes(self, values: NDArray[Any]) -> NDArray[np.int64]:
         """Return the words that stand for integers: the bits that are set."""
-        return np.asarray(values, dtype=np.int64) // self.unit & (2**self.bits - 1)
+        return np.asarray(np.asarray(values, dtype=np.int64) // self.unit & (2**self.bits - 1))
 
 
 class Memory:
@@ -86,14 +86,24 @@ class Memory:
             self._add("vth", population.name, f"threshold {own}", 1, place)
 
     def _add(
-        self, kind: Kind, layer: str, label: str, words: int, part: int, bits: int = 0, signed: bool = False, unit: int = 1
+        self,
+        kind: Kind,
+        layer: str,
+        label: str,
+        words: int,
+        part: int,
+        bits: int = 0,
+        signed: bool = False,
+        unit: int = 1,
     ) -> None:
         bits = bits or WIDTH[kind]
         self.fields.append(StoredField(kind, layer, label, bits, words, part, self.bits, signed, unit))
 
     def _add_weights(self, number: int, synapse: Synapse, graded: bool) -> None:
         if graded:
-            self.left_out.append(f"{synapse.label}: weights; what a sum too wide for its graded message is, is not defined")
+            self.left_out.append(
+                f"{synapse.label}: weights; what a sum too wide for its graded message is, is not defined"
+            )
             return
         mixed = synapse.sign == "mixed"
         unit = 2 ** (9 - synapse.bits if mixed else 8 - synapse.bits)
@@ -178,7 +188,7 @@ class Memory:
                 neurons = populations[field.part]
                 new = _stored(values, neurons.shape) if field.kind == "bias" else int(values[0])
                 populations[field.part] = _changed(neurons, field.kind, new)
-        return _changed(_changed(self.program, "synapses", tuple(synapses)), "populations", tuple(populations))
+        return self.program.model_copy(update={"synapses": tuple(synapses), "populations": tuple(populations)})
 
     @staticmethod
     def _integers(field: StoredField, codes: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""The record of faults: what flipped bits of a Program's stored integers cost, by chance, by search, and what is proved."""
+"""The record of faults: what flipped bits of a Program's memory cost, by chance and by search, and what is proved."""
 
 from pathlib import Path
 
@@ -79,6 +79,22 @@ class FlipCost(Part):
     seeds: list[float | None]
     least: float | None
     most: float | None
+
+
+class Chance(Part):
+    """Random flips among some bits.
+
+    Attributes:
+        field: which may flip; None: any that are selected.
+        bits: how many bits that are.
+        random: accuracy against the number of flips.
+        cost: the number that costs 5 points.
+    """
+
+    field: str | None
+    bits: int
+    random: list[RandomFlips]
+    cost: FlipCost
 
 
 class Group(Part):
@@ -177,8 +193,7 @@ class Faults(Record):
         left_out: what is not modelled, and why.
         selection: which bits could flip.
         seeds: of random flips, from 0.
-        random: accuracy against their number.
-        cost: the number that costs 5 points.
+        chances: random flips, of weights alone and of all that is selected.
         groups: by layer, field and bit position.
         searches: worst flips.
         proof: of the read-out layer.
@@ -192,8 +207,7 @@ class Faults(Record):
     left_out: list[str]
     selection: Selection
     seeds: int
-    random: list[RandomFlips]
-    cost: FlipCost
+    chances: list[Chance]
     groups: list[Group]
     searches: list[Search]
     proof: Proof
@@ -203,6 +217,39 @@ class Faults(Record):
     def bits(self) -> int:
         """How many bits are stored."""
         return sum(one.bits * one.words for one in self.memory)
+
+    @property
+    def sentences(self) -> list[str]:
+        """What was found, in words."""
+        found = []
+        for chance in self.chances:
+            points = f"{100 * chance.cost.points:g} points"
+            flips, ends = chance.cost.flips, (chance.cost.least, chance.cost.most)
+            low, high = ("never" if end is None else f"{end:.0f}" for end in ends)
+            if flips is None:
+                found.append(
+                    f"Up to {chance.random[-1].flips:,} random flips {_of(chance.field)} do not cost {points}."
+                )
+            else:
+                found.append(f"{flips:.0f} random flips {_of(chance.field)} cost {points} (seeds: {low} to {high}).")
+        for search in self.searches:
+            took = "not lost" if search.points is None else f"lost after {search.points}"
+            level = f"{100 * search.level:.0f} %"
+            end = f"{level} is not reached" if search.reached is None else f"{level} reached after {search.reached}"
+            found.append(f"Searched flips {_of(search.field)}, {len(search.flips)} in all: 5 points {took}, {end}.")
+        if self.proof.absent:
+            found.append(f"Nothing is proved of the read-out layer: {self.proof.absent}.")
+        else:
+            safe = [sum(number >= k for number in self.proof.proved) for k in (1, 2, 3)]
+            parts = ", ".join(f"{count} bear any {k}" for k, count in enumerate(safe, 1))
+            found.append(
+                f"Proved of {self.samples} samples' classes, flips of the read-out layer's weights and biases: {parts}."
+            )
+        return found
+
+
+def _of(field: str | None) -> str:
+    return "of weights" if field == "weight" else f"of {field}" if field else "of any field"
 
 
 def read_faults(path: Path) -> Faults:

@@ -1,4 +1,4 @@
-"""Stored bits: widths and encodings from the definition, every pattern a Program, and flips that are their own inverse."""
+"""Stored bits: widths and encodings from the definition, every pattern a Program, flips undo themselves."""
 
 from typing import Any
 
@@ -84,14 +84,17 @@ def test_a_word_of_a_neuron_holds_its_whole_range_and_nothing_else(kind: Any, lo
         made = memory.flipped([field.first + bit for bit in range(field.bits) if mask >> bit & 1])
         again(made)
         reached.append(int(np.asarray(getattr(made.populations[0], kind)).ravel()[0]))
-    assert field.bits == WIDTH[kind] and (min(reached), max(reached)) == (lowest, highest)
-    assert reached[1] == 1 and reached[-1] == (-1 if kind == "bias" else highest)
+    assert field.bits == WIDTH[kind]
+    assert (min(reached), max(reached)) == (lowest, highest)
+    assert reached[1] == 1
+    assert reached[-1] == (-1 if kind == "bias" else highest)
 
 
 def test_what_does_not_fit_its_bits_is_left_out_by_name() -> None:
     memory = Memory(one([[2]], 8, du=-1, dv=4096))
     assert {field.kind for field in memory.fields} == {"weight", "bias", "vth"}
-    assert "du = -1" in memory.left_out[0] and "dv = 4096" in memory.left_out[1]
+    assert "du = -1" in memory.left_out[0]
+    assert "dv = 4096" in memory.left_out[1]
     coded = Program(
         input=Input(shape=(2,), message_bits=8),
         populations=(Population(name="p", shape=(2,), vth=1, du=0, dv=0, bias=np.zeros(2, int), input_bias=True),),
@@ -113,7 +116,8 @@ def test_a_kernel_is_stored_once() -> None:
         steps=1,
     )
     memory = Memory(program)
-    assert of(memory, "weight").words == 18 and of(memory, "bias").words == 50
+    assert of(memory, "weight").words == 18
+    assert of(memory, "bias").words == 50
     assert memory.bits == 18 * 4 + 50 * 13 + 17 + 12 + 12
 
 
