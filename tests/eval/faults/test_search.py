@@ -1,7 +1,6 @@
 """The search for worst flips: gradients against differences, and against trying every bit."""
 
 from collections.abc import Callable
-from itertools import combinations
 
 import numpy as np
 import torch
@@ -92,14 +91,11 @@ def test_searched_flips_are_no_better_than_random_ones_and_say_what_they_did(
     judge = judge_of(small(5), messages)
     among = judge.memory.select(kind="weight")
     found = search(judge, among, field="weight", most=2, level=0.0, samples=99, clean=1.0, track=silent)
-    pairs = [judge.accuracy(pair) for pair in combinations(among.tolist(), 2)]
-    assert found.flips[-1].accuracy <= np.quantile(pairs, 0.02)
-    places = []
+    rng = np.random.default_rng(0)
+    pairs = [judge.accuracy(rng.choice(among, 2, replace=False)) for _ in range(100)]
+    assert found.flips[-1].accuracy <= min(pairs)
     for flip in found.flips:
-        field = next(f for f in judge.memory.fields if (f.layer, f.kind) == (flip.layer, flip.field))
-        mine = [f for f in judge.memory.fields if (f.layer, f.kind) == (flip.layer, flip.field)]
         assert abs(flip.after - flip.before) == 64 << flip.bit
-        places.append((len(mine), field, flip))
     assert [flip.accuracy for flip in found.flips] == sorted((f.accuracy for f in found.flips), reverse=True)
     assert found.points == next((n for n, f in enumerate(found.flips, 1) if f.accuracy <= 0.95), None)
 
