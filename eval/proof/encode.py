@@ -161,10 +161,11 @@ class Encoder:
             return self._chain(layer, neuron, window), 1, Fraction(0), Fraction(0)
         bias = int(layer.bias[neuron]) if bias is None else bias
         wires = layer.wires if wires is None else wires
-        kappa, driven, constant = layer.kappa(window), layer.driven(window), layer.constant(window)
-        exact = [[factor * Fraction(2) ** wire.exponent for factor in kappa] for wire in wires]
+        facts = layer.facts(window)
+        constant = facts.constant
+        exact = [[factor * Fraction(2) ** wire.exponent for factor in facts.kappa] for wire in wires]
         denominator = lcm(constant.denominator, *(f.denominator for row in exact for f in row))
-        above, below = layer.error(window), layer.error(window) + layer.floors(window)
+        above, below = facts.error, facts.error + facts.floors
         if denominator > FINE:
             denominator = COARSE
         found = Sum(round(bias * constant * denominator))
@@ -177,7 +178,7 @@ class Encoder:
                 weights = wire.weight.data[wire.weight.indptr[neuron] : wire.weight.indptr[neuron + 1]]
                 rest += off * int(np.abs(weights).sum()) * wire.peak
         if layer.drive is not None and wires is layer.wires:
-            for t, factor in enumerate(driven):
+            for t, factor in enumerate(facts.driven):
                 if factor:
                     found.add(self._input(t, neuron), round(factor * denominator))
                     rest += abs(Fraction(round(factor * denominator), denominator) - factor) * self._peak

@@ -87,6 +87,25 @@ class Wire:
 
 
 @dataclass(frozen=True)
+class Facts:
+    """The voltage at the end of a window, as exact fractions.
+
+    Attributes:
+        kappa: what one unit that arrives at each step adds.
+        driven: what one unit of bias-coded input at each step adds.
+        constant: what a bias of 1 adds.
+        error: what truncated decays may add or take, at most.
+        floors: what floors of exponents may take, at most.
+    """
+
+    kappa: tuple[Fraction, ...]
+    driven: tuple[Fraction, ...]
+    constant: Fraction
+    error: Fraction
+    floors: Fraction
+
+
+@dataclass(frozen=True)
 class Layer:
     """A population with its incoming wires.
 
@@ -113,56 +132,18 @@ class Layer:
     threshold: int
     drive: int | None
     graded: bool
-    _kappa: dict[Window, tuple[Fraction, ...]] = field(default_factory=dict, compare=False, repr=False)
+    _facts: dict[Window, "Facts"] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def windows(self) -> list[Window]:
         """All pairs of a last reset and a later step."""
         return [(s, t) for t in range(self.steps) for s in range(-1, t)]
 
-    def kappa(self, window: Window) -> tuple[Fraction, ...]:
-        """Return what one unit that arrives at each step adds to the voltage."""
-        if window not in self._kappa:
-            s, t = window
-            alpha, beta = Fraction(self.keep_u, 4096), Fraction(self.keep_v, 4096)
-            self._kappa[window] = tuple(
-                64 * sum((beta ** (t - r) * alpha ** (r - tau) for r in range(max(s + 1, tau), t + 1)), Fraction(0))
-                if tau <= t
-                else Fraction(0)
-                for tau in range(self.steps)
-            )
-        return self._kappa[window]
-
-    def driven(self, window: Window) -> tuple[Fraction, ...]:
-        """Return what one unit of bias-coded input at each step adds to the voltage."""
-        s, t = window
-        beta = Fraction(self.keep_v, 4096)
-        one = 2 ** (self.drive or 0)
-        return tuple(one * beta ** (t - r) if s < r <= t else Fraction(0) for r in range(self.steps))
-
-    def constant(self, window: Window) -> Fraction:
-        """Return what a bias of 1 adds to the voltage."""
-        s, t = window
-        return sum((Fraction(self.keep_v, 4096) ** (t - r) for r in range(s + 1, t + 1)), Fraction(0))
-
-    def error(self, window: Window) -> Fraction:
-        """Return a bound of the error that truncation leaves in the voltage, to either side."""
-        s, t = window
-        alpha, beta = Fraction(self.keep_u, 4096), Fraction(self.keep_v, 4096)
-        lost_u, lost_v = (1 - Fraction(gcd(keep, 4096), 4096) for keep in (self.keep_u, self.keep_v))
-        if self.keep_u == 0:
-            lost_u = Fraction(0)
-        if self.keep_v == 0:
-            lost_v = Fraction(0)
-        # u(r) lost something at steps 1...r, v at s + 2...t: a decay of 0 is exact.
-        current = {r: lost_u * sum((alpha ** (r - q) for q in range(1, r + 1)), Fraction(0)) for r in range(t + 1)}
-        voltage = lost_v * sum((beta ** (t - r) for r in range(s + 2, t + 1)), Fraction(0))
-        return voltage + sum((beta ** (t - r) * current[r] for r in range(s + 1, t + 1)), Fraction(0))
-
-    def floors(self, window: Window) -> Fraction:
-        """Return the most that floors of exponents take from the voltage."""
-        lost = sum((1 - Fraction(1, 2**-wire.exponent) for wire in self.wires if wire.rounds), Fraction(0))
-        return lost * sum(self.kappa(window), Fraction(0))
+    def facts(self, window: Window) -> "Facts":
+        """Return what a window's voltage is made of."""
+        if window not in self._facts:
+            self._facts[window] = _facts(self, window)
+        return self._facts[window]
 
     @cached_property
     def reach(self) -> tuple[Int, Int]:
@@ -189,6 +170,28 @@ class Layer:
         least = wire.shifted(wire.weight.data.astype(np.int64)) * 64
         rows = np.repeat(np.arange(self.size), np.diff(wire.weight.indptr))
         return bool((least + self.bias[rows] > self.threshold).all() and (self.bias <= self.threshold).all())
+
+
+def _facts(layer: Layer, window: Window) -> Facts:
+    s, t = window
+    alpha, beta = Fraction(layer.keep_u, 4096), Fraction(layer.keep_v, 4096)
+    zero = Fraction(0)
+    times = range(s + 1, t + 1)
+    kappa = tuple(
+        64 * sum((beta ** (t - r) * alpha ** (r - tau) for r in times if r >= tau), zero) for tau in range(layer.steps)
+    )
+    driven = tuple(
+        2**layer.drive * beta ** (t - r) if layer.drive is not None and r in times else zero
+        for r in range(layer.steps)
+    )
+    # A product of x and keep loses less than one unit of 1/4096, in steps of their greatest common divisor.
+    lost_u, lost_v = (1 - Fraction(gcd(keep, 4096), 4096) if keep else zero for keep in (layer.keep_u, layer.keep_v))
+    # u(r) lost something at steps 1...r, v at s + 2...t: a decay of 0 is exact.
+    current = {r: lost_u * sum((alpha ** (r - q) for q in range(1, r + 1)), zero) for r in times}
+    error = lost_v * sum((beta ** (t - r) for r in range(s + 2, t + 1)), zero)
+    error += sum((beta ** (t - r) * current[r] for r in times), zero)
+    floors = sum((1 - Fraction(1, 2**-wire.exponent) for wire in layer.wires if wire.rounds), zero)
+    return Facts(kappa, driven, sum((beta ** (t - r) for r in times), zero), error, floors * sum(kappa, zero))
 
 
 def layers_of(program: Program) -> list[Layer]:

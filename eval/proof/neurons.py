@@ -189,7 +189,7 @@ def _margins(encoder: Encoder, label: int, rival: int) -> list[tuple[Sum, int, F
         value, scale, above, below = encoder.voltage(layer, rival, window, prepared.against(label), bias)
         extra = Fraction(0)
         if layer.drive is not None:
-            for t, factor in enumerate(layer.driven(window)):
+            for t, factor in enumerate(layer.facts(window).driven):
                 part = Sum()
                 part.add(encoder._input(t, rival))
                 part.add(encoder._input(t, label), -1)

@@ -194,20 +194,20 @@ def _linear(
         bias: of the same neurons.
         against: whether they are differences of two neurons: then no bias-coded input counts, and errors twice.
     """
-    kappa = layer.kappa(window)
-    scale = _scale(layer, sum(kappa, Fraction(0)) / 64 + layer.constant(window))
-    constant = layer.constant(window) * scale
+    facts = layer.facts(window)
+    scale = _scale(layer, sum(facts.kappa, Fraction(0)) / 64 + facts.constant)
+    constant = facts.constant * scale
     low = np.where(bias >= 0, bias * floor(constant), bias * ceil(constant))
     high = np.where(bias >= 0, bias * ceil(constant), bias * floor(constant))
-    error, floors = layer.error(window), layer.floors(window)
+    error, floors = facts.error, facts.floors
     above, below = (2 * error + floors, 2 * error + floors) if against else (error, error + floors)
     low, high = low - ceil(below * scale), high + ceil(above * scale)
     for wire in wires:
-        factors = [factor * Fraction(2) ** wire.exponent for factor in kappa]
+        factors = [factor * Fraction(2) ** wire.exponent for factor in facts.kappa]
         bottom, top = _spans(prepared, wire.source, sent, region)(wire, *scaled(factors, wire.lag, scale))
         low, high = low + bottom, high + top
     if layer.drive is not None and not against:
-        bottom, top = region.sent.span(*scaled(layer.driven(window), 0, scale))
+        bottom, top = region.sent.span(*scaled(facts.driven, 0, scale))
         low, high = low + bottom, high + top
     return -(-low // scale), high // scale
 
