@@ -235,9 +235,7 @@ class Encoder:
             size = abs(number.constant) // divisor
             return Sum(size if number.constant >= 0 else -size)
         found = self.integer(-(2**42), 2**42)
-        self.model.add_division_equality(
-            self.expression(found), self.expression(number) + number.constant, divisor
-        )
+        self.model.add_division_equality(self.expression(found), self.expression(number) + number.constant, divisor)
         return found
 
     def _graded(self, layer: Layer, t: int, neuron: int, sent: Sum) -> None:

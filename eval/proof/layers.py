@@ -181,8 +181,7 @@ def _facts(layer: Layer, window: Window) -> Facts:
         64 * sum((beta ** (t - r) * alpha ** (r - tau) for r in times if r >= tau), zero) for tau in range(layer.steps)
     )
     driven = tuple(
-        2**layer.drive * beta ** (t - r) if layer.drive is not None and r in times else zero
-        for r in range(layer.steps)
+        2**layer.drive * beta ** (t - r) if layer.drive is not None and r in times else zero for r in range(layer.steps)
     )
     # A product of x and keep loses less than one unit of 1/4096, in steps of their greatest common divisor.
     lost_u, lost_v = (1 - Fraction(gcd(keep, 4096), 4096) if keep else zero for keep in (layer.keep_u, layer.keep_v))

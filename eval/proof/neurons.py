@@ -37,7 +37,9 @@ def _steps(encoder: Encoder, layer: Layer, neuron: int, bits: list[Literal]) -> 
     assert table is not None
     model, region = encoder.model, encoder.region
     if layer.wires:
-        low, high = (ends[neuron] for ends in arrivals(encoder.prepared, layer, region, encoder.bounds.sent, layer.steps - 1))
+        low, high = (
+            ends[neuron] for ends in arrivals(encoder.prepared, layer, region, encoder.bounds.sent, layer.steps - 1)
+        )
         factors = [int(t == layer.steps - 1) for t in range(layer.steps)]
         value, exponent = encoder._arriving(layer, layer.wires[0], neuron, factors), layer.wires[0].exponent
     else:
@@ -143,9 +145,7 @@ def _imply(encoder: Encoder, given: list[Literal], then: Literal) -> None:
     encoder.model.add_bool_or([*[~literal for literal in given], then])
 
 
-def _threshold(
-    encoder: Encoder, layer: Layer, neuron: int, window: Window, given: list[Literal], bit: Literal
-) -> None:
+def _threshold(encoder: Encoder, layer: Layer, neuron: int, window: Window, given: list[Literal], bit: Literal) -> None:
     value, scale, above, below = encoder.voltage(layer, neuron, window)
     # true <= value / scale + above and true >= value / scale - below
     encoder.at_least(value, ceil(scale * (layer.threshold + 1 - above)), [*given, bit])

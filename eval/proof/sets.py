@@ -73,7 +73,8 @@ class Prepared:
         if label not in self._against:
             wires = self.named[self.program.readout.population].wires
             self._against[label] = tuple(
-                replace(wire, weight=csr_array(wire.weight.toarray() - wire.weight[[label]].toarray())) for wire in wires
+                replace(wire, weight=csr_array(wire.weight.toarray() - wire.weight[[label]].toarray()))
+                for wire in wires
             )
         return self._against[label]
 
@@ -122,9 +123,7 @@ def _anything(layer: Layer, peak: int) -> Sent:
     return Trains(low, high, mask)
 
 
-def arrivals(
-    prepared: Prepared, layer: Layer, region: Region, sent: Mapping[str, Sent], t: int
-) -> tuple[Int, Int]:
+def arrivals(prepared: Prepared, layer: Layer, region: Region, sent: Mapping[str, Sent], t: int) -> tuple[Int, Int]:
     """Return the ends of the synaptic input at step ``t``, (neurons,) each."""
     low, high = np.zeros(layer.size, dtype=np.int64), np.zeros(layer.size, dtype=np.int64)
     one = np.eye(layer.steps, dtype=np.int64)
@@ -212,9 +211,7 @@ def _linear(
     return -(-low // scale), high // scale
 
 
-def _spiking(
-    prepared: Prepared, layer: Layer, region: Region, sent: Mapping[str, Sent]
-) -> tuple[Trains, Voltages]:
+def _spiking(prepared: Prepared, layer: Layer, region: Region, sent: Mapping[str, Sent]) -> tuple[Trains, Voltages]:
     """Return the trains of a population with state, and its voltages."""
     steps, size, end = layer.steps, layer.size, layer.threshold
     u = np.zeros(size, dtype=np.int64), np.zeros(size, dtype=np.int64)
@@ -246,13 +243,19 @@ def _spiking(
         ored = any_of(sent[layer.wires[0].source], layer.wires[0].lag, prepared.groups[layer.name])  # type: ignore[arg-type]
         trains_found = trains_found.both(ored)
     if (table := prepared.table(layer, region)) is not None:
-        ends = arrivals(prepared, layer, region, sent, steps - 1) if layer.wires else (region.sent.low[0], region.sent.high[0])
+        ends = (
+            arrivals(prepared, layer, region, sent, steps - 1)
+            if layer.wires
+            else (region.sent.low[0], region.sent.high[0])
+        )
         trains_found = trains_found.both(table.sets(*ends))
     found.last = _last(layer, found, trains_found, alive, v)
     return trains_found, found
 
 
-def _paths(fires: dict[Window, NDArray[np.bool_]], rests: dict[Window, NDArray[np.bool_]], size: int, steps: int) -> Trains:
+def _paths(
+    fires: dict[Window, NDArray[np.bool_]], rests: dict[Window, NDArray[np.bool_]], size: int, steps: int
+) -> Trains:
     """Return the trains that spikes and rests after each last spike allow."""
     if steps > STEPS:
         high = [np.any([fires[s, t] for s in range(-1, t)], axis=0) for t in range(steps)]

@@ -74,7 +74,9 @@ def table_of(layer: Layer, low: int, high: int) -> Table:
             right = np.where(over, middle, right)
             left = np.where(over | (left >= right), left, middle + 1)
         silent, spiking = left > bottom, left <= top
-        fired = np.concatenate([np.pad(fired[silent], ((0, 0), (0, 1))), np.pad(fired[spiking], ((0, 0), (0, 1)), constant_values=True)])
+        fired = np.concatenate(
+            [np.pad(fired[silent], ((0, 0), (0, 1))), np.pad(fired[spiking], ((0, 0), (0, 1)), constant_values=True)]
+        )
         owner = np.concatenate([owner[silent], owner[spiking]])
         bottom, top = (
             np.concatenate([bottom[silent], left[spiking]]),

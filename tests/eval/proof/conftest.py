@@ -18,7 +18,7 @@ MOST = 1500
 """Inputs of a region that are enumerated."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Case:
     """A Program, a region, and every input of it with what the Program does."""
 
@@ -27,6 +27,9 @@ class Case:
     inputs: np.ndarray
     trace: Trace
     label: int
+
+    def __repr__(self) -> str:
+        return f"Case({self.program.header()}, {self.region})"
 
     @property
     def winners(self) -> set[int]:
@@ -38,7 +41,9 @@ def _weight(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     return 2 * rng.integers(-60, 61, shape)
 
 
-def _neurons(draw: st.DrawFn, rng: np.random.Generator, name: str, shape: tuple[int, ...], most: int, **kw: Any) -> Population:
+def _neurons(
+    draw: st.DrawFn, rng: np.random.Generator, name: str, shape: tuple[int, ...], most: int, **kw: Any
+) -> Population:
     vth = int(most * draw(st.sampled_from([0.05, 0.2, 0.5])))
     exponent = 4
     room = min(4096 - 256, max(1, 64 * vth // 2**exponent // 2))
@@ -74,7 +79,7 @@ def small_programs(draw: st.DrawFn, binary: bool) -> Program:
     peaks = {"input": first.peak}
     parts: list[Any] = []
     synapses: list[Synapse] = []
-    source, shape = "input", first.shape
+    source, shape, depth = "input", first.shape, 0
     if not binary and draw(st.integers(0, 4)) == 4:
         parts.append(_neurons(draw, rng, "coded", shape, first.peak // 2 + 1, input_bias=True))
         source, peaks["coded"] = "coded", 1
@@ -85,7 +90,9 @@ def small_programs(draw: st.DrawFn, binary: bool) -> Program:
         if kind == "convolution" and len(shape) == 3:
             size = (draw(st.integers(1, 2)), shape[0], min(2, shape[1]), min(2, shape[2]))
             pad = draw(st.sampled_from([(0, 0), (1, 1)]))
-            synapse: Synapse = Convolution(source=source, target=name, weight=_weight(rng, size), padding=pad, exponent=exponent)
+            synapse: Synapse = Convolution(
+                source=source, target=name, weight=_weight(rng, size), padding=pad, exponent=exponent
+            )
             after: tuple[int, ...] = synapse.output_shape(shape)
         elif kind in ("either", "sum") and len(shape) == 3 and source != "input":
             ones = np.full((shape[0], 1, shape[1], shape[2]), 2)
@@ -98,36 +105,63 @@ def small_programs(draw: st.DrawFn, binary: bool) -> Program:
             if kind == "sparse":
                 rows, columns = np.nonzero(rng.integers(0, 2, size2))
                 assume(len(rows))
-                synapse = Sparse(source=source, target=name, shape=size2, weight=weight[rows, columns], rows=rows, columns=columns, exponent=exponent)
+                synapse = Sparse(
+                    source=source,
+                    target=name,
+                    shape=size2,
+                    weight=weight[rows, columns],
+                    rows=rows,
+                    columns=columns,
+                    exponent=exponent,
+                )
             else:
                 synapse = Dense(source=source, target=name, weight=weight, exponent=exponent)
+        depth += 1
         synapses.append(synapse)
+        # A window that starts before anything arrives: all of it lags.
+        start = depth if draw(st.integers(0, 3)) == 3 else None
+        if start is not None:
+            synapses[-1] = synapse.model_copy(update={"delay": draw(st.integers(1, 2))})
         if draw(st.integers(0, 3)) == 3:
             # A second path: from the same source, later; or a shortcut from the input.
             other, before = draw(st.sampled_from([(source, shape), ("input", first.shape)]))
             size2 = int(np.prod(after)), int(np.prod(before))
-            synapses.append(Dense(source=other, target=name, weight=_weight(rng, size2) // 8 * 2, delay=draw(st.integers(0, 2))))
+            synapses.append(
+                Dense(source=other, target=name, weight=_weight(rng, size2) // 8 * 2, delay=draw(st.integers(0, 2)))
+            )
         if draw(st.integers(0, 5)) == 5 and kind not in ("either", "sum"):
             size2 = int(np.prod(after)), int(np.prod(after))
             synapses.append(Dense(source=name, target=name, weight=_weight(rng, size2), delay=draw(st.integers(0, 1))))
             peaks[name] = 1
         if kind == "either" and isinstance(synapse, Convolution) and synapse.sign == "excitatory":
-            parts.append(Population(name=name, shape=after, du=4095, dv=4095, vth=1, bias=np.zeros(after, dtype=int)))
+            parts.append(
+                Population(
+                    name=name, shape=after, du=4095, dv=4095, vth=1, start=start, bias=np.zeros(after, dtype=int)
+                )
+            )
         elif kind in ("sum", "join") and not any(s.source == name for s in synapses):
-            parts.append(Graded(name=name, shape=after, vth=draw(st.sampled_from([0, 0, 3])), message_bits=20))
+            parts.append(
+                Graded(name=name, shape=after, vth=draw(st.sampled_from([0, 0, 3])), message_bits=20, start=start)
+            )
         else:
-            parts.append(_neurons(draw, rng, name, after, _most(synapses, name, peaks)))
+            parts.append(_neurons(draw, rng, name, after, _most(synapses, name, peaks), start=start))
         peaks[name] = 300 if isinstance(parts[-1], Graded) else 1
         source, shape = name, after
     size2 = 3, int(np.prod(shape))
-    synapses.append(Dense(source=source, target="head", weight=_weight(rng, size2), exponent=draw(st.sampled_from([0, 0, -1]))))
+    synapses.append(
+        Dense(source=source, target="head", weight=_weight(rng, size2), exponent=draw(st.sampled_from([0, 0, -1])))
+    )
     head = _neurons(draw, rng, "head", (3,), _most(synapses, "head", peaks))
     kind = draw(st.sampled_from(["spike_count", "first_spike", "membrane", "membrane"]))
     if kind == "membrane" and draw(st.booleans()):
         head = head.model_copy(update={"vth": 131071})
     try:
         program = Program(
-            input=first, populations=(*parts, head), synapses=tuple(synapses), readout=Readout(kind=kind, population="head"), steps=steps
+            input=first,
+            populations=(*parts, head),
+            synapses=tuple(synapses),
+            readout=Readout(kind=kind, population="head"),
+            steps=steps,
         )
     except UnsupportedError:
         reject()

@@ -41,7 +41,7 @@ def contained(case: Case) -> None:
 
 
 def test_what_happens_is_within_the_bounds(share: float) -> None:
-    @settings(max_examples=int(1000 * share), suppress_health_check=SLOW)
+    @settings(max_examples=int(800 * share), suppress_health_check=SLOW)
     @given(cases())
     def law(case: Case) -> None:
         contained(case)
@@ -52,7 +52,7 @@ def test_what_happens_is_within_the_bounds(share: float) -> None:
 def test_the_solver_finds_what_is_there_and_nothing_else(share: float) -> None:
     seen: Counter[str] = Counter()
 
-    @settings(max_examples=int(1000 * share), suppress_health_check=SLOW)
+    @settings(max_examples=int(400 * share), suppress_health_check=SLOW)
     @given(cases())
     def law(case: Case) -> None:
         prepared = Prepared(case.program)
@@ -82,7 +82,7 @@ def test_the_solver_finds_what_is_there_and_nothing_else(share: float) -> None:
 def test_decisions_are_right(share: float) -> None:
     seen: Counter[str] = Counter()
 
-    @settings(max_examples=int(500 * share), suppress_health_check=SLOW)
+    @settings(max_examples=int(300 * share), suppress_health_check=SLOW)
     @given(cases())
     def law(case: Case) -> None:
         compiled = LoihiTarget().compile(case.program)
