@@ -29,6 +29,7 @@ def render_faults(record: Faults) -> str:
             proof=None if record.proof.absent else proof_plot(record),
             costliest=[_group(group) for group in sorted(record.groups, key=lambda group: -group.lost)[:15]],
             percent=words.percent,
+            points=_points,
             selection=_selection(record),
         )
     )
@@ -55,9 +56,14 @@ def _selection(record: Faults) -> str:
     return words.listed(named) or "any stored bit"
 
 
+def _points(share: float) -> str:
+    """Return points to one decimal, without a sign before 0."""
+    return f"{round(100 * share, 1) + 0.0:.1f}"
+
+
 def _group(group: Group) -> dict[str, Any]:
     place = "any" if group.bit is None else str(group.bit)
-    return {"group": group, "bit": place, "lost": f"{100 * group.lost:.1f}"}
+    return {"group": group, "bit": place, "lost": _points(group.lost)}
 
 
 def curves_plot(record: Faults) -> Markup:
@@ -81,6 +87,8 @@ def curves_plot(record: Faults) -> Markup:
             axes.plot(numbers, values, "s-", color=colour, markersize=4, label=f"searched, {what}")
         axes.axhline(100 * record.clean.value, color=GREY, linewidth=1, linestyle="--", label="no flips")
         axes.set_xscale("log", base=2)
+        ticks = [one.flips for one in max((chance.random for chance in record.chances), key=len)]
+        axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks], fontsize=8)
         axes.set_xlabel("flipped bits")
         axes.set_ylabel("accuracy, %")
         axes.set_ylim(-2, 102)
@@ -105,7 +113,7 @@ def groups_plot(groups: Sequence[Group]) -> Markup:
         for (y, x), value in np.ndenumerate(values):
             if not np.isnan(value):
                 colour = "white" if value > 0.65 * top else "black"
-                axes.text(x + 0.5, y + 0.5, f"{value:.0f}", ha="center", va="center", fontsize=6.5, color=colour)
+                axes.text(x + 0.5, y + 0.5, str(round(value)), ha="center", va="center", fontsize=6.5, color=colour)
         axes.set_xticks(np.arange(widest + 1) + 0.5, ["any", *map(str, range(widest))])
         axes.set_yticks(np.arange(len(rows)) + 0.5, [f"{layer}, {field}" for layer, field in rows], fontsize=7.5)
         axes.tick_params(length=0)

@@ -1,6 +1,7 @@
 """The energy attack against all of small balls: clean <= searched <= worst of all <= bound, sample by sample."""
 
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import hypothesis.strategies as st
@@ -12,11 +13,15 @@ import spikeproof as sp
 from spikeproof.eval.cost.table import side_by_side
 from spikeproof.eval.cost.worst import search, upper, worst_energy
 from spikeproof.eval.measure.metrics import SynapticOperations
+from spikeproof.eval.records.cost import read_cost
 from spikeproof.export.program import Convolution, Dense, Graded, Input, Population, Program, Readout
 from spikeproof.hw_targets.target import get_target
 from spikeproof.toolkit.coding import make_coder
 from spikeproof.toolkit.config import CodingSettings
 from spikeproof.toolkit.errors import InputError
+
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @st.composite
@@ -140,6 +145,19 @@ def test_it_stands_in_the_comparison_beside_the_clean_images() -> None:
     found = [row for row in rows if row.name == "synaptic operations, proved bound"]
     assert found[0].cells["Program · loihi"].value == np.mean(worst.bound)
     assert any(row.group == "energy" and row.condition == worst.condition for row in rows)
+
+
+@pytest.mark.parametrize("levels", [8, 25])
+def test_the_page_says_what_is_on_record(levels: int) -> None:
+    worst = read_cost(ROOT / "records" / "compare" / f"digits-worst-energy-{levels}.json").worst
+    assert worst is not None
+    assert worst.levels == levels
+    assert all(a <= b <= c for a, b, c in zip(worst.clean, worst.searched, worst.bound, strict=True))
+    clean, found, bound = (float(np.mean(part)) for part in (worst.clean, worst.searched, worst.bound))
+    row = (
+        f"| {levels} levels | {clean:,.0f} | {found:,.0f} | {bound:,.0f} | {found / clean:.2f} | {bound / clean:.2f} |"
+    )
+    assert row in (ROOT / "docs" / "energy.md").read_text(encoding="utf-8")
 
 
 def test_other_coders_are_refused() -> None:
