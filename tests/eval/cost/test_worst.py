@@ -20,7 +20,6 @@ from spikeproof.toolkit.coding import make_coder
 from spikeproof.toolkit.config import CodingSettings
 from spikeproof.toolkit.errors import InputError
 
-
 ROOT = Path(__file__).resolve().parents[3]
 
 
