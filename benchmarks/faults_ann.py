@@ -1,6 +1,6 @@
 """An ANN beside `spikeproof faults`: the same layers with ReLU, 8-bit weights, the same flips by chance and by search.
 
-python benchmarks/faults_ann.py writes records/benchmarks/faults-ann-seed*.json. Convolutions and the linear layer of the
+python benchmarks/faults_ann.py writes records/benchmarks/faults-ann-seed*.json. Convolutions and linear layer of the
 digits recipe, batch norms folded, weights rounded to 8 bits in two's complement with a power-of-two step a layer;
 activations and biases stay float32. Only weights flip.
 """
