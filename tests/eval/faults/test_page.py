@@ -1,5 +1,6 @@
 """The committed records of faults: what is proved is never broken, and the page's table is theirs."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -48,3 +49,12 @@ def test_a_record_keeps_the_law_and_the_page_says_what_it_says(path: Path) -> No
     assert record.recipe is not None
     assert (record.recipe["quantize"]["bits"], record.recipe["train"]["seed"]) == (bits, seed)
     assert row(bits, seed, record) in (ROOT / "docs" / "faults.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("seed", [3407, 3408, 3409])
+def test_the_page_says_what_is_on_record_of_the_ann(seed: int) -> None:
+    found = json.loads((ROOT / "records" / "benchmarks" / f"faults-ann-seed{seed}.json").read_text(encoding="utf-8"))
+    ends = [f"{end(found['cost_by_seed']):.0f}" for end in (min, max)]
+    cells = [str(seed), f"{100 * found['clean']:.1f}", f"{found['bits']:,}"]
+    cells += [f"{found['cost']:.0f} ({ends[0]} to {ends[1]})", str(found["points"]), str(found["reached"])]
+    assert f"| {' | '.join(cells)} |" in (ROOT / "docs" / "faults.md").read_text(encoding="utf-8")
