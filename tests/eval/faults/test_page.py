@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from spikeproof.eval.records.faults import Faults, FlipCost, read_faults
+from spikeproof.eval.report.faults import render_faults
 
 ROOT = Path(__file__).resolve().parents[3]
 FILES = sorted((ROOT / "records" / "faults").glob("*.json"))
@@ -58,3 +59,17 @@ def test_the_page_says_what_is_on_record_of_the_ann(seed: int) -> None:
     cells = [str(seed), f"{100 * found['clean']:.1f}", f"{found['bits']:,}"]
     cells += [f"{found['cost']:.0f} ({ends[0]} to {ends[1]})", str(found["points"]), str(found["reached"])]
     assert f"| {' | '.join(cells)} |" in (ROOT / "docs" / "faults.md").read_text(encoding="utf-8")
+
+
+def test_a_record_without_proof_or_search_is_drawn_and_says_why() -> None:
+    record = read_faults(FILES[0])
+    nothing = record.proof.model_copy(update={"proved": [], "broken": [], "absent": "a kernel is shared"})
+    parts = {"proof": nothing, "searches": [], "left_out": ["population 'a': dv = 4096 does not fit its 12 bits"]}
+    page = render_faults(record.model_copy(update=parts))
+    assert page.count("<svg") == 2
+    assert "Nothing is proved of the read-out layer: a kernel is shared." in page
+    assert "Left out: population &#39;a&#39;: dv = 4096" in page
+    assert "Worst flips" not in page
+    assert "-0.0" not in page
+    # Ticks are numbers, not formulas.
+    assert "mathdefault" not in render_faults(record)
