@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for editors, type checkers and the documentation; a test compares it with what is loaded
+    from .eval.face.faults import faults as faults
     from .eval.face.measures import agree as agree
     from .eval.face.measures import compare as compare
     from .eval.face.measures import explain as explain
@@ -43,6 +44,7 @@ if TYPE_CHECKING:  # for editors, type checkers and the documentation; a test co
 _WHERE = {
     "eval.face.networks": ("attack", "build_network", "deploy", "load_data", "lower", "quantize", "run", "train"),
     "eval.face.measures": ("agree", "compare", "explain", "fit", "robustness"),
+    "eval.face.faults": ("faults",),
     "eval.face.shown": ("Shown",),
     "eval.measure.forms": ("Forms",),
     "eval.run.folder": ("Run",),

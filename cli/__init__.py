@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from . import compare, explain, fit, leaderboard, listing, nir, robustness, steps, study, targets
+from . import compare, explain, faults, fit, leaderboard, listing, nir, robustness, steps, study, targets
 from .old import translated
 from .options import (
     EXIT_BUG,
@@ -42,6 +42,7 @@ _COMMANDS: dict[str, dict[str, Callable[..., None] | typer.Typer]] = {
         "explain": explain.explain,
         "compare": compare.compare,
         "fit": fit.fit,
+        "faults": faults.faults,
         "agree": targets.agree,
         "profiles": targets.profiles,
     },

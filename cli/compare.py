@@ -16,6 +16,13 @@ def compare(
     samples: Samples = None,
     csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write the table as CSV, too.")] = None,
     again: Annotated[bool, typer.Option("--again", help="Measure costs again, even if nothing has changed.")] = False,
+    worst_energy: Annotated[
+        float | None,
+        typer.Option(
+            metavar="EPSILON",
+            help="Search the ball for the images that cost most, and bound what any can cost; direct coding.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Put float, quantized and deployed side by side: accuracy, robustness, sparsity, latency, energy, memory."""
@@ -27,7 +34,7 @@ def compare(
         from ..eval.run.compare import compare as put_beside
         from ..toolkit.files import write_text
     with show.progress(as_json) as track:
-        result = put_beside(found, samples=samples, again=again, track=track)
+        result = put_beside(found, samples=samples, again=again, worst_energy=worst_energy, track=track)
     if csv is not None:
         write_text(csv, result.table.to_csv())
     if as_json:

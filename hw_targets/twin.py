@@ -240,8 +240,8 @@ class Twin(nn.Module):
         levels, peak = 1 / self.program.input.scale, self.program.input.peak
         return _straight(encoded, lambda x: torch.round(x * levels).clamp(0, peak), levels)
 
-    def run(self, messages: Tensor, *, record: bool = False) -> dict[str, "_Cells | _Units"]:
-        """Run messages (time, batch, ...) and return the populations with what they did, differentiable."""
+    def wires(self) -> dict[str, list[_Wires]]:
+        """Return the synapses ready to run, by target population; made once a device."""
         device = self.device
         if device not in self._wires:
             self._wires[device] = {
@@ -254,15 +254,19 @@ class Twin(nn.Module):
         for wires in self._wires[device].values():
             for wire in wires:
                 wire.routed = not self.or_neurons
+        return self._wires[device]
+
+    def run(self, messages: Tensor, *, record: bool = False) -> dict[str, "_Cells | _Units"]:
+        """Run messages (time, batch, ...) and return the populations with what they did, differentiable."""
         batch = messages.shape[1]
         cells: dict[str, _Cells | _Units] = {
             population.name: _Cells(self, population, batch, record)
             if isinstance(population, Population)
-            else _Units(population, batch, device)
+            else _Units(population, batch, self.device)
             for population in self.program.populations
         }
         schedule = by_clock if self.program.recurrent else by_layer
-        schedule(self.program, messages.to(device), self._wires[device], cells)
+        schedule(self.program, messages.to(self.device), self.wires(), cells)
         return cells
 
     def read(self, parts: dict[str, "_Cells | _Units"]) -> Tensor:
@@ -310,7 +314,7 @@ class Twin(nn.Module):
         return self.logits(self.read(self.run(messages)))
 
     def logits(self, output: Tensor) -> Tensor:
-        """Return logits (batch, classes) from a read-out (batch, classes).
+        """Return logits (batch, classes) of a read-out (batch, classes).
 
         gain times the read-out as a share of its largest: steps for spike count and first spike, for the membrane its
         real value a step, or the threshold where no scale is known. Classes, and ties, are those of the Program.

@@ -26,6 +26,7 @@ from ..records.cost import AnnCost, ChipCost, Cost, FormCost, Memory, Metering, 
 from .baselines import int8_ann, metered, nvml, rapl
 from .constants import table
 from .energy import Traffic, count_events, estimate, mapped, steps_an_inference, unmapped
+from .worst import QUERIES, worst_energy
 
 ALONE = 30
 Infer = Callable[[Images], Any]
@@ -157,6 +158,8 @@ def measure_cost(
     *,
     bits: int,
     batch: int,
+    epsilon: float | None = None,
+    queries: int = QUERIES,
     track: Track = silent,
 ) -> Cost:
     """Measure the float and quantized network and the Program: sparsity, time, energy where metered, memory.
@@ -168,9 +171,18 @@ def measure_cost(
         labels: (samples,).
         bits: of the quantized weights.
         batch: samples a run.
+        epsilon: of an energy attack, whose images become one more condition; None: no such attack.
+        queries: that it spends, a sample.
         track: progress.
+
+    Raises:
+        InputError: an energy attack on input that it does not know.
     """
     program, coder = forms.program, forms.network.coder
+    worst = None
+    if epsilon is not None:
+        worst, costly = worst_energy(program, coder, conditions["clean"], epsilon, queries=queries, track=track)
+        conditions = {**conditions, worst.condition: costly}
     sent: dict[str, dict[str, NDArray[np.float64]]] = {}
     devices = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
     found = []
@@ -220,4 +232,5 @@ def measure_cost(
             activations=ann.activations,
             joules=(ann.joules.low, ann.joules.high),
         ),
+        worst=worst,
     )

@@ -217,6 +217,20 @@ def _sparsity(cost: Cost, forms: dict[str, FormCost], columns: Sequence[str]) ->
             yield row(quantity, name, unit, read)
 
 
+def _worst(cost: Cost, program: str) -> Iterator[Row]:
+    """Yield synaptic operations in the ball of an energy attack, in the Program's column: found, and the bound."""
+    if cost.worst is None:
+        return
+    samples = len(cost.worst.clean)
+    means = [sum(part) / samples for part in (cost.worst.clean, cost.worst.searched, cost.worst.bound)]
+    ball = f"within {cost.worst.levels} levels"
+    note = f"{cost.worst.queries:,} runs a sample; clean {means[0]:,.0f}; bound by {cost.worst.bound_by}"
+    found = Cell("measured", means[1], samples=samples, note=note)
+    most = Cell("counted", means[2], samples=samples, note=note)
+    yield Row("sparsity", "synaptic operations, most that was found", ball, "an image", "lower", {program: found})
+    yield Row("sparsity", "synaptic operations, proved bound", ball, "an image", "lower", {program: most})
+
+
 def _latency(cost: Cost, forms: dict[str, FormCost], columns: Sequence[str]) -> Iterator[Row]:
     here = "wall time on this machine; the Program's is a simulator's"
     alone, batch = {}, {}
@@ -368,6 +382,7 @@ def side_by_side(record: Evaluation | None, robustness: Robustness | None, cost:
         *_accuracy(record, columns, folder),
         *_robustness(robustness, columns, folder),
         *_sparsity(cost, forms, columns),
+        *_worst(cost, _program_column(columns)),
         *_latency(cost, forms, columns),
         *_energy(cost, forms, wide),
         *_memory(cost, forms, wide),

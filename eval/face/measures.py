@@ -44,7 +44,7 @@ BATCH = 250
 """Samples a run."""
 
 
-def _about(verb: str, data: Samples | None, program: Program | None, **options: Any) -> dict[str, Any]:
+def header_of(verb: str, data: Samples | None, program: Program | None, **options: Any) -> dict[str, Any]:
     """Return a record's header; ``options`` that were given are part of the command."""
     given = "".join(f", {name}={value!r}" for name, value in options.items() if value is not None)
     subject = "program" if data is None else "forms, data"
@@ -102,7 +102,7 @@ def robustness(
         return found[NAME]
     options: dict[str, Any] = {"protocol": protocol, "epsilon": epsilon, "targets": targets, "threat": threat}
     options |= {"budget": budget, "seed": seed, "draws": draws}
-    about = _about("robustness", data, subject.program, samples=samples, **options)
+    about = header_of("robustness", data, subject.program, samples=samples, **options)
     with bars(keep=False) as track:
         record = measure_robustness(subject, images, labels, about, **options, track=track)
     rows = [_robust(form) for form in record.forms]
@@ -136,7 +136,7 @@ def explain(forms: Forms, data: Samples, *, samples: int | None = None, lava: bo
         UnsupportedError: the Program has other populations than the network.
     """
     images, labels = test_part(data, samples)
-    about = _about("explain", data, forms.program, samples=samples, lava=lava)
+    about = header_of("explain", data, forms.program, samples=samples, lava=lava)
     with bars() as track:
         record, overlays = explain_forms(forms, images, labels, about, lava=lava, track=track)
     accuracy = {stage.name: stage.accuracy.value for stage in record.stages}
@@ -179,7 +179,7 @@ def fit(
     known: Mapper = mapper
     if messages is None:
         messages = np.zeros((program.steps, 0, *program.input.shape), dtype=np.int32)
-    record = place(program, chip, known, messages, _about("fit", None, program, chip=chip, mapper=mapper))
+    record = place(program, chip, known, messages, header_of("fit", None, program, chip=chip, mapper=mapper))
     rows = [
         {
             "population": layer.population,
@@ -200,6 +200,7 @@ def compare(
     *,
     attacked: Mapping[str, Images] | None = None,
     robustness: Shown[Robustness] | None = None,
+    worst_energy: float | None = None,
     samples: int | None = None,
     bits: int = 8,
 ) -> Shown[Cost]:
@@ -210,14 +211,16 @@ def compare(
         data: whose test images, or images and labels.
         attacked: adversarial images of the same samples, by name: what an attack costs.
         robustness: of the same forms, for its rows.
+        worst_energy: epsilon of an energy attack, L-infinity in pixels of [0, 1]; None: none.
         samples: the first so many; all if None.
         bits: of the quantized weights.
     """
     images, labels = test_part(data, samples)
     conditions = {"clean": images} | {name: part[:samples] for name, part in (attacked or {}).items()}
     with bars() as track:
-        about = _about("compare", data, forms.program, samples=samples, bits=bits)
-        record = measure_cost(about, forms, conditions, labels, bits=bits, batch=BATCH, track=track)
+        about = header_of("compare", data, forms.program, worst_energy=worst_energy, samples=samples, bits=bits)
+        options: dict[str, Any] = {"bits": bits, "batch": BATCH, "epsilon": worst_energy}
+        record = measure_cost(about, forms, conditions, labels, **options, track=track)
         measured = evaluate(forms, conditions, labels, {"loihi": len(labels)}, batch=BATCH, track=track)
     found = side_by_side(None, None if robustness is None else robustness.record, record, NAME)
     accuracies = {column(one.form, one.target): one.conditions for one in measured}
@@ -265,4 +268,4 @@ def agree(
         inputs = (coder.coder if isinstance(coder, SpikingNetwork) else coder).integers(np.asarray(inputs))
     with bars() as track:
         found = run_targets(program, np.asarray(inputs), list(targets), track=track)
-    return Comparison(**_about("agree", None, program, targets=tuple(targets)), **dict(found))
+    return Comparison(**header_of("agree", None, program, targets=tuple(targets)), **dict(found))

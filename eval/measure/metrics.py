@@ -184,10 +184,19 @@ class SynapticOperations(FormMetric):
             trace: what the populations sent.
             messages: what the input sent, (time, batch, ...).
         """
-        sent = {self.program.input.name: np.count_nonzero(messages, axis=0), **trace.spike_counts}
-        for source, target, reached in self.fan_outs:
-            self.operations[f"{source} -> {target}"] += int((sent[source].astype(np.int64) * reached).sum())
+        for name, operations in self.each(trace, messages).items():
+            self.operations[name] += int(operations.sum())
         self.samples += messages.shape[1]
+
+    def each(self, trace: Trace, messages: NDArray[np.int32]) -> dict[str, Counts]:
+        """Return the operations of every sample of a batch, (batch,), by synapse; nothing is kept."""
+        sent = {self.program.input.name: np.count_nonzero(messages, axis=0), **trace.spike_counts}
+        found: dict[str, Counts] = {}
+        for source, target, reached in self.fan_outs:
+            name, counts = f"{source} -> {target}", sent[source].astype(np.int64) * reached
+            # Two synapses between the same populations are counted together.
+            found[name] = found.get(name, np.int64(0)) + counts.reshape(len(counts), -1).sum(1)
+        return found
 
     def compute(self) -> dict[str, float]:
         """Return operations a sample, by synapse."""

@@ -137,12 +137,39 @@ class AnnCost(Part):
     joules: Ends
 
 
+class WorstEnergy(Part):
+    """Synaptic operations of the Program within a ball around each sample: clean <= searched <= all <= bound.
+
+    Attributes:
+        condition: of the images that the search found.
+        epsilon: as it was asked for, L-infinity, in pixels of [0, 1].
+        levels: the radius in levels of the chip's input, around what the chip receives of a sample.
+        queries: runs of the Program that were spent, a sample.
+        seed: of the search.
+        clean: of each sample.
+        searched: the most that the search found, of each sample.
+        bound: what no image of the ball exceeds.
+        bound_by: where the bound comes from.
+    """
+
+    condition: str
+    epsilon: float
+    levels: int
+    queries: int
+    seed: int
+    clean: list[int]
+    searched: list[int]
+    bound: list[int]
+    bound_by: str
+
+
 class Cost(Record):
     """The cost of all forms of a run.
 
     Attributes:
         samples: the first so many test images.
         images: SHA-256 of the images of each condition, so that a stale record is known.
+        worst: the energy attack; None if none was asked for.
     """
 
     program: ProgramId
@@ -152,6 +179,7 @@ class Cost(Record):
     forms: list[FormCost]
     chips: list[ChipCost]
     ann: AnnCost
+    worst: WorstEnergy | None = None
 
     @classmethod
     def of_schema_1(cls, values: dict[str, Any]) -> dict[str, Any]:

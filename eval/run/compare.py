@@ -11,13 +11,21 @@ from .results import Compared
 from .steps import attacked
 
 
-def cost(run: Run, *, samples: int | None = None, again: bool = False, track: Track = silent) -> bool:
+def cost(
+    run: Run,
+    *,
+    samples: int | None = None,
+    again: bool = False,
+    worst_energy: float | None = None,
+    track: Track = silent,
+) -> bool:
     """Measure the cost of a run's forms: cost.json; return False if this code has it on record already.
 
     Args:
         run: trained, quantized and exported; attacked, if the price of attacks is wanted.
         samples: the first so many test images; all if None.
         again: measure even so.
+        worst_energy: epsilon of an energy attack; None: none, but one that is on record is kept.
         track: progress.
 
     Raises:
@@ -31,12 +39,15 @@ def cost(run: Run, *, samples: int | None = None, again: bool = False, track: Tr
     conditions = {name: part[:samples] for name, part in images.items()}
     if run.is_done("cost") and not again:
         kept = read_cost(run.path("cost.json"))
-        if kept.code == code_hash() and kept.images == fingerprints(conditions):
+        worst = kept.worst
+        same = {name: sha for name, sha in kept.images.items() if worst is None or name != worst.condition}
+        enough = worst_energy is None or (worst is not None and worst.epsilon == worst_energy)
+        if kept.code == code_hash() and same == fingerprints(conditions) and enough:
             return False
     found = measure_cost(
         header(
             recipe.name,
-            command_line("compare", "DIR", samples=samples, again=again),
+            command_line("compare", "DIR", samples=samples, again=again, worst_energy=worst_energy),
             data=data,
             program=forms.program,
             recipe=recipe,
@@ -46,6 +57,7 @@ def cost(run: Run, *, samples: int | None = None, again: bool = False, track: Tr
         data.test_labels[:samples],
         bits=recipe.quantize.bits,
         batch=recipe.evaluate.batch,
+        epsilon=worst_energy,
         track=track,
     )
     write_record(run.path("cost.json"), found)
@@ -53,19 +65,27 @@ def cost(run: Run, *, samples: int | None = None, again: bool = False, track: Tr
     return True
 
 
-def compare(run: Run, *, samples: int | None = None, again: bool = False, track: Track = silent) -> Compared:
+def compare(
+    run: Run,
+    *,
+    samples: int | None = None,
+    again: bool = False,
+    worst_energy: float | None = None,
+    track: Track = silent,
+) -> Compared:
     """Measure what is not on record, and put the forms side by side; cost.json and compare.html.
 
     Args:
         run: see :func:`cost`.
         samples: the first so many test images; all if None.
         again: measure costs that are on record, too.
+        worst_energy: epsilon of an energy attack, L-infinity in pixels of [0, 1]; None: none.
         track: progress.
 
     Raises:
         FileError: a step is missing, or a file has changed since.
     """
-    measured = cost(run, samples=samples, again=again, track=track)
+    measured = cost(run, samples=samples, again=again, worst_energy=worst_energy, track=track)
     table = beside(run)
     write_pages(run)
     return Compared(measured, table, str(run.path("cost.json")), str(run.path("compare.html")))

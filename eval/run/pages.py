@@ -17,6 +17,7 @@ PAGES = {
     "compare.html": "Side by side",
     "robustness.html": "Robustness",
     "fit.html": "Fit to a chip",
+    "faults.html": "Faults",
     "explain.html": "Explanation",
 }
 

@@ -46,8 +46,8 @@ def _messages(run: Run, images: Images) -> NDArray[np.int32]:
         return make_coder(run.recipe().coding).integers(images)
 
 
-def chip_input(run: Run, samples: int) -> NDArray[np.int32]:
-    """Return the first ``samples`` test samples as the chip receives them, (time, batch, ...)."""
+def chip_input(run: Run, samples: int | None) -> NDArray[np.int32]:
+    """Return the first ``samples`` test samples, or all, as the chip receives them, (time, batch, ...)."""
     return _messages(run, _images(run, None, samples)[0])
 
 

@@ -1,21 +1,16 @@
 """Cells: the independent measurements of a study, each kept by what it depends on, run here or on Ray."""
 
-import logging
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ...toolkit.code import code_hash
 from ...toolkit.config import Recipe
-from ...toolkit.errors import FileError, InputError, TargetError
+from ...toolkit.errors import FileError, InputError
 from ...toolkit.files import digest, read_json, write_json
 from ...toolkit.progress import Track, silent
-
-RETRIES = 3
-"""How often Ray may start a cell again whose worker died."""
+from ..tasks import on_ray
 
 
 @dataclass(frozen=True)
@@ -65,7 +60,7 @@ def run_cells(
 
     Raises:
         InputError: two cells have one name, or Ray is asked for and not installed.
-        TargetError: Ray lost a cell's worker more than :data:`RETRIES` times.
+        TargetError: Ray lost a cell's worker too often.
         FileError: a kept result is damaged.
     """
     names = [cell.name for cell in cells]
@@ -110,47 +105,11 @@ def _work(measure: Measure, recipe: str, plan: dict[str, Any], folder: str, vers
 def _on_ray(
     cells: Sequence[Cell], measure: Measure, folder: Path, address: str
 ) -> Iterator[tuple[Cell, dict[str, Any]]]:
-    if not cells:
-        return
-    with _ray(address) as ray:
-        # A worker that dies is started again; what it left in the folder is taken up.
-        task = ray.remote(max_retries=RETRIES, num_cpus=1)(_work)
-        place = str(folder.resolve())
-        pending = {
-            task.remote(measure, cell.recipe.model_dump_json(), dict(cell.plan), f"{place}/{cell.key}", code_hash()): (
-                cell
-            )
-            for cell in cells
-        }
-        while pending:
-            (done, *_), _ = ray.wait(list(pending), num_returns=1)
-            cell = pending.pop(done)
-            try:
-                yield cell, ray.get(done)
-            except ray.exceptions.RayTaskError as error:
-                raise error.as_instanceof_cause() from error
-            except ray.exceptions.RayError as error:
-                raise TargetError(
-                    f"cell {cell.name!r}: Ray lost its worker {RETRIES + 1} times ({type(error).__name__}); "
-                    "give it more memory, or run without --ray"
-                ) from error
-
-
-@contextmanager
-def _ray(address: str) -> Iterator[Any]:
-    try:
-        import ray
-    except ImportError as error:
-        raise InputError("--ray: Ray is not installed; pip install 'spikeproof[ray]'") from error
-    # Nothing is sent anywhere; one thread a worker, since torch's threads fight each other where every core has a cell.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    environment = {"env_vars": {"OMP_NUM_THREADS": "1"}}
-    options: dict[str, Any] = {"include_dashboard": False} if address == "local" else {"address": address}
-    try:
-        ray.init(runtime_env=environment, log_to_driver=False, logging_level=logging.ERROR, **options)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise InputError(f"--ray {address}: no cluster answers there ({error})") from error
-    try:
-        yield ray
-    finally:
-        ray.shutdown()
+    place = str(folder.resolve())
+    named = {cell.name: cell for cell in cells}
+    tasks = {
+        name: (measure, cell.recipe.model_dump_json(), dict(cell.plan), f"{place}/{cell.key}", code_hash())
+        for name, cell in named.items()
+    }
+    for name, result in on_ray(_work, tasks, address, "cell"):
+        yield named[name], result

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from spikeproof.eval.cost.constants import table
+from spikeproof.eval.records.cost import read_cost
 from spikeproof.eval.report.words import interval
 from spikeproof.eval.run import pages
 from spikeproof.eval.run.compare import cost
@@ -181,3 +182,20 @@ def test_names_are_escaped_and_nothing_comes_from_elsewhere(folder: Path) -> Non
     assert "<b>x" not in page
     assert "<i>run" not in page
     assert not re.search(r"<(script|link|iframe|img)|@import|src=|url\((?!#)", page)
+
+
+def test_worst_energy_stands_beside_the_clean_images_and_is_kept(call: Call, folder: Path) -> None:
+    answer = call("compare", folder, "-n", 6, "--worst-energy", 0.02, "--json")
+    assert (answer.code, answer.err) == (0, "")
+    worst = read_cost(folder / "cost.json").worst
+    assert worst is not None
+    assert (worst.levels, worst.condition) == (5, "worst energy@0.02")
+    assert all(a <= b <= c for a, b, c in zip(worst.clean, worst.searched, worst.bound, strict=True))
+    assert worst.condition in (folder / "compare.html").read_text()
+    before = (folder / "cost.json").read_bytes()
+    for options in ((), ("--worst-energy", 0.02)):
+        assert call("compare", folder, "-n", 6, *options).code == 0
+        assert (folder / "cost.json").read_bytes() == before
+    assert call("compare", folder, "-n", 6, "--worst-energy", 0.03).code == 0
+    assert (folder / "cost.json").read_bytes() != before
+    assert call("compare", folder, "-n", 6, "--worst-energy", 0.0001).code == 2

@@ -21,6 +21,7 @@ COMMANDS = [
     "agree",
     "robustness",
     "fit",
+    "faults",
     "support",
     "evaluate",
     "explain",

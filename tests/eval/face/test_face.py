@@ -195,7 +195,7 @@ def test_what_does_not_deploy_is_refused(made: tuple[sp.Forms, sp.Dataset]) -> N
         sp.lower(forms.quantized, data.shape, chip="loihi1")
 
 
-@pytest.fixture(params=["robustness", "explain", "fit", "compare"])
+@pytest.fixture(params=["robustness", "explain", "fit", "faults", "compare"])
 def answer(
     request: pytest.FixtureRequest, made: tuple[sp.Forms, sp.Dataset], robust: "sp.Shown[Any]"
 ) -> "sp.Shown[Any]":
@@ -205,6 +205,7 @@ def answer(
         "robustness": lambda: robust,
         "explain": lambda: sp.explain(forms, data, samples=6, lava=False),
         "fit": lambda: sp.fit(forms.program, "loihi2", messages=messages),
+        "faults": lambda: sp.faults(forms, data, samples=6, field="weight", seeds=2, most=4, worst=1),
         "compare": lambda: sp.compare(forms, data, samples=6, robustness=robust),
     }
     return make[request.param]()
