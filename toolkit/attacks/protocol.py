@@ -16,6 +16,7 @@ from .gradient import FGSM, PGD
 from .spikes import EDITS, SpikeFlip, SpikeNoise, SpikeSearch
 from .strong import APGD, SAPGD
 from .suite import Transfer, check_transferable
+from .timing import SpikeTiming, SpikeTimingNoise, SpikeTimingSearch, TimingAttack
 from .victim import normalizes
 
 BUILT_IN = ("quick", "standard", "strong")
@@ -52,7 +53,7 @@ class Protocol:
             object.__setattr__(self, part, tuple(getattr(self, part)))
         if not self.attacks:
             raise InputError(f"protocol {self.name!r}: no attacks; give one or more")
-        budgets = sorted({f"{attack.threat} {attack.radius:g}" for attack in self.every})
+        budgets = sorted({f"{attack.threat} {_budget(attack)}" for attack in self.every})
         if len(budgets) != 1:
             raise InputError(
                 f"protocol {self.name!r}: attacks of {' and '.join(budgets)}; give all one threat model and one radius"
@@ -118,6 +119,10 @@ class Protocol:
         )
 
 
+def _budget(attack: Attack) -> str:
+    return attack.size if isinstance(attack, TimingAttack) else f"{attack.radius:g}"
+
+
 def _runs(attack: Attack, module: nn.Module) -> bool:
     """Return whether an attack has a meaning on ``module``: batch statistics have none without batch norms."""
     return attack.backward is None or not attack.backward.batch_statistics or normalizes(module)
@@ -174,11 +179,17 @@ def built_in(name: str, threat: ThreatName = "pixel", radius: float = 0.1) -> Pr
     with the adaptive sharpness of arctan, flips also with ties shared by pools, with the margin as loss and with a
     gradient for every flip (50 at most), random search with 1000 queries for flips and insertions; a cascade.
 
+    On the time of spikes, with the largest shift as radius, ``quick``: moves by the gradient, moves at random.
+    ``standard``: also with the margin as loss, random search with 200 queries. ``strong``: with the adaptive sharpness
+    of arctan, with ties shared by pools, from random starts, random search with 1000 queries; a cascade.
+
     Raises:
         InputError: another name, or the radius is refused.
     """
     check_name(name)
     cascade = name == "strong"
+    if threat == "timing":
+        return Protocol(name=name, attacks=_seeded(_timing(name, int(radius))), cascade=cascade)
     if threat == "encoded-binary":
         return Protocol(name=name, attacks=_seeded(_spikes(name, int(radius))), cascade=cascade)
     common: dict[str, Any] = {"epsilon": radius, "space": threat, "batch": BATCH}
@@ -255,3 +266,24 @@ def _spikes(name: str, budget: int) -> list[Attack]:
             *(SpikeSearch(edit=edit, queries=1000, **common) for edit in ("flip", "insert")),
         ]
     return [*attacks, SpikeNoise(restarts=3, **common)]
+
+
+def _timing(name: str, largest: int) -> list[Attack]:
+    common: dict[str, Any] = {"largest": largest, "batch": BATCH}
+    attacks: list[Attack]
+    if name == "quick":
+        attacks = [SpikeTiming(**common)]
+    elif name == "standard":
+        losses = SpikeTiming(**common), SpikeTiming(loss="margin", **common)
+        attacks = [*losses, SpikeTimingSearch(queries=200, **common)]
+    else:
+        arctan = AdaptiveSharpness("arctan")
+        shared = Backward(surrogate=arctan, pool="ties")
+        attacks = [
+            SpikeTiming(steps=40, **common),
+            SpikeTiming(steps=40, backward=Backward(surrogate=arctan), **common),
+            SpikeTiming(steps=40, loss="margin", backward=shared, **common),
+            SpikeTiming(steps=40, backward=shared, random_start=True, restarts=2, **common),
+            SpikeTimingSearch(queries=1000, **common),
+        ]
+    return [*attacks, SpikeTimingNoise(restarts=3, **common)]
