@@ -25,12 +25,21 @@ Epsilon = Annotated[
 ThreatModel = Annotated[
     str | None,
     typer.Option(
-        metavar="pixel|encoded|encoded-binary",
-        help="What is changed: the image (the default), the coded input, or spikes of it.",
+        metavar="pixel|encoded|encoded-binary|timing",
+        help="What is changed: the image (the default), the coded input, spikes of it, or only their time.",
     ),
 ]
 Budget = Annotated[
-    int | None, typer.Option(help="Edits of spikes a sample for --threat encoded-binary, 20 by default.")
+    int | None,
+    typer.Option(
+        help="Edits of spikes a sample for --threat encoded-binary, 20 by default; spikes moved for --threat timing."
+    ),
+]
+LargestShift = Annotated[
+    int | None, typer.Option(help="Steps that any spike moves at most, for --threat timing; 1 by default.")
+]
+TotalShift = Annotated[
+    int | None, typer.Option(help="Steps that all spikes of a sample move together, for --threat timing.")
 ]
 Seed = Annotated[int, typer.Option(help="Seed of every attack.")]
 Draws = Annotated[int, typer.Option(help="Draws of a stochastic coder that attacks with gradients average.")]
@@ -44,6 +53,8 @@ def robustness(
     epsilon: Epsilon = None,
     threat: ThreatModel = None,
     budget: Budget = None,
+    largest_shift: LargestShift = None,
+    total_shift: TotalShift = None,
     seed: Seed = 0,
     draws: Draws = 1,
     as_json: Json = False,
@@ -59,8 +70,12 @@ def robustness(
     with show.loading(as_json):
         from ..eval.run.robustness import robustness as measure
         from ..eval.run.robustness import step_of
+        from ..toolkit.attacks.shifts import Shifts
         from ..toolkit.errors import DisagreementError
         from ..toolkit.progress import bars
+    moves = None
+    if largest_shift is not None or total_shift is not None:
+        moves = Shifts(1 if largest_shift is None else largest_shift, total_shift)
     # Some fifty attacks: bars of those that are done would push the others off the screen.
     with bars(as_json, show.err, keep=False) as track:
         record = measure(
@@ -71,6 +86,7 @@ def robustness(
             samples=samples,
             threat=threat,
             budget=budget,
+            shifts=moves,
             seed=seed,
             draws=draws,
             track=track,
@@ -97,9 +113,11 @@ def _print(record: "Robustness") -> None:
             return "[dim]\u2013[/]"
         return f"[bold]{percent(share.value)}[/]\n[dim]{percent(share.low)}\u2013{percent(share.high)}[/]"
 
-    budget = f"@{record.epsilon:g}"
+    budget = f"@{record.size}"
     if record.threat == "encoded-binary":
-        budget, size = f"@{record.epsilon:g}-spikes", f"{record.epsilon:g} edits a sample"
+        size = f"{record.epsilon:g} edits a sample"
+    elif record.threat == "timing":
+        size = f"shifts {record.size}"
     else:
         size = f"epsilon {record.epsilon:.4f}" + (
             f" ({record.levels} levels of the chip's input)" if record.levels else ""

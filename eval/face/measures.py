@@ -11,6 +11,7 @@ from ...export.chip import CHIPS
 from ...export.chip.mapper import MAPPERS, Mapper
 from ...export.program import Program
 from ...toolkit.attacks.protocol import Protocol
+from ...toolkit.attacks.shifts import Shifts
 from ...toolkit.coding import Coder
 from ...toolkit.data import Dataset, Images
 from ...toolkit.errors import InputError
@@ -66,6 +67,7 @@ def robustness(
     targets: Sequence[str] | None = None,
     threat: str | None = None,
     budget: int | None = None,
+    shifts: Shifts | None = None,
     seed: int = 0,
     draws: int = 1,
 ) -> "Shown[Robustness] | FormResult":
@@ -78,8 +80,9 @@ def robustness(
         epsilon: L-infinity radius in pixels of [0, 1], 0.1 by default; of coded entries 6/255.
         samples: the first so many; all if None.
         targets: "torch" for the float and quantized network, "loihi" for the Program, others to judge worst cases.
-        threat: "pixel", "encoded" or "encoded-binary": what is changed; None for the protocol's own.
-        budget: edits of spikes a sample, for "encoded-binary".
+        threat: "pixel", "encoded", "encoded-binary" or "timing": what is changed; None for the protocol's own.
+        budget: edits of spikes a sample, for "encoded-binary"; spikes that move, for "timing".
+        shifts: how far spikes move, for "timing"; by one step if None.
         seed: of every attack.
         draws: of a stochastic coder that attacks with gradients average.
 
@@ -91,7 +94,7 @@ def robustness(
     """
     images, labels = test_part(data, samples)
     if not isinstance(subject, Forms):
-        others = {"targets": targets, "budget": budget, "threat": threat}
+        others = {"targets": targets, "budget": budget, "shifts": shifts, "threat": threat}
         wrong = [name for name, value in others.items() if value is not None]
         if wrong or draws != 1:
             raise InputError(f"robustness of a classifier alone: {', '.join(wrong) or 'draws'} needs all forms")
@@ -101,7 +104,7 @@ def robustness(
             )
         return found[NAME]
     options: dict[str, Any] = {"protocol": protocol, "epsilon": epsilon, "targets": targets, "threat": threat}
-    options |= {"budget": budget, "seed": seed, "draws": draws}
+    options |= {"budget": budget, "shifts": shifts, "seed": seed, "draws": draws}
     about = header_of("robustness", data, subject.program, samples=samples, **options)
     with bars(keep=False) as track:
         record = measure_robustness(subject, images, labels, about, **options, track=track)

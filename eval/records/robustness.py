@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from ...toolkit.attacks.shifts import Shifts
 from .base import Data, Machine, Part, ProgramId, Record, Share, read_model
 
 WRONG, BROKEN, SURVIVED, UNTRIED = ".", "x", "o", "-"
@@ -198,11 +199,12 @@ class Robustness(Record):
     """A protocol on a run.
 
     Attributes:
-        threat: the threat model: "pixel", "encoded" or "encoded-binary".
+        threat: the threat model: "pixel", "encoded", "encoded-binary" or "timing".
         threat_model: the same in words; the worst cases are about no other.
         epsilon: radius of the ball: of pixels of [0, 1], a whole number of the chip's input levels; of coded entries;
-            or, for spikes, a number of edits.
+            or, for spikes, a number of edits, or their largest shift in steps.
         levels: the same in levels; None for coded input.
+        shifts: all three budgets of spikes moved in time: "largest", "total", "touched"; None elsewhere.
         asked: the radius that was asked for.
         samples: the first so many test images.
         cascade: whether attacks tried only samples that earlier ones left.
@@ -220,6 +222,7 @@ class Robustness(Record):
     threat_model: str
     epsilon: float
     levels: int | None
+    shifts: dict[str, int | None] | None = None
     asked: float
     samples: int
     cascade: bool
@@ -229,6 +232,15 @@ class Robustness(Record):
     forms: list[FormResult]
     summary: str
     seconds: float
+
+    @property
+    def size(self) -> str:
+        """The budget, as labels of attacks end."""
+        if self.shifts is not None:
+            largest = self.shifts["largest"]
+            assert largest is not None
+            return Shifts(largest, self.shifts["total"], self.shifts["touched"]).label
+        return f"{self.epsilon:g}" + "-spikes" * (self.threat == "encoded-binary")
 
 
 def letters(right: Mask, tried: Mask, robust: Mask) -> str:

@@ -12,8 +12,7 @@ from . import environment, words
 
 def render_robustness(record: Robustness) -> str:
     """Return the page of a robustness record as HTML."""
-    unit = "-spikes" if record.threat == "encoded-binary" else ""
-    forms = [_form(form, f"@{record.epsilon:g}{unit}") for form in record.forms]
+    forms = [_form(form, f"@{record.size}") for form in record.forms]
     page = (
         environment()
         .get_template("robustness.html.j2")

@@ -147,8 +147,8 @@ def _blind_stronger(result: FormResult) -> Iterator[Alarm]:
 def _gradients(result: FormResult) -> Iterator[Alarm]:
     probes = result.probes
     assert probes is not None
-    kin, unbounded, worst = family(probes), probes.accuracy["unbounded"], result.worst.value
-    if unbounded.value > UNBOUNDED:
+    kin, unbounded, worst = family(probes), probes.accuracy.get("unbounded"), result.worst.value
+    if unbounded is not None and unbounded.value > UNBOUNDED:
         yield _alarm(
             "unbounded",
             result,

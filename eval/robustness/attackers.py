@@ -1,12 +1,14 @@
 """What one form has to bear, and the attacks of growing strength that probes compare."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ...toolkit.attacks.base import Attack, Space
 from ...toolkit.attacks.gradient import FGSM, PGD
+from ...toolkit.attacks.shifts import Shifts
 from ...toolkit.attacks.spikes import SpikeFlip
+from ...toolkit.attacks.timing import SpikeTiming
 from ...toolkit.network.backward import Backward
 from ..records.robustness import Probes
 
@@ -29,6 +31,7 @@ class Attackers:
         until: share of samples; the search ends when a round broke no more.
         space: of the probes; None where spikes are edited.
         probes: whether short attacks look for gradients that mislead.
+        shifts: budgets, where spikes are moved in time.
     """
 
     attacks: Sequence[Attack]
@@ -41,6 +44,7 @@ class Attackers:
     until: float = 0.0
     space: Space | None = "pixel"
     probes: bool = True
+    shifts: Shifts | None = None
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,7 @@ class Family:
         many_steps: of the longest.
         prefix: of names with a number of steps.
         radius: what bounds it, in words.
+        unbounded: whether everything is allowed without a bound, so that nothing should survive.
     """
 
     title: str
@@ -62,6 +67,7 @@ class Family:
     many_steps: int
     prefix: str
     radius: str
+    unbounded: bool = True
 
     @property
     def few(self) -> str:
@@ -86,6 +92,9 @@ class Family:
     def make(self, against: Attackers, radius: float, steps: int, backward: Backward | None = None) -> Attack:
         """Return the attack: PGD, or FGSM for 0 steps; as many edits of spikes where ``against`` has no space."""
         common: dict[str, Any] = {"seed": against.seed, "batch": against.batch, "backward": backward}
+        if against.shifts is not None:
+            largest = replace(against.shifts, largest=int(radius))
+            return SpikeTiming(steps=max(steps, 1), **common).bounded(largest)
         if against.space is None:
             return SpikeFlip(budget=int(radius), steps=max(steps, 1), **common)
         common |= {"epsilon": radius, "space": against.space}
@@ -101,7 +110,8 @@ class Family:
         radius, space = against.epsilon, against.space
         most = 1.0 if space else float(entries)
         radii = {f"half {self.radius}": max(radius / 2, 0.0 if space else 1.0), self.radius: radius}
-        radii |= {f"twice {self.radius}": min(2 * radius, most), "unbounded": most}
+        radii |= {f"twice {self.radius}": min(2 * radius, most)}
+        radii |= {"unbounded": most} if self.unbounded else {}
         steps = {self.one: 0, self.few: FEW, self.many: self.many_steps}
         return {name: self.make(against, radius, count) for name, count in steps.items()} | {
             name: self.make(against, size, SWEPT) for name, size in radii.items()
@@ -113,11 +123,17 @@ EDITS = Family("the choice of edits by gradients", "a single gradient", "edits-1
 """Of spikes; one step more than edits brings nothing, so its steps are fewer."""
 
 
+MOVES = Family("the choice of moves by gradients", "a single gradient", "moves-1", 20, "moves", "largest shift", False)
+"""Of spikes in time; whatever moves, cells keep their number of spikes, so some samples survive without a bound."""
+
+
 def family(probes: Probes) -> Family:
     """Return the family whose attacks a record names."""
-    return EDITS if EDITS.one in probes.accuracy else BALL
+    return next((kin for kin in (EDITS, MOVES) if kin.one in probes.accuracy), BALL)
 
 
-def family_of(space: Space | None) -> Family:
-    """Return the family of attacks in a space; None is for edits of spikes."""
-    return EDITS if space is None else BALL
+def family_of(against: Attackers) -> Family:
+    """Return the family of attacks that probe what these attackers do."""
+    if against.shifts is not None:
+        return MOVES
+    return EDITS if against.space is None else BALL

@@ -2,11 +2,13 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ...hw_targets.target import get_target
 from ...toolkit.attacks.protocol import Protocol, check_name
+from ...toolkit.attacks.shifts import Shifts
 from ...toolkit.coding import LEVELS
 from ...toolkit.data import Images, Labels
 from ...toolkit.errors import InputError
@@ -14,7 +16,7 @@ from ...toolkit.progress import Track, silent
 from ..measure.forms import Forms
 from ..records.robustness import Robustness
 from .protocol import Subject, run_protocol
-from .threat import USUAL_EPSILON, threat_of
+from .threat import USUAL_EPSILON, Timing, threat_of
 
 DEFAULT_TARGETS = ("torch", "loihi")
 SLOW = 64
@@ -32,6 +34,7 @@ def measure_robustness(
     epsilon: float | None = None,
     threat: str | None = None,
     budget: int | None = None,
+    shifts: Shifts | None = None,
     seed: int = 0,
     draws: int = 1,
     slow: int = SLOW,
@@ -48,8 +51,9 @@ def measure_robustness(
         protocol: "quick", "standard", "strong", or one of your own.
         targets: "torch" for the float and quantized network, "loihi" for the Program, others to judge worst cases.
         epsilon: L-infinity radius, of pixels of [0, 1] or of coded entries; the threat model's default if None.
-        threat: "pixel", "encoded" or "encoded-binary"; None for the protocol's, "pixel" for the built-in ones.
-        budget: edits of spikes a sample, for "encoded-binary".
+        threat: "pixel", "encoded", "encoded-binary" or "timing"; None for the protocol's, or "pixel".
+        budget: edits of spikes a sample, for "encoded-binary"; spikes that move, for "timing".
+        shifts: how far spikes move, for "timing"; by one step if None.
         seed: added to the seed of every attack.
         draws: of a stochastic coder that attacks with gradients average.
         slow: samples that slow targets get.
@@ -66,7 +70,7 @@ def measure_robustness(
     names = list(DEFAULT_TARGETS if targets is None else targets)
     found = {name: get_target(name) for name in names}
     coder, program = forms.network.coder, forms.program
-    model = threat_of(protocol, coder, threat, epsilon, budget)
+    model = threat_of(protocol, coder, threat, epsilon, budget, shifts)
     if model.name == "pixel" and epsilon is None:
         epsilon = USUAL_EPSILON if isinstance(protocol, str) else protocol.radius
     if model.unreceivable and targets is not None and set(targets) - {"torch"}:
@@ -98,6 +102,7 @@ def measure_robustness(
         threat_model=model.words,
         epsilon=model.radius,
         levels=round(model.radius * LEVELS) if model.name == "pixel" else None,
+        shifts=asdict(model.shifts) if isinstance(model, Timing) else None,
         asked=model.radius if epsilon is None else epsilon,
         samples=len(labels),
         cascade=measured.protocol.cascade,

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from ...toolkit.attacks.base import Attack, Space
+from ...toolkit.attacks.base import Attack
 from ...toolkit.attacks.corner import CornerSearch
 from ...toolkit.attacks.victim import batches, device_of, outputs, spiking
 from ...toolkit.data import Images, Labels
@@ -32,9 +32,9 @@ SWEEP = {
 }
 
 
-def efforts(space: Space | None, samples: int) -> float:
+def efforts(against: Attackers, samples: int) -> float:
     """Return the rough cost of all probes of a form with so many samples, in gradients."""
-    found = family_of(space)
+    found = family_of(against)
     steps = 2 + FEW + found.many_steps + 4 * SWEPT + len(SWEEP) * SWEPT
     return float(steps * min(samples, SAMPLES))
 
@@ -66,7 +66,7 @@ def probe(
     chosen = np.flatnonzero(right)[:SAMPLES]
     if not chosen.size:
         return None
-    kin = family_of(against.space)
+    kin = family_of(against)
     x, y = np.ascontiguousarray(images[chosen]), labels[chosen]
 
     def run(attack: Attack) -> tuple[Images, Mask]:

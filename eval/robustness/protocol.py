@@ -16,6 +16,7 @@ from ...hw_targets.target import Compiled, get_target
 from ...hw_targets.twin import Twin
 from ...toolkit.attacks.base import Attack
 from ...toolkit.attacks.protocol import Protocol
+from ...toolkit.attacks.shifts import Shifts
 from ...toolkit.attacks.victim import predict
 from ...toolkit.coding import Coder, Direct
 from ...toolkit.data import Images, Labels
@@ -30,7 +31,7 @@ from .form import Found, Side, assess
 from .probes import efforts
 from .runner import counted
 from .summary import summary
-from .threat import AsGiven, Pixel, Threat, threat_of
+from .threat import AsGiven, Pixel, Threat, Timing, threat_of
 
 JUDGE = "loihi"
 """The target that answers for the Program."""
@@ -120,6 +121,7 @@ def measure(
     threat: str | None = None,
     epsilon: float | None = None,
     budget: int | None = None,
+    shifts: Shifts | None = None,
     seed: int = 0,
     draws: int = 1,
     targets: Sequence[str] = (),
@@ -140,9 +142,11 @@ def measure(
         program: what was made of it.
         coder: how images become messages; None for the network's own.
         protocol: "quick", "standard", "strong", or one of your own.
-        threat: "pixel", "encoded" or "encoded-binary"; None for the protocol's, which is "pixel" for the built-in ones.
+        threat: "pixel", "encoded", "encoded-binary" or "timing"; None for the protocol's, which is "pixel" for the
+            built-in ones.
         epsilon: radius of the ball; None for the protocol's, or the usual one of the threat model.
-        budget: edits of spikes a sample, for "encoded-binary".
+        budget: edits of spikes a sample, for "encoded-binary"; spikes that move, for "timing".
+        shifts: how far spikes move, for "timing"; by one step if None.
         seed: added to the seed of every attack.
         draws: of a stochastic coder, that attacks with gradients average.
         targets: other targets of the Program that judge its worst-case examples.
@@ -166,7 +170,7 @@ def measure(
         radius = protocol.radius if epsilon is None and isinstance(protocol, Protocol) else epsilon
         model: Threat = AsGiven(radius)
     else:
-        model = threat_of(protocol, subject.coder, threat, epsilon, budget)
+        model = threat_of(protocol, subject.coder, threat, epsilon, budget, shifts)
     return run_protocol(
         subject,
         images,
@@ -212,6 +216,7 @@ def run_protocol(
     chosen = threat.protocol(protocol).later(seed)
     x = threat.inputs(images)
     every = _sides(subject, chosen, threat, draws)
+    shifts = threat.shifts if isinstance(threat, Timing) else None
     against = Attackers(
         (),
         chosen.cascade,
@@ -222,10 +227,11 @@ def run_protocol(
         until=chosen.until,
         space=threat.space,
         probes=chosen.probes,
+        shifts=shifts,
     )
     results: list[FormResult] = []
     source: Found | None = None
-    probing = efforts(threat.space, len(labels)) if chosen.probes else 0.0
+    probing = efforts(against, len(labels)) if chosen.probes else 0.0
     listed = {side.form: attacks for side, attacks in every}
     with one_thread(), counted(listed, len(labels), chosen, probing, folder, track) as runner:
         for side, attacks in every:

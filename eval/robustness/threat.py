@@ -1,6 +1,7 @@
-"""The three threat models: what an attacker may change, and who can receive it; never mixed in one table."""
+"""The threat models: what an attacker may change, and who can receive it; never mixed in one table."""
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -8,8 +9,10 @@ import torch
 from torch import nn
 
 from ...hw_targets.target import Compiled
-from ...toolkit.attacks.base import Space, ThreatName
+from ...toolkit.attacks.base import Attack, Space, ThreatName
 from ...toolkit.attacks.protocol import Protocol, make_protocol
+from ...toolkit.attacks.shifts import Shifts
+from ...toolkit.attacks.timing import TimingAttack
 from ...toolkit.attacks.victim import Encoded, EncodedFunction, Function
 from ...toolkit.coding import LEVELS, Coder, on_grid
 from ...toolkit.data import Images
@@ -172,6 +175,43 @@ class Spikes(Threat):
         return f"encoded space, binary, {self.radius:g} {kinds} of spikes a sample, behind the {self.coder}; {KNOWS}"
 
 
+class Timing(Threat):
+    """The time of spikes: each keeps its cell and moves, within three budgets; arXiv 2602.03284 for binary input.
+
+    Args:
+        coder: of the network.
+        radius: the largest shift, in steps; 1 is the usual one.
+        shifts: all three budgets, instead.
+    """
+
+    name: ClassVar[ThreatName] = "timing"
+    space = None
+
+    def __init__(self, coder: Coder, radius: float | None = None, shifts: Shifts | None = None) -> None:
+        self.shifts = Shifts(int(radius or 1)) if shifts is None else shifts
+        super().__init__(coder, self.shifts.largest)
+        if not coder.binary:
+            raise InputError(f"--threat timing: the {coder.name} coder sends no spikes but graded messages")
+
+    def checked(self, radius: float | None) -> float:
+        """Return the largest shift, in steps."""
+        return float(self.shifts.largest)
+
+    def protocol(self, given: str | Protocol) -> Protocol:
+        """Return a protocol, or the built-in one of that name, within these budgets; raises :class:`InputError`."""
+        made = super().protocol(given)
+        return replace(made, attacks=[_bounded(attack, self.shifts) for attack in made.attacks])
+
+    @property
+    def words(self) -> str:
+        """What the attacker may do, for records."""
+        return f"encoded space, binary, spikes moved in time {self.shifts.words}, behind the {self.coder}; {KNOWS}"
+
+
+def _bounded(attack: Attack, shifts: Shifts) -> Attack:
+    return attack.bounded(shifts) if isinstance(attack, TimingAttack) else attack
+
+
 class AsGiven(Threat):
     """Inputs of any module, L-infinity, taken as they are: no coder, no rounding to what a chip receives.
 
@@ -209,10 +249,12 @@ class AsGiven(Threat):
         return on_grid(inputs)
 
 
-THREATS: dict[str, type[Threat]] = {threat.name: threat for threat in (Pixel, Continuous, Spikes)}
+THREATS: dict[str, type[Threat]] = {threat.name: threat for threat in (Pixel, Continuous, Spikes, Timing)}
 
 
-def make_threat(name: str, coder: Coder, epsilon: float | None = None, budget: int | None = None) -> Threat:
+def make_threat(
+    name: str, coder: Coder, epsilon: float | None = None, budget: int | None = None, shifts: Shifts | None = None
+) -> Threat:
     """Return the threat model called ``name``.
 
     Raises:
@@ -220,6 +262,15 @@ def make_threat(name: str, coder: Coder, epsilon: float | None = None, budget: i
     """
     if name not in THREATS:
         raise InputError(f"threat: {name!r}, expected one of {', '.join(THREATS)}")
+    if (name == Timing.name) < (shifts is not None):
+        raise InputError(f"--largest-shift, --total-shift: move spikes in time, not {name!r}; use --threat timing")
+    if name == Timing.name:
+        if epsilon is not None:
+            raise InputError(
+                "--epsilon: the time of spikes has other budgets; use --largest-shift, --total-shift, --budget"
+            )
+        shifts = shifts or Shifts()
+        return Timing(coder, shifts=shifts if budget is None else replace(shifts, touched=budget))
     if name == Spikes.name and epsilon is not None:
         raise InputError("--epsilon: spikes have a budget instead; use --budget")
     if name != Spikes.name and budget is not None:
@@ -230,7 +281,12 @@ def make_threat(name: str, coder: Coder, epsilon: float | None = None, budget: i
 
 
 def threat_of(
-    protocol: str | Protocol, coder: Coder, name: str | None, epsilon: float | None = None, budget: int | None = None
+    protocol: str | Protocol,
+    coder: Coder,
+    name: str | None,
+    epsilon: float | None = None,
+    budget: int | None = None,
+    shifts: Shifts | None = None,
 ) -> Threat:
     """Return the threat model that a protocol is run in: its own, at its own radius, where nothing else is said.
 
@@ -238,15 +294,18 @@ def threat_of(
         InputError: as :func:`make_threat`; or the protocol's attacks are of another threat model.
     """
     if isinstance(protocol, str):
-        return make_threat(name or Pixel.name, coder, epsilon, budget)
+        return make_threat(name or Pixel.name, coder, epsilon, budget, shifts)
     if name not in (None, protocol.threat):
         raise InputError(
             f"protocol {protocol.name!r}: its attacks are of threat model {protocol.threat!r}, not {name!r}"
         )
+    first = protocol.attacks[0]
+    if isinstance(first, TimingAttack):
+        return make_threat(Timing.name, coder, epsilon, budget, shifts or first.shifts)
     if epsilon is None and budget is None:
         spikes = protocol.threat == Spikes.name
         epsilon, budget = (None, int(protocol.radius)) if spikes else (protocol.radius, None)
-    return make_threat(protocol.threat, coder, epsilon, budget)
+    return make_threat(protocol.threat, coder, epsilon, budget, shifts)
 
 
 def levels(epsilon: float) -> int:

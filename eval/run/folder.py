@@ -46,7 +46,7 @@ WRITES: dict[str, tuple[str, ...]] = {
     "explain": ("explain.json", "explain.html"),
     "evaluate": ("record.json", "report.html"),
 }
-for _threat in ("encoded", "encoded-binary"):
+for _threat in ("encoded", "encoded-binary", "timing"):
     READS[f"robustness-{_threat}"] = READS["robustness"]
     WRITES[f"robustness-{_threat}"] = (f"robustness-{_threat}.json", f"robustness-{_threat}.html")
 

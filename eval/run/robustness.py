@@ -1,6 +1,7 @@
 """The step ``robustness``: every form of a run under a protocol of attacks."""
 
 from ...toolkit.attacks.protocol import Protocol
+from ...toolkit.attacks.shifts import Shifts
 from ...toolkit.progress import Track, silent
 from ..records.base import command_line, header, write_record
 from ..records.robustness import Robustness
@@ -27,6 +28,7 @@ def robustness(
     samples: int | None = None,
     threat: str | None = None,
     budget: int | None = None,
+    shifts: Shifts | None = None,
     seed: int = 0,
     draws: int = 1,
     track: Track = silent,
@@ -39,8 +41,9 @@ def robustness(
         targets: "torch" for the float and quantized network, "loihi" for the Program, others to judge worst cases.
         epsilon: L-infinity radius, of pixels of [0, 1] or of coded entries; the threat model's default if None.
         samples: the first so many test images; all if None.
-        threat: "pixel", "encoded" or "encoded-binary"; None for the protocol's, "pixel" for the built-in ones.
-        budget: edits of spikes a sample, for "encoded-binary".
+        threat: "pixel", "encoded", "encoded-binary" or "timing"; None for the protocol's, or "pixel".
+        budget: edits of spikes a sample, for "encoded-binary"; spikes that move, for "timing".
+        shifts: how far spikes move, for "timing"; by one step if None.
         seed: added to the seed of every attack.
         draws: of a stochastic coder that attacks with gradients average.
         track: progress.
@@ -52,6 +55,8 @@ def robustness(
     recipe, forms, data = run.recipe(), run.forms(), run.data()
     named = protocol if isinstance(protocol, str) else protocol.name
     asked = {"protocol": named, "targets": targets, "epsilon": epsilon, "threat": threat, "budget": budget}
+    if shifts is not None:
+        asked |= {"largest_shift": shifts.largest, "total_shift": shifts.total, "budget": budget or shifts.touched}
     typed = command_line("robustness", "DIR", samples=samples, **asked, seed=seed, draws=draws)
     record = measure_robustness(
         forms,
@@ -63,6 +68,7 @@ def robustness(
         epsilon=epsilon,
         threat=threat,
         budget=budget,
+        shifts=shifts,
         seed=seed,
         draws=draws,
         slow=recipe.evaluate.lava_samples,

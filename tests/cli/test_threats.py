@@ -10,6 +10,7 @@ from spikeproof.eval.report.robustness import render_robustness
 from spikeproof.eval.run import steps
 from spikeproof.eval.run.folder import Run
 from spikeproof.eval.run.robustness import robustness
+from spikeproof.toolkit.attacks.protocol import built_in
 from spikeproof.toolkit.config import parse_recipe
 
 SAMPLES = 6
@@ -67,6 +68,36 @@ def test_edited_spikes_are_judged_on_every_form_and_kept_apart(call, phase):
     assert "8 edits a sample" in text
 
 
+def test_spikes_moved_in_time_are_judged_on_every_form_and_kept_apart(call, phase):
+    moves = ("--threat", "timing", "--largest-shift", 2, "--total-shift", 30, "--budget", 12)
+    options = ("--protocol", "standard", *moves, "--samples", SAMPLES, "--targets", "torch,loihi,onnx")
+    answer = call("robustness", phase, *options, "--json")
+    assert answer.code == 0, answer.err
+    assert json.loads(answer.out)["record"].endswith("robustness-timing.json")
+    record = read(phase / "robustness-timing.json")
+    assert (record.threat, record.epsilon) == ("timing", 2)
+    assert record.shifts == {"largest": 2, "total": 30, "touched": 12}
+    assert "moved in time by 2 steps at most, 30 steps in all, 12 spikes a sample" in record.threat_model
+    assert "--largest-shift 2" in record.command
+    assert "--total-shift 30" in record.command
+    assert "--budget 12" in record.command
+    assert [form.form for form in record.forms] == ["float", "quantized", "program"]
+    for form in record.forms:
+        assert {"white box", "black box, logits", "no access"} <= {one.access for one in form.attacks}
+        assert all(one.distance <= 2 for one in form.attacks)
+        assert all((one.settings["total"], one.settings["touched"]) == (30, 12) for one in form.attacks)
+        assert form.worst_on_grid == form.worst
+        assert {"moves-1", "moves-20", "half largest shift", "twice largest shift"} <= set(form.probes.accuracy)
+        assert "unbounded" not in form.probes.accuracy
+        assert form.foreign == []
+    assert record.forms[-1].judged["onnx"].same == 2 * SAMPLES
+    assert Run.open(phase).is_done("robustness-timing")
+    assert "Shifts 2-steps-total-30-touched-12" in render_robustness(record)
+    assert "shifts 2-steps-total-30-touched-12" in call("robustness", phase, *options).out
+    own = robustness(Run.open(phase), built_in("quick", "timing", 1), samples=2)
+    assert own.shifts == {"largest": 1, "total": None, "touched": None}
+
+
 def test_continuous_input_that_no_chip_receives_is_judged_on_the_networks_only(call, phase):
     options = ("--protocol", "quick", "--threat", "encoded", "--samples", SAMPLES)
     answer = call("robustness", phase, *options, "--json")
@@ -107,9 +138,12 @@ def test_continuous_input_of_graded_messages_reaches_the_program_rounded(call, w
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        (("--threat", "pixels"), "expected one of pixel, encoded, encoded-binary"),
+        (("--threat", "pixels"), "expected one of pixel, encoded, encoded-binary, timing"),
         (("--budget", "3"), "counts spikes"),
         (("--threat", "encoded-binary", "--epsilon", "0.1"), "use --budget"),
+        (("--threat", "timing", "--epsilon", "0.1"), "use --largest-shift, --total-shift, --budget"),
+        (("--threat", "timing", "--largest-shift", "0"), "largest: 0, expected 1 or more"),
+        (("--threat", "encoded-binary", "--total-shift", "3"), "use --threat timing"),
         (("--threat", "encoded-binary", "--budget", "0"), "1 spike or more"),
         (("--threat", "encoded", "--epsilon", "2"), "in (0, 1]"),
         (("--draws", "5"), "no draws"),

@@ -25,6 +25,9 @@ ATTACKS: "Registry[type[Attack]]" = Registry(
         "spike-gradient": "spikes:SpikeFlip",
         "spike-search": "spikes:SpikeSearch",
         "spike-noise": "spikes:SpikeNoise",
+        "spike-timing": "timing:SpikeTiming",
+        "spike-timing-search": "timing:SpikeTimingSearch",
+        "spike-timing-noise": "timing:SpikeTimingNoise",
     },
     base="base:Attack",
 )

@@ -35,8 +35,8 @@ __all__ = [
 
 Space = Literal["pixel", "encoded"]
 Access = Literal["white box", "search", "black box, logits", "black box, classes", "transfer", "no access"]
-ThreatName = Literal["pixel", "encoded", "encoded-binary"]
-"""What may be changed: the image, the coded tensor in a ball, or single spikes."""
+ThreatName = Literal["pixel", "encoded", "encoded-binary", "timing"]
+"""What may be changed: the image, the coded tensor in a ball, single spikes, or only the time of spikes."""
 WHITE: Access = "white box"
 TRANSFER: Access = "transfer"
 SEARCH: Access = "search"

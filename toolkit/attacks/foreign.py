@@ -15,7 +15,7 @@ from ..network.surrogates import Surrogate
 from .victim import device_of
 
 OWN = __name__.partition(".")[0]
-STRAIGHT = "sinabs.activation.quantize"
+STRAIGHT = ("sinabs.activation.quantize", "brevitas.ops.autograd_ste_ops")
 """Roundings that pass gradients on as they are: there is no surrogate to choose."""
 HIDING = ("torch._functorch", "torch._library")
 """Functions of compiled networks and of custom operators, which hide what is inside."""
@@ -58,7 +58,8 @@ class _Watch:
     names: dict[int, str]
     seen: dict[Any, None] = field(default_factory=dict)
     calls: list[_Call] = field(default_factory=list)
-    found: dict[tuple[str, str], Untaken] = field(default_factory=dict)
+    found: dict[Untaken, list[Any]] = field(default_factory=dict)
+    """With the functions that were found."""
 
     def enter(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         """Remember what the inputs were made by."""
@@ -80,19 +81,41 @@ class _Watch:
             call.told |= _function(node).startswith(f"{OWN}.")
             if (name := _fixed(node)) is not None:
                 call.told = True
-                self.note(module, f"it calls {name}, whose derivative cannot be chosen")
+                self.note(module, f"it calls {name}, whose derivative cannot be chosen", node)
         makes = bool(outputs) and _spikes(outputs[0]) and (foreign.spiking(module) or not any(map(_spikes, inputs)))
         if makes and not call.told and any(x.requires_grad for x in inputs):
             call.told = True
             why = "a derivative that cannot be chosen" if outputs[0].requires_grad else "no derivative"
-            self.note(module, f"its spikes have {why}")
+            self.note(module, f"its spikes have {why}", None)
         if self.calls:
             self.calls[-1].told |= call.told
 
-    def note(self, module: nn.Module, reason: str) -> None:
+    def note(self, module: nn.Module, reason: str, node: Any) -> None:
         """Keep what was found, once a module and reason."""
         name, kind = self.names.get(id(module), ""), type(module)
-        self.found[name, reason] = Untaken(name, f"{kind.__module__}.{kind.__qualname__}", reason)
+        self.found.setdefault(Untaken(name, f"{kind.__module__}.{kind.__qualname__}", reason), []).append(node)
+
+    def between(self, x: Tensor) -> list[Untaken]:
+        """Return what was found on the way from ``x`` to the logits; what is done to weights alone is left out."""
+        source = torch.autograd.graph.get_gradient_edge(x).node
+        after: dict[Any, list[Any]] = {}
+        todo, met = [node for nodes in self.found.values() for node in nodes if node is not None], set()
+        while todo:
+            node = todo.pop()
+            if node in met:
+                continue
+            met.add(node)
+            for before, _ in node.next_functions:
+                if before is not None:
+                    after.setdefault(before, []).append(node)
+                    todo.append(before)
+        reached, todo = set(), [source]
+        while todo:
+            node = todo.pop()
+            if node not in reached:
+                reached.add(node)
+                todo += after.get(node, [])
+        return [one for one, nodes in self.found.items() if any(node is None or node in reached for node in nodes)]
 
 
 def untaken(model: nn.Module, images: Images) -> list[Untaken]:
@@ -109,7 +132,7 @@ def untaken(model: nn.Module, images: Images) -> list[Untaken]:
     """
     names = {id(part): name for name, part in model.named_modules()}
     watch = _Watch(names)
-    x = torch.from_numpy(images).to(device_of(model))
+    x = torch.from_numpy(images.copy()).to(device_of(model))
     chosen = Backward(surrogate=Surrogate())
     handles = []
     try:
@@ -117,11 +140,14 @@ def untaken(model: nn.Module, images: Images) -> list[Untaken]:
             handles.append(part.register_forward_pre_hook(watch.enter, with_kwargs=True))
             handles.append(part.register_forward_hook(watch.leave, with_kwargs=True))
         with attack_gradient(model, chosen), torch.enable_grad(), torch.random.fork_rng():
-            model(x.clone().requires_grad_())
+            x.requires_grad_()
+            logits = model(x)  # Kept, and with it the graph.
     finally:
         for handle in handles:
             handle.remove()
-    return [*watch.found.values(), *_stateful(model, x)]
+    found = watch.between(x)
+    del logits
+    return [*found, *_stateful(model, x.detach())]
 
 
 def _stateful(model: nn.Module, x: Tensor) -> Iterator[Untaken]:
@@ -182,7 +208,7 @@ def _function(node: Any) -> str:
 def _fixed(node: Any) -> str | None:
     """Return the name of a node whose derivative cannot be chosen, None for what PyTorch or this package computes."""
     name = _function(node)
-    if name.startswith((f"{OWN}.", f"{STRAIGHT}.")) or (name.startswith("torch.") and not name.startswith(HIDING)):
+    if name.startswith((f"{OWN}.", *STRAIGHT)) or (name.startswith("torch.") and not name.startswith(HIDING)):
         return None
     native: str = node.name()
     return name or (native if any(part in native for part in NATIVE) else None)

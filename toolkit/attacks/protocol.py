@@ -17,6 +17,7 @@ from .gradient import FGSM, PGD
 from .spikes import EDITS, SpikeFlip, SpikeNoise, SpikeSearch
 from .strong import APGD, SAPGD
 from .suite import Transfer, check_transferable
+from .timing import SpikeTiming, SpikeTimingNoise, SpikeTimingSearch, TimingAttack
 from .victim import normalizes
 
 BUILT_IN = ("quick", "standard", "strong")
@@ -63,7 +64,7 @@ class Protocol:
             object.__setattr__(self, part, tuple(getattr(self, part)))
         if not self.attacks:
             raise InputError(f"protocol {self.name!r}: no attacks; give one or more")
-        budgets = sorted({f"{attack.threat} {attack.radius:g}" for attack in self.every})
+        budgets = sorted({f"{attack.threat} {_budget(attack)}" for attack in self.every})
         if len(budgets) != 1:
             raise InputError(
                 f"protocol {self.name!r}: attacks of {' and '.join(budgets)}; give all one threat model and one radius"
@@ -117,7 +118,6 @@ class Protocol:
         if module is not None:
             fit = [attack.suited(module) for attack in known if attack.access == WHITE and _runs(attack, module)]
             white = list(dict.fromkeys(fit))
-        if module is not None:
             white += [attack for attack in known if attack.access == SEARCH]
         moved = [attack for attack in known if attack.access == TRANSFER]
         if deployed and source is not None:
@@ -134,6 +134,10 @@ class Protocol:
             deployed=[change(attack) for attack in self.deployed],
             search=None if self.search is None else change(self.search),
         )
+
+
+def _budget(attack: Attack) -> str:
+    return attack.size if isinstance(attack, TimingAttack) else f"{attack.radius:g}"
 
 
 def _runs(attack: Attack, module: nn.Module) -> bool:
@@ -179,9 +183,10 @@ def built_in(name: str, threat: ThreatName = "pixel", radius: float = 0.1) -> Pr
     """Return the protocol ``quick``, ``standard`` or ``strong`` for a threat model; its seeds are 0, 1, 2, ...
 
     In a ball, ``quick``: PGD-10 and noise. ``standard``: FGSM, PGD-50, APGD-CE, Square with 500 queries, noise.
-    ``strong``: with the adaptive sharpness of arctan: SA-PGD with two vanishing degrees, and twice with ties shared by
-    pools; APGD-CE, APGD-DLR, and APGD-CE with ties shared; Square with 1000 queries, noise of two kinds; a cascade. The
-    other surrogates added next to nothing to these, see records/attacks. On the Program also PGD, in "standard" and
+    ``strong``: with the adaptive sharpness of arctan: SA-PGD with two vanishing degrees, twice with ties shared by
+    pools, and with pools as neurons; APGD-CE, APGD-DLR, and with ties shared APGD-CE and APGD on the read-out's
+    currents, the latter also towards four rivals; Square with 1000 queries, noise of two kinds; a cascade. ``standard``
+    and ``strong`` search the corners, with 1000 and 20,000 queries a round, in at most 8 rounds. On the Program also PGD, in "standard" and
     "strong" APGD, in "strong" SA-PGD, made on the float network; and in "strong", on pixels, HopSkipJump.
 
     In encoded space every protocol starts with the attacks of the code released with arXiv 2509.23762: FGSM, and PGD
@@ -193,11 +198,17 @@ def built_in(name: str, threat: ThreatName = "pixel", radius: float = 0.1) -> Pr
     with the adaptive sharpness of arctan, flips also with ties shared by pools, with the margin as loss and with a
     gradient for every flip (50 at most), random search with 1000 queries for flips and insertions; a cascade.
 
+    On the time of spikes, with the largest shift as radius, ``quick``: moves by the gradient, moves at random.
+    ``standard``: also with the margin as loss, random search with 200 queries. ``strong``: with the adaptive sharpness
+    of arctan, with ties shared by pools, from random starts, random search with 1000 queries; a cascade.
+
     Raises:
         InputError: another name, or the radius is refused.
     """
     check_name(name)
     cascade = name == "strong"
+    if threat == "timing":
+        return Protocol(name=name, attacks=_seeded(_timing(name, int(radius))), cascade=cascade)
     if threat == "encoded-binary":
         return Protocol(name=name, attacks=_seeded(_spikes(name, int(radius))), cascade=cascade)
     common: dict[str, Any] = {"epsilon": radius, "space": threat, "batch": BATCH}
@@ -233,14 +244,18 @@ def _ball(name: str, common: dict[str, Any]) -> list[Attack]:
             APGD(steps=50, **common),
             APGD(steps=50, loss="dlr", **common),
             APGD(steps=50, backward=shared, **common),
-            APGD(steps=50, loss="soft", backward=shared, **common),
-            APGD(steps=25, loss="soft", rivals=4, backward=shared, **common),
             *(SAPGD(steps=50, backward=Backward(surrogate=each), **common) for each in (arctan, sharp)),
             SAPGD(steps=50, backward=shared, restarts=2, **common),
             Square(queries=1000, **common),
             Noise(kind="sign", restarts=3, **common),
         ]
     attacks.append(Noise(kind="uniform", restarts=3, **common))
+    if name == "strong":
+        attacks += [
+            SAPGD(steps=50, backward=Backward(surrogate=arctan, pool="neuron"), **common),
+            APGD(steps=50, loss="soft", backward=shared, **common),
+            APGD(steps=25, loss="soft", rivals=4, backward=shared, **common),
+        ]
     if common["space"] == "pixel":
         return attacks
     released = [PGD(steps=7, step=0.01, backward=way, **common) for way in (None, Backward(batch_statistics=True))]
@@ -278,3 +293,24 @@ def _spikes(name: str, budget: int) -> list[Attack]:
             *(SpikeSearch(edit=edit, queries=1000, **common) for edit in ("flip", "insert")),
         ]
     return [*attacks, SpikeNoise(restarts=3, **common)]
+
+
+def _timing(name: str, largest: int) -> list[Attack]:
+    common: dict[str, Any] = {"largest": largest, "batch": BATCH}
+    attacks: list[Attack]
+    if name == "quick":
+        attacks = [SpikeTiming(**common)]
+    elif name == "standard":
+        losses = SpikeTiming(**common), SpikeTiming(loss="margin", **common)
+        attacks = [*losses, SpikeTimingSearch(queries=200, **common)]
+    else:
+        arctan = AdaptiveSharpness("arctan")
+        shared = Backward(surrogate=arctan, pool="ties")
+        attacks = [
+            SpikeTiming(steps=40, **common),
+            SpikeTiming(steps=40, backward=Backward(surrogate=arctan), **common),
+            SpikeTiming(steps=40, loss="margin", backward=shared, **common),
+            SpikeTiming(steps=40, backward=shared, random_start=True, restarts=2, **common),
+            SpikeTimingSearch(queries=1000, **common),
+        ]
+    return [*attacks, SpikeTimingNoise(restarts=3, **common)]

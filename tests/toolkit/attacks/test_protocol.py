@@ -10,7 +10,7 @@ from torch import nn
 from spikeproof.toolkit.attacks.base import TRANSFER, WHITE
 from spikeproof.toolkit.attacks.blind import HopSkipJump, Noise, Square
 from spikeproof.toolkit.attacks.gradient import FGSM, PGD
-from spikeproof.toolkit.attacks.protocol import BUILT_IN, Protocol, built_in, check_name, make_protocol
+from spikeproof.toolkit.attacks.protocol import BUILT_IN, QUERIES, Protocol, built_in, check_name, make_protocol
 from spikeproof.toolkit.attacks.spikes import SpikeFlip, SpikeNoise
 from spikeproof.toolkit.attacks.strong import APGD
 from spikeproof.toolkit.attacks.suite import Transfer
@@ -24,9 +24,12 @@ STRONG = [
     f"sa-pgd-50{ARCTAN} 3",
     "sa-pgd-50+assg-arctan-0.95 4",
     f"sa-pgd-50{ARCTAN}+ties-pool-x2 5",
+    f"sa-pgd-50{ARCTAN}+neuron-pool 9",
     "apgd-ce-50 0",
     "apgd-dlr-50 1",
     f"apgd-ce-50{ARCTAN}+ties-pool 2",
+    f"apgd-soft-50{ARCTAN}+ties-pool 10",
+    f"apgd-soft-4rivals-25{ARCTAN}+ties-pool 11",
 ]
 MOVED = ["transfer-float-pgd-50 0", "transfer-float-apgd-ce-50 0"]
 PIXEL = {
@@ -39,7 +42,7 @@ PIXEL = {
         *("square-1000 6", "noise-sign-x3 7", "noise-uniform-x3 8", "hopskipjump-5 0"),
     ],
 }
-"""Label and seed of every attack on the Program, as records before protocols were objects tell them."""
+"""Label and seed of every attack on the Program; what was there before has the seeds that older records tell."""
 EDITED = {
     "quick": ["spike-gradient-flip", "spike-noise-flip"],
     "standard": [
@@ -69,6 +72,8 @@ def test_labels_order_and_seeds_are_those_of_older_records(name: str, random_net
     first = [coded["fgsm"], coded["pgd-7x0.01"], coded["pgd-7x0.01+batch-statistics"]]
     assert [attack.seed for attack in first] == ([2, 0, 1] if name == "standard" else [0, 1, 2])
     assert built_in(name).cascade == (name == "strong")
+    search = built_in(name).search
+    assert (search and search.label) == {"quick": None}.get(name, f"corner-search-{QUERIES.get(name)}@0.1")
 
 
 @pytest.mark.parametrize("name", BUILT_IN)

@@ -286,6 +286,19 @@ def test_what_cannot_be_taken_over_is_named(layer: nn.Module, reason: str | None
     assert re.fullmatch(reason, one.reason)
 
 
+class OnWeights(nn.Linear):
+    """A function of its own, on weights alone: no gradient passes it on the way to the input."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight: Tensor = _Step.apply(self.weight)  # type: ignore[no-untyped-call]
+        return nn.functional.linear(x, weight)
+
+
+def test_what_is_done_to_weights_is_no_matter() -> None:
+    model = nn.Sequential(nn.Linear(3, 8), OnWeights(8, 2)).eval()
+    assert untaken(model, inputs().numpy()) == []
+
+
 def test_a_neuron_with_functions_of_its_own_is_named() -> None:
     model = Net(load("spikingjelly.activation_based.neuron").DSRIFNode(T=STEPS))
     (one,) = untaken(model, inputs().numpy())
