@@ -1,6 +1,8 @@
 """Planted broken defences raise alarms, an honest network raises none; and each rule, on figures made up for it."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -9,12 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from spikeproof.eval.records.base import share, share_of
-from spikeproof.eval.records.robustness import FormResult, Outcome, Probes, letters
+from spikeproof.eval.records.robustness import FormResult, Outcome, Probes, Saturation, letters
 from spikeproof.eval.robustness.alarms import alarms, clearly
 from spikeproof.eval.robustness.form import Attackers, Side, assess
 from spikeproof.eval.robustness.protocol import measure
 from spikeproof.eval.robustness.runner import Runner
-from spikeproof.toolkit.attacks.base import Attack
+from spikeproof.toolkit.attacks.ball import BallAttack
+from spikeproof.toolkit.attacks.base import Access, Attack
+from spikeproof.toolkit.attacks.gradient import PGD
+from spikeproof.toolkit.attacks.protocol import Protocol, built_in
 from spikeproof.toolkit.attacks.spikes import SpikeFlip, SpikeNoise
 from spikeproof.toolkit.attacks.victim import Encoded
 from spikeproof.toolkit.config import CodingSettings, DataSettings, ModelSettings, Recipe, TrainSettings
@@ -115,7 +120,7 @@ class OneBit(nn.Module):
         return logits
 
 
-def run(module: nn.Module, digits: Dataset, protocol: str = "standard") -> FormResult:
+def run(module: nn.Module, digits: Dataset, protocol: str | Protocol = "standard") -> FormResult:
     x, y = digits.test_images[:SAMPLES], digits.test_labels[:SAMPLES]
     return measure(module, x, y, protocol=protocol, epsilon=EPSILON)["network"]
 
@@ -163,8 +168,30 @@ def test_an_adversarially_trained_perceptron_raises_none(hardened: nn.Module, di
 def test_gradients_zeroed_at_inference_are_caught(plain: nn.Module, digits: Dataset) -> None:
     honest, result = run(plain, digits), run(Shattered(plain), digits)
     assert result.attacks[1].broken < honest.attacks[1].broken  # PGD is fooled,
-    assert {"zero-gradients", "unbounded", "black-box"} <= codes(result)  # the reader is not.
+    assert {"zero-gradients", "unbounded"} <= codes(result)  # the reader is not,
     assert not result.reliable
+    assert result.worst.correct <= honest.worst.correct + 2  # nor is the search.
+    weak = run(Shattered(plain), digits, without_search("weak"))
+    assert weak.worst.correct > result.worst.correct + 2
+    assert {"zero-gradients", "unbounded", "black-box", "saturation"} <= codes(weak)
+
+
+def without_search(name: str, *attacks: Attack) -> Protocol:
+    standard = built_in("standard", radius=EPSILON)
+    return Protocol(name=name, attacks=attacks or standard.attacks)
+
+
+@pytest.mark.parametrize("steps", [1, 10])
+def test_a_weak_protocol_without_a_search_is_caught(steps: int, spiking: SpikingNetwork, digits: Dataset) -> None:
+    weak = run(spiking, digits, without_search("weak", PGD(epsilon=EPSILON, steps=steps)))
+    assert "saturation" in codes(weak)
+    assert not weak.reliable
+    assert weak.saturation is None
+    searched = run(spiking, digits)
+    assert searched.saturation is not None
+    assert searched.worst.correct < weak.worst.correct
+    assert searched.saturation.rounds[-1] <= 0.01 * SAMPLES
+    assert "saturation" not in codes(searched)
 
 
 def test_a_surrogate_too_sharp_is_caught(spiking: SpikingNetwork, digits: Dataset) -> None:
@@ -193,8 +220,9 @@ def test_a_stochastic_layer_is_caught(plain: nn.Module, digits: Dataset) -> None
 def test_one_bit_rounding_of_the_input_is_caught(digits: Dataset) -> None:
     network = trained(digits, adversarial=False, wrap=OneBit)
     result = run(network, digits)
-    assert {"zero-gradients", "black-box"} <= codes(result)
+    assert "zero-gradients" in codes(result)
     assert not result.reliable
+    assert "black-box" in codes(run(network, digits, without_search("weak")))
 
 
 def test_a_model_without_gradients_at_all_is_still_judged(digits: Dataset) -> None:
@@ -267,7 +295,72 @@ WHITE = outcome("pgd", "white box", "x" * 40 + "o" * 60)
 
 
 def test_good_figures_raise_nothing() -> None:
-    assert raised(form(WHITE, outcome("square", "black box, logits", "x" * 41 + "o" * 59))) == []
+    assert raised(form(WHITE, outcome("square", "black box, logits", "x" * 40 + "o" * 60))) == []
+    assert raised(form(WHITE, outcome("square", "black box, logits", "x" * 41 + "o" * 59))) == [("black-box", "note")]
+    # What the search had found already is nothing new.
+    search = outcome("corner-search", "search", "x" * 41 + "o" * 59)
+    assert raised(form(WHITE, search, outcome("square", "black box, logits", "x" * 41 + "o" * 59))) == []
+
+
+def saturated(**changes: object) -> Saturation:
+    good = Saturation(label="corner-search", tried=60, rounds=[20, 3, 1], halves=(2, 3, 18), remaining=0.3, until=0.005)
+    return good.model_copy(update=changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "caught"),
+    [
+        ({}, False),
+        ({"rounds": [20, 2]}, True),
+        ({"remaining": 2.1}, True),
+        ({"rounds": [20, 1], "remaining": 2.0}, False),
+    ],
+)
+def test_a_search_that_ended_too_early_is_caught(changes: dict[str, object], caught: bool) -> None:
+    result = form(WHITE).model_copy(update={"saturation": saturated(**changes)})
+    assert raised(result) == ([("saturation", "alarm")] if caught else [])
+    # What a search goes on from is no matter of gradients any more.
+    moved = form(WHITE, outcome("other", "transfer", "x" * 47 + "o" * 53))
+    assert raised(moved.model_copy(update={"saturation": saturated()})) == [("transfer", "note")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scripted(BallAttack):
+    """Breaks the samples that a script has for its seed; the second pixel says which sample it is."""
+
+    name: ClassVar[str] = "scripted"
+    access: ClassVar[Access] = "search"
+    script: tuple[frozenset[int], ...]
+
+    def run(self, model: nn.Module, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        made = images.copy()
+        for row in made.reshape(len(made), -1):
+            row[0] = 0.6 if round(float(row[1]) * 255) in self.script[self.seed] else 0.5
+        return made
+
+
+def test_a_search_goes_on_until_it_is_saturated_and_tells_what_two_halves_found() -> None:
+    class Threshold(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.stack([0.55 - x.flatten(1)[:, 0], 0 * x.flatten(1)[:, 0]], 1)
+
+    images = np.full((100, 1, 1, 2), 0.5, np.float32)
+    images[:, 0, 0, 1] = np.arange(100, dtype=np.float32) / 255
+    sets = [range(20), range(5, 30), range(28, 33), range(0), range(50, 60)]
+    search = Scripted(epsilon=0.2, script=tuple(frozenset(each) for each in sets))
+    against = Attackers(
+        [Scripted(epsilon=0.2, script=(frozenset({0, 1}),))], True, 0.2, search=search, rounds=5, probes=False
+    )
+    labels = np.zeros(100, np.int64)
+    result = assess(Side("network", "torch", Threshold()), images, labels, against, Runner(None)).result
+    found = result.saturation
+    assert found is not None
+    # The first attack broke 0 and 1; both halves try the other 98; the third round breaks 30, 31, 32, the fourth none.
+    assert (found.tried, found.rounds, found.halves) == (98, [18, 10, 3, 0], (3, 10, 15))
+    assert found.remaining == pytest.approx(max(19 * 26 / 16 - 1 - 28 - 3, 0))
+    assert result.worst.correct == 67
+    assert [one.label for one in result.attacks[1:]] == [f"scripted@0.2#{number}" for number in (1, 2, 3, 4)]
+    assert result.alarms == []
 
 
 @pytest.mark.parametrize(
