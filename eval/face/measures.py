@@ -44,7 +44,7 @@ BATCH = 250
 """Samples a run."""
 
 
-def _about(verb: str, data: Samples | None, program: Program | None, **options: Any) -> dict[str, Any]:
+def made_by(verb: str, data: Samples | None, program: Program | None, **options: Any) -> dict[str, Any]:
     """Return a record's header; ``options`` that were given are part of the command."""
     given = "".join(f", {name}={value!r}" for name, value in options.items() if value is not None)
     subject = "program" if data is None else "forms, data"
@@ -102,7 +102,7 @@ def robustness(
         return found[NAME]
     options: dict[str, Any] = {"protocol": protocol, "epsilon": epsilon, "targets": targets, "threat": threat}
     options |= {"budget": budget, "seed": seed, "draws": draws}
-    about = _about("robustness", data, subject.program, samples=samples, **options)
+    about = made_by("robustness", data, subject.program, samples=samples, **options)
     with bars(keep=False) as track:
         record = measure_robustness(subject, images, labels, about, **options, track=track)
     rows = [_robust(form) for form in record.forms]
@@ -136,7 +136,7 @@ def explain(forms: Forms, data: Samples, *, samples: int | None = None, lava: bo
         UnsupportedError: the Program has other populations than the network.
     """
     images, labels = test_part(data, samples)
-    about = _about("explain", data, forms.program, samples=samples, lava=lava)
+    about = made_by("explain", data, forms.program, samples=samples, lava=lava)
     with bars() as track:
         record, overlays = explain_forms(forms, images, labels, about, lava=lava, track=track)
     accuracy = {stage.name: stage.accuracy.value for stage in record.stages}
@@ -179,7 +179,7 @@ def fit(
     known: Mapper = mapper
     if messages is None:
         messages = np.zeros((program.steps, 0, *program.input.shape), dtype=np.int32)
-    record = place(program, chip, known, messages, _about("fit", None, program, chip=chip, mapper=mapper))
+    record = place(program, chip, known, messages, made_by("fit", None, program, chip=chip, mapper=mapper))
     rows = [
         {
             "population": layer.population,
@@ -216,7 +216,7 @@ def compare(
     images, labels = test_part(data, samples)
     conditions = {"clean": images} | {name: part[:samples] for name, part in (attacked or {}).items()}
     with bars() as track:
-        about = _about("compare", data, forms.program, samples=samples, bits=bits)
+        about = made_by("compare", data, forms.program, samples=samples, bits=bits)
         record = measure_cost(about, forms, conditions, labels, bits=bits, batch=BATCH, track=track)
         measured = evaluate(forms, conditions, labels, {"loihi": len(labels)}, batch=BATCH, track=track)
     found = side_by_side(None, None if robustness is None else robustness.record, record, NAME)
@@ -265,4 +265,4 @@ def agree(
         inputs = (coder.coder if isinstance(coder, SpikingNetwork) else coder).integers(np.asarray(inputs))
     with bars() as track:
         found = run_targets(program, np.asarray(inputs), list(targets), track=track)
-    return Comparison(**_about("agree", None, program, targets=tuple(targets)), **dict(found))
+    return Comparison(**made_by("agree", None, program, targets=tuple(targets)), **dict(found))

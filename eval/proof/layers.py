@@ -6,7 +6,7 @@ reset after step s (-1: never) and fires nothing before step t,
     v(t) = sum over arrivals tau <= t of kappa(s, t, tau) a(tau) + bias(s, t) + error,
     kappa = 64 sum over r = max(s + 1, tau)...t of beta^(t - r) alpha^(r - tau),
 
-with alpha = (4095 - du) / 4096 and beta = (4096 - dv) / 4096; the current is not reset. All factors are exact fractions.
+with alpha = (4095 - du) / 4096 and beta = (4096 - dv) / 4096; the current is not reset. Factors are exact fractions.
 """
 
 from dataclasses import dataclass, field
