@@ -4,11 +4,15 @@ from pathlib import Path
 
 import pytest
 
+from spikeproof.eval.proof.prove import Strength
+from spikeproof.eval.proof.second import second_look
 from spikeproof.eval.records import proof, robustness
 from spikeproof.eval.records.proof import contradictions
 from spikeproof.eval.run.folder import Run
 from spikeproof.eval.run.prove import prove
 from spikeproof.eval.run.robustness import robustness as attack
+from spikeproof.eval.run.simulate import chip_input
+from spikeproof.export.program import read_program
 
 pytest.importorskip("ortools")
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,6 +48,18 @@ def test_attacks_on_a_run_break_nothing_that_is_proved(run_folder: Path) -> None
         # Both say the same of what is wrong already, and the ends hold what attacks leave.
         assert [one == "." for one in proved.outcomes] == [one == "." for one in program.outcomes]
         assert proved.proved.correct <= program.worst.correct
+
+
+def test_random_inputs_of_proved_balls_change_nothing(run_folder: Path, share: float) -> None:
+    run = Run.open(run_folder)
+    proved = prove(run, epsilon=2 / 255, samples=40, limit=5, jobs=1)
+    program = read_program(run.path("program.safetensors"))
+    messages, labels = chip_input(run, 40), run.data().test_labels[:40]
+    each = int(1e6 * share / proved.proved.correct) + 1
+    strength = Strength("pixel", 2)
+    found = second_look(program, messages, labels, strength, proved.samples, certificates=1, points=each)
+    assert found.points >= 1e6 * share
+    assert found.trains > 0
 
 
 def test_a_contradiction_is_seen(run_folder: Path) -> None:
