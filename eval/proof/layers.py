@@ -26,6 +26,8 @@ from ...toolkit.errors import UnsupportedError
 Int = NDArray[np.int64]
 Window = tuple[int, int]
 """Last reset, and the step that is looked at."""
+LONGEST = 64
+"""Time steps that are covered: there are half as many windows as their square."""
 BITS = 61
 """Of sums in fixed point: two of 64 are kept free."""
 
@@ -247,6 +249,8 @@ def _make(program: Program) -> list[Layer]:
 
 def _reasons(program: Program, made: list[Layer]) -> list[str]:
     reasons = []
+    if program.steps > LONGEST:
+        reasons.append(f"{program.steps} time steps, covered are {LONGEST}")
     for synapse in program.synapses:
         narrow = isinstance(synapse, Convolution) and synapse.exponent == 0
         bound = program.bound(synapse)

@@ -101,5 +101,6 @@ def test_what_is_not_covered_is_named() -> None:
     reasons = unsupported(program)
     assert any("current could wrap" in reason for reason in reasons)
     assert any("clipped from below" in reason for reason in reasons)
+    assert unsupported(program.model_copy(update={"steps": 65}))[0] == "65 time steps, covered are 64"
     with pytest.raises(InputError, match="values other than 0 and 1"):
         Edits(np.array([[2]]), 1)
