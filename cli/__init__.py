@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from . import compare, explain, faults, fit, leaderboard, listing, nir, robustness, steps, study, targets
+from . import compare, explain, faults, fit, leaderboard, listing, nir, prove, robustness, steps, study, targets
 from .old import translated
 from .options import (
     EXIT_BUG,
@@ -39,6 +39,7 @@ _COMMANDS: dict[str, dict[str, Callable[..., None] | typer.Typer]] = {
     },
     MEASURE: {
         "robustness": robustness.robustness,
+        "prove": prove.prove,
         "explain": explain.explain,
         "compare": compare.compare,
         "fit": fit.fit,

@@ -109,10 +109,13 @@ class _Worker:
         return json.loads(told) if told.endswith("\n") else None
 
     def end(self) -> None:
-        """End the process."""
+        """End the process; again is no harm."""
         self.process.kill()
-        with suppress(BrokenPipeError):  # what was not read any more
-            self.process.communicate()
+        self.process.wait()
+        for stream in (self.process.stdin, self.process.stdout):
+            with suppress(BrokenPipeError):  # what was not read any more
+                if stream is not None:
+                    stream.close()
 
 
 def on_processes(module: str, tasks: Mapping[Key, Any], jobs: int, patience: float) -> Iterator[tuple[Key, Any]]:
@@ -133,7 +136,8 @@ def on_processes(module: str, tasks: Mapping[Key, Any], jobs: int, patience: flo
         worker = workers.get(own) or workers.setdefault(own, _Worker(module))
         # Looked at after the worker is known: either it is seen here, or the worker is seen there.
         answer = None if closing.is_set() else worker.ask(task, patience)
-        if answer is None and workers.pop(own, None):
+        if answer is None:
+            workers.pop(own, None)
             worker.end()
         return answer
 

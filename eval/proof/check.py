@@ -1,4 +1,4 @@
-"""A second look at certificates: neuron by neuron, train by train, in exact fractions, without the code of :mod:`.sets`.
+"""A second look at certificates: train by train of each neuron, in fractions, without the code of :mod:`.sets`.
 
 A certificate is what every neuron may fire on a region. Each train that it excludes is refuted again, from the trains
 that it leaves to the neuron's sources: so what it says holds, step after step, from the input to the read-out.
@@ -75,7 +75,7 @@ class Checker:
         return [tuple(found.low[:, neuron].tolist()), tuple(found.high[:, neuron].tolist())]
 
     def ends(self, path: _Path, factors: Sequence[Fraction]) -> tuple[Fraction, Fraction]:
-        """Return least and most of the sum over steps of factors (0 or more) times what the synapse brings, unrounded."""
+        """Return least and most of the sum over steps of factors (0 or more) times what a synapse brings, unrounded."""
         late = [factors[t + path.lag] if t + path.lag < self.steps else Fraction(0) for t in range(self.steps)]
         if path.source == self.program.input.name and isinstance(self.region, Edits):
             return self._edited(path, self.region, late)
@@ -89,7 +89,7 @@ class Checker:
         return low, high
 
     def _edited(self, path: _Path, region: Edits, late: list[Fraction]) -> tuple[Fraction, Fraction]:
-        """The same for spikes with a budget: the best edits one by one."""
+        """Return the same for spikes with a budget: the best edits one by one."""
         base, gains = Fraction(0), []
         for source, weight in path.weights:
             train = region.spikes[:, source].tolist()
@@ -202,8 +202,8 @@ class Checker:
                 left = left if possible is None else [train for train in left if train in possible]
         if left:
             raise DisagreementError(
-                f"prove --check: population {part.name!r}, neuron {neuron}: train {left[0]} is excluded by the bounds and "
-                "not by the check; please report it"
+                f"prove --check: population {part.name!r}, neuron {neuron}: train {left[0]} is excluded by the "
+                "bounds and not by the check; please report it"
             )
         return len(excluded)
 

@@ -6,6 +6,8 @@ the truncation is encoded too, and none is.
 """
 
 from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from math import lcm
 from typing import Any
@@ -21,6 +23,21 @@ from .sums import Literal, Sum, of_literal
 FINE = 2**16
 """Largest common denominator that is kept; beyond it factors are rounded, and the error is slack."""
 COARSE = 2**12
+
+
+@dataclass(frozen=True)
+class _Fixed:
+    """Factors of a window times ``denominator``, rounded, and what rounding may do to a unit, a wire or a drive."""
+
+    denominator: int
+    factors: list[list[int]]
+    off: list[Fraction]
+    driven: list[int]
+    driven_off: Fraction
+
+
+def _off(rounded: Sequence[int], exact: Sequence[Fraction], denominator: int) -> Fraction:
+    return sum((abs(Fraction(a, denominator) - b) for a, b in zip(rounded, exact, strict=True)), Fraction(0))
 
 
 class Encoder:
@@ -44,6 +61,7 @@ class Encoder:
         self._states: dict[tuple[str, int, str, int, int], Sum] = {}
         self._waiting: deque[tuple[Layer, int]] = deque()
         self._levels: dict[int, Sum] = {}
+        self._factors: dict[tuple[str, Window], _Fixed] = {}
         self._edits: dict[tuple[int, int], Any] = {}
         self._input_name = prepared.program.input.name
 
@@ -160,29 +178,42 @@ class Encoder:
         if self.exact and wires is None:
             return self._chain(layer, neuron, window), 1, Fraction(0), Fraction(0)
         bias = int(layer.bias[neuron]) if bias is None else bias
-        wires = layer.wires if wires is None else wires
-        facts = layer.facts(window)
-        constant = facts.constant
-        exact = [[factor * Fraction(2) ** wire.exponent for factor in facts.kappa] for wire in wires]
-        denominator = lcm(constant.denominator, *(f.denominator for row in exact for f in row))
+        own, wires = wires is None, layer.wires if wires is None else wires
+        facts, fixed = layer.facts(window), self._fixed(layer, window)
         above, below = facts.error, facts.error + facts.floors
-        if denominator > FINE:
-            denominator = COARSE
-        found = Sum(round(bias * constant * denominator))
-        rest = abs(Fraction(found.constant, denominator) - bias * constant)
-        for wire, row in zip(wires, exact, strict=True):
-            factors = [round(factor * denominator) for factor in row]
+        found = Sum(round(bias * facts.constant * fixed.denominator))
+        rest = abs(Fraction(found.constant, fixed.denominator) - bias * facts.constant)
+        for wire, factors, off in zip(wires, fixed.factors, fixed.off, strict=True):
             found.add(self._arriving(layer, wire, neuron, factors))
-            off = sum((abs(Fraction(a, denominator) - b) for a, b in zip(factors, row, strict=True)), Fraction(0))
             if off:
                 weights = wire.weight.data[wire.weight.indptr[neuron] : wire.weight.indptr[neuron + 1]]
                 rest += off * int(np.abs(weights).sum()) * wire.peak
-        if layer.drive is not None and wires is layer.wires:
-            for t, factor in enumerate(facts.driven):
+        if layer.drive is not None and own:
+            for t, factor in enumerate(fixed.driven):
                 if factor:
-                    found.add(self._input(t, neuron), round(factor * denominator))
-                    rest += abs(Fraction(round(factor * denominator), denominator) - factor) * self._peak
-        return found, denominator, above + rest, below + rest
+                    found.add(self._input(t, neuron), factor)
+            rest += fixed.driven_off * self._peak
+        return found, fixed.denominator, above + rest, below + rest
+
+    def _fixed(self, layer: Layer, window: Window) -> "_Fixed":
+        """Return a window's factors as integers over one denominator, kept: fractions are slow."""
+        key = layer.name, window
+        if key not in self._factors:
+            facts = layer.facts(window)
+            exact = [[factor * Fraction(2) ** wire.exponent for factor in facts.kappa] for wire in layer.wires]
+            denominator = lcm(facts.constant.denominator, *(factor.denominator for row in exact for factor in row))
+            if denominator > FINE:
+                denominator = COARSE
+            rows = [[round(factor * denominator) for factor in row] for row in exact]
+            driven = [round(factor * denominator) for factor in facts.driven]
+            self._factors[key] = _Fixed(
+                denominator,
+                rows,
+                [_off(row, true, denominator) for row, true in zip(rows, exact, strict=True)],
+                driven,
+                _off(driven, facts.driven, denominator),
+            )
+        return self._factors[key]
 
     @property
     def _peak(self) -> int:

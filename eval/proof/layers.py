@@ -6,7 +6,7 @@ reset after step s (-1: never) and fires nothing before step t,
     v(t) = sum over arrivals tau <= t of kappa(s, t, tau) a(tau) + bias(s, t) + error,
     kappa = 64 sum over r = max(s + 1, tau)...t of beta^(t - r) alpha^(r - tau),
 
-with alpha = (4095 - du) / 4096 and beta = (4096 - dv) / 4096; the current is not reset. All factors are exact fractions.
+with alpha = (4095 - du) / 4096 and beta = (4096 - dv) / 4096; the current is not reset. Factors are exact fractions.
 """
 
 from dataclasses import dataclass, field
@@ -26,6 +26,8 @@ from ...toolkit.errors import UnsupportedError
 Int = NDArray[np.int64]
 Window = tuple[int, int]
 """Last reset, and the step that is looked at."""
+LONGEST = 64
+"""Time steps that are covered: there are half as many windows as their square."""
 BITS = 61
 """Of sums in fixed point: two of 64 are kept free."""
 
@@ -247,6 +249,8 @@ def _make(program: Program) -> list[Layer]:
 
 def _reasons(program: Program, made: list[Layer]) -> list[str]:
     reasons = []
+    if program.steps > LONGEST:
+        reasons.append(f"{program.steps} time steps, covered are {LONGEST}")
     for synapse in program.synapses:
         narrow = isinstance(synapse, Convolution) and synapse.exponent == 0
         bound = program.bound(synapse)

@@ -32,7 +32,7 @@ def finish(encoder: Encoder) -> None:
 
 
 def _steps(encoder: Encoder, layer: Layer, neuron: int, bits: list[Literal]) -> None:
-    """A train that is a step function of one integer: one Boolean a threshold that the region crosses."""
+    """Encode a train that is a step function of one integer: one Boolean a threshold that the region crosses."""
     table = encoder.prepared.table(layer, encoder.region)
     assert table is not None
     model, region = encoder.model, encoder.region
@@ -72,7 +72,7 @@ def _not(literal: Literal) -> Literal:
 
 
 def _allowed(encoder: Encoder, layer: Layer, neuron: int, bits: list[Literal]) -> None:
-    """Only the trains that the sets have."""
+    """Allow only the trains that the sets have."""
     sent = encoder.bounds.sent[layer.name]
     assert isinstance(sent, Trains)
     if sent.mask is None:
@@ -84,7 +84,7 @@ def _allowed(encoder: Encoder, layer: Layer, neuron: int, bits: list[Literal]) -
 
 
 def _either(encoder: Encoder, layer: Layer, neuron: int, bits: list[Literal]) -> None:
-    """An OR of sources."""
+    """Encode an OR of sources."""
     wire = layer.wires[0]
     span = slice(wire.weight.indptr[neuron], wire.weight.indptr[neuron + 1])
     source = encoder.prepared.named[wire.source]
@@ -122,7 +122,7 @@ def histories(encoder: Encoder, layer: Layer, neuron: int, t: int) -> list[tuple
 
 
 def _fires(encoder: Encoder, layer: Layer, neuron: int, bits: list[Literal]) -> None:
-    """A spike exactly where the voltage is above the threshold, whatever the last spike was."""
+    """Demand a spike exactly where the voltage is above the threshold, whatever the last spike was."""
     voltages = encoder.bounds.voltages[layer.name]
     for t, bit in enumerate(bits):
         for s, given in histories(encoder, layer, neuron, t):
@@ -175,7 +175,7 @@ def some_rival(encoder: Encoder, label: int, rivals: list[int]) -> None:
 
 
 def _margins(encoder: Encoder, label: int, rival: int) -> list[tuple[Sum, int, Fraction]]:
-    """Return the read-out of ``rival`` less that of ``label``: sums, denominators, and how far the truth may be above."""
+    """Return ``rival``'s read-out less ``label``'s: sums, denominators, and how far the truth may be above."""
     prepared, program = encoder.prepared, encoder.prepared.program
     layer = prepared.named[program.readout.population]
     if program.readout.kind == "membrane":

@@ -48,7 +48,7 @@ class Strength:
     edit: Literal["flip", "shift"] | None = None
 
     def words(self, peak: int) -> str:
-        """What the attacker may do, for records."""
+        """Return what the attacker may do, for records."""
         if self.threat == "pixel":
             return (
                 f"L-infinity, up to {self.radius} levels of the chip's integer input (0 to {peak}), the same at every "

@@ -13,7 +13,7 @@ from ...export.program import Program
 from .layers import BITS, Int, Layer, Window, Wire, layers_of
 from .region import Region
 from .table import Table, kept, table_of
-from .trains import STEPS, Levels, Sent, Trains, any_of, late, scaled
+from .trains import STEPS, Levels, Sent, Trains, any_of, scaled
 
 FINEST = 20
 """Bits behind the point in fixed-point sums, at most."""
@@ -168,7 +168,7 @@ def _scale(layer: Layer, most: Fraction) -> int:
     rows = [int((abs(wire.weight) @ np.full(wire.weight.shape[1], wire.peak)).max(initial=0)) for wire in layer.wires]
     total = sum(rows) + int(np.abs(layer.bias).max(initial=0)) + (2**24 if layer.drive is not None else 0) + 1
     room = BITS - (total * ceil(most * 128 + 1)).bit_length()
-    return 2 ** min(FINEST, room)
+    return int(2 ** min(FINEST, room))
 
 
 def _linear(

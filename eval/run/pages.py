@@ -16,6 +16,7 @@ PAGES = {
     "report.html": "Report",
     "compare.html": "Side by side",
     "robustness.html": "Robustness",
+    "prove.html": "Proofs",
     "fit.html": "Fit to a chip",
     "faults.html": "Faults",
     "explain.html": "Explanation",

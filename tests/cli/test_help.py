@@ -20,6 +20,7 @@ COMMANDS = [
     "profiles",
     "agree",
     "robustness",
+    "prove",
     "fit",
     "faults",
     "support",

@@ -71,7 +71,7 @@ def _most(program_synapses: list[Synapse], target: str, peaks: dict[str, int]) -
 
 @st.composite
 def small_programs(draw: st.DrawFn, binary: bool) -> Program:
-    """Draw Programs with what lowering makes: dense, convolutions, pools, joins, delays, CUBA, loops, bias-coded input."""
+    """Draw Programs with what lowering makes: dense, convolutions, pools, joins, delays, loops, bias-coded input."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     bits = 0 if binary else draw(st.sampled_from([4, 8]))
     first = Input(shape=draw(st.sampled_from([(1, 2, 2), (3,), (2, 2, 1)])), message_bits=bits)
@@ -79,7 +79,7 @@ def small_programs(draw: st.DrawFn, binary: bool) -> Program:
     peaks = {"input": first.peak}
     parts: list[Any] = []
     synapses: list[Synapse] = []
-    source, shape, depth = "input", first.shape, 0
+    source, shape = "input", first.shape
     if not binary and draw(st.integers(0, 4)) == 4:
         parts.append(_neurons(draw, rng, "coded", shape, first.peak // 2 + 1, input_bias=True))
         source, peaks["coded"] = "coded", 1
@@ -116,10 +116,9 @@ def small_programs(draw: st.DrawFn, binary: bool) -> Program:
                 )
             else:
                 synapse = Dense(source=source, target=name, weight=weight, exponent=exponent)
-        depth += 1
         synapses.append(synapse)
         # A window that starts before anything arrives: all of it lags.
-        start = depth if draw(st.integers(0, 3)) == 3 else None
+        start = number + 1 if draw(st.integers(0, 3)) == 3 else None
         if start is not None:
             synapses[-1] = synapse.model_copy(update={"delay": draw(st.integers(1, 2))})
         if draw(st.integers(0, 3)) == 3:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from spikeproof.eval.proof import sets, table
 from spikeproof.eval.proof.decide import decide, solve
 from spikeproof.eval.proof.encode import Encoder
 from spikeproof.eval.proof.neurons import finish, some_rival
@@ -41,7 +42,7 @@ def contained(case: Case) -> None:
 
 
 def test_what_happens_is_within_the_bounds(share: float) -> None:
-    @settings(max_examples=int(800 * share), suppress_health_check=SLOW)
+    @settings(max_examples=int(500 * share), suppress_health_check=SLOW)
     @given(cases())
     def law(case: Case) -> None:
         contained(case)
@@ -49,10 +50,25 @@ def test_what_happens_is_within_the_bounds(share: float) -> None:
     law()
 
 
+def test_many_steps_are_bounded_step_by_step(share: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond so many steps no train is kept by itself: the same laws with that limit at one step."""
+    for module in (sets, table):
+        monkeypatch.setattr(module, "STEPS", 1)
+
+    @settings(max_examples=int(300 * share), suppress_health_check=SLOW)
+    @given(cases())
+    def law(case: Case) -> None:
+        contained(case)
+        found = decide(Prepared(case.program), LoihiTarget().compile(case.program), case.region, case.label, 60)
+        assert found.status == ("broken" if case.winners else "proved")
+
+    law()
+
+
 def test_the_solver_finds_what_is_there_and_nothing_else(share: float) -> None:
     seen: Counter[str] = Counter()
 
-    @settings(max_examples=int(400 * share), suppress_health_check=SLOW)
+    @settings(max_examples=int(300 * share), suppress_health_check=SLOW)
     @given(cases())
     def law(case: Case) -> None:
         prepared = Prepared(case.program)

@@ -1,0 +1,105 @@
+"""How much of what `strong` calls robust a longer search still breaks: the old protocol, the new one, and that search.
+
+python benchmarks/strength.py [FOLDER] writes records/benchmarks/strength-METHOD-seed*.json. Digits, 200 test images,
+25/255, float network and Program. The old protocol is "strong" as it was in 0.2; the search is CornerSearch with
+100,000 queries and five seeds that no protocol uses, on what the new one leaves. Runs are trained into FOLDER, or taken
+from there.
+"""
+
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spikeproof.eval.leaderboard.measure import recipe_of
+from spikeproof.eval.records.base import header, write_record
+from spikeproof.eval.records.benchmark import Benchmark
+from spikeproof.eval.robustness.protocol import measure
+from spikeproof.eval.run import steps
+from spikeproof.eval.run.folder import Run
+from spikeproof.hw_targets.twin import Twin
+from spikeproof.toolkit.attacks.corner import CornerSearch
+from spikeproof.toolkit.attacks.protocol import Protocol, built_in
+from spikeproof.toolkit.config import load_recipe
+
+OUT = Path(__file__).resolve().parents[1] / "records" / "benchmarks"
+METHODS, SEEDS, SAMPLES, EPSILON = ("at", "sr", "plain", "plain-avg"), (3407, 3408, 3409), 200, 25 / 255
+QUERIES, OTHER = 100_000, (9001, 9002, 9003, 9004, 9005)
+LATER = ("soft", "neuron-pool")
+"""What labels of attacks say that 0.2 did not have."""
+
+
+def old() -> Protocol:
+    """Return `strong` as it was in 0.2: without a search and without attacks through the read-out."""
+    strong = built_in("strong", radius=EPSILON)
+    attacks = [attack for attack in strong.attacks if not any(word in attack.label for word in LATER)]
+    return replace(strong, name="strong of 0.2", attacks=attacks, search=None, probes=False)
+
+
+def trained(folder: Path, method: str, seed: int) -> Run:
+    """Return the run in ``folder``, trained, quantized and exported if it is not there."""
+    path = folder / f"{method}-{seed}"
+    if path.exists():
+        return Run.open(path)
+    run = Run.create(path, recipe_of(method, load_recipe("digits"), seed))
+    steps.train(run)
+    steps.quantize(run)
+    steps.export(run)
+    return run
+
+
+def one(folder: Path, method: str, seed: int) -> None:
+    """Measure one network and write its record."""
+    run = trained(folder, method, seed)
+    forms, data = run.forms(), run.data()
+    images, labels = forms.network.coder.on_grid(data.test_images[:SAMPLES]), data.test_labels[:SAMPLES]
+    found: dict[str, Any] = {}
+    seconds: dict[str, float] = {}
+    for protocol in (old(), built_in("strong", radius=EPSILON)):
+        begun = time.perf_counter()
+        measured = measure(forms.network, images, labels, program=forms.program, protocol=protocol, epsilon=EPSILON)
+        seconds[protocol.name] = time.perf_counter() - begun
+        for form in measured.forms:
+            saturation = form.saturation
+            found.setdefault(form.form, {})[protocol.name] = {
+                "left": form.worst.correct,
+                "outcomes": form.outcomes,
+                "saturation": None if saturation is None else saturation.model_dump(),
+                "alarms": [alarm.code for alarm in form.alarms if alarm.severity == "alarm"],
+            }
+    for form, module in (("float", forms.network), ("program", Twin(forms.program, coder=forms.network.coder))):
+        begun = time.perf_counter()
+        left = np.flatnonzero(np.array(list(found[form]["strong"]["outcomes"])) == "o")
+        broken = {}
+        for other in OTHER:
+            if left.size:
+                search = CornerSearch(epsilon=EPSILON, queries=QUERIES, seed=other)
+                robust = search(module, images[left], labels[left]).robust
+                broken[other] = left[~robust].tolist()
+                left = left[robust]
+        found[form]["search"] = {"left": int(left.size), "broken": broken, "queries": QUERIES}
+        seconds[f"search, {form}"] = time.perf_counter() - begun
+        print(method, seed, form, {name: each["left"] for name, each in found[form].items()}, flush=True)
+    record = Benchmark(
+        **header(
+            f"strength-{method}-seed{seed}",
+            "python benchmarks/strength.py",
+            data=data,
+            program=forms.program,
+            recipe=run.recipe(),
+        ),
+        samples=SAMPLES,
+        epsilon=EPSILON,
+        forms=found,
+        seconds=seconds,
+    )
+    write_record(OUT / f"strength-{method}-seed{seed}.json", record)
+
+
+if __name__ == "__main__":
+    for number in SEEDS:
+        for which in METHODS:
+            one(Path(sys.argv[1] if len(sys.argv) > 1 else "runs/strength"), which, number)
