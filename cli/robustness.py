@@ -4,10 +4,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import Json, RunFolder, Samples, Targets, names
+from .options import Json, Ray, RunFolder, Samples, Targets, names
 
 if TYPE_CHECKING:
     from ..eval.records.robustness import Robustness
+    from ..eval.run.folder import Run
 
 Protocol = Annotated[
     str,
@@ -42,6 +43,10 @@ TotalShift = Annotated[
     int | None, typer.Option(help="Steps that all spikes of a sample move together, for --threat timing.")
 ]
 Seed = Annotated[int, typer.Option(help="Seed of every attack.")]
+Check = Annotated[
+    bool,
+    typer.Option("--check", help="Attack nothing: judge the kept worst-case examples again, and say if they hold."),
+]
 Draws = Annotated[int, typer.Option(help="Draws of a stochastic coder that attacks with gradients average.")]
 
 
@@ -57,16 +62,21 @@ def robustness(
     total_shift: TotalShift = None,
     seed: Seed = 0,
     draws: Draws = 1,
+    ray: Ray = None,
+    check: Check = False,
     as_json: Json = False,
 ) -> None:
     """Attack every form under a protocol; a sample is robust only if it survives all attacks.
 
-    Writes robustness.json and .html, or robustness-THREAT.json and .html.
+    Writes robustness.json and .html, and the worst-case examples; or robustness-THREAT.json and so on.
     """
     from ..eval.run.folder import Run
     from . import show
 
     found = Run.open(run)
+    if check:
+        _check(found, threat or "pixel", as_json)
+        return
     with show.loading(as_json):
         from ..eval.run.robustness import robustness as measure
         from ..eval.run.robustness import step_of
@@ -89,6 +99,7 @@ def robustness(
             shifts=moves,
             seed=seed,
             draws=draws,
+            ray=ray,
             track=track,
         )
     show.record("robustness", record, found.path(step_of(record.threat)), as_json, _print)
@@ -99,6 +110,19 @@ def robustness(
                     f"{name} answers {2 * one.samples - one.same} of {2 * one.samples} images otherwise than "
                     f"{form.target}; run 'spikeproof agree {run}'"
                 )
+
+
+def _check(run: "Run", threat: str, as_json: bool) -> None:
+    from . import show
+
+    with show.loading(as_json):
+        from ..eval.run.examples import check_examples
+    found = check_examples(run, threat)
+    if as_json:
+        show.print_json({"threat": threat, "survive": found})
+        return
+    for form, count in found.items():
+        show.out.print(f"{form}: the kept examples leave {count} samples right, as the record says", highlight=False)
 
 
 def _print(record: "Robustness") -> None:

@@ -107,7 +107,7 @@ def robustness(
     options |= {"budget": budget, "shifts": shifts, "seed": seed, "draws": draws}
     about = header_of("robustness", data, subject.program, samples=samples, **options)
     with bars(keep=False) as track:
-        record = measure_robustness(subject, images, labels, about, **options, track=track)
+        record, _ = measure_robustness(subject, images, labels, about, **options, track=track)
     rows = [_robust(form) for form in record.forms]
     title = f"robustness, protocol {record.protocol}, {record.samples} samples, {record.threat_model}: {record.summary}"
     return Shown(record, title, tuple(rows), lambda: render_robustness(record))

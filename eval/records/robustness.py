@@ -211,6 +211,7 @@ class Robustness(Record):
         seed: of every attack.
         draws: of a stochastic coder that attacks with gradients averaged.
         unreceivable: why the Program was not attacked; None if it could receive what attackers make.
+        examples: hash of the worst-case examples of each form, which are kept beside the record; empty before 0.3.
     """
 
     data: Data
@@ -230,6 +231,7 @@ class Robustness(Record):
     draws: int = 1
     unreceivable: str | None = None
     forms: list[FormResult]
+    examples: dict[str, str] = Field(default_factory=dict)
     summary: str
     seconds: float
 

@@ -215,17 +215,28 @@ def saturate(tally: _Tally, search: Attack, rounds: int, until: float, runner: R
     broken = [int((first & known).sum()), int((second & known & ~first).sum())]
     while len(broken) < rounds and broken[-1] > until * len(tried) and tally.left.any():
         broken.append(int(one(len(broken), tally.left.copy()).sum()))
-    a, b, both = (int(mask.sum()) for mask in (first, second, first & second))
-    could = (a + 1) * (b + 1) / (both + 1) - 1
-    found = a + b - both + sum(broken[2:])
+    alone, other, both = (int(mask.sum()) for mask in (first & ~second, second & ~first, first & second))
     return Saturation(
         label=search.label,
         tried=int(tried.sum()),
         rounds=broken,
-        halves=(a - both, b - both, both),
-        remaining=max(could - found, 0.0),
+        halves=(alone, other, both),
+        remaining=chapman(alone, other, both, sum(broken[2:])),
         until=until,
     )
+
+
+def chapman(one: int, other: int, both: int, later: int) -> float:
+    """Return how many samples are estimated to be left: :class:`..records.robustness.Saturation` has the equation.
+
+    Args:
+        one: found by the first round only.
+        other: by the second only.
+        both: by both.
+        later: by later rounds.
+    """
+    could = (one + both + 1) * (other + both + 1) / (both + 1) - 1
+    return max(could - one - other - both - later, 0.0)
 
 
 def _foreign(module: nn.Module, images: Images) -> list[Foreign]:

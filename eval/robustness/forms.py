@@ -1,10 +1,12 @@
 """A protocol on all forms of a network, as a record."""
 
 import time
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ...hw_targets.target import get_target
 from ...toolkit.attacks.protocol import Protocol, check_name
@@ -12,15 +14,42 @@ from ...toolkit.attacks.shifts import Shifts
 from ...toolkit.coding import LEVELS
 from ...toolkit.data import Images, Labels
 from ...toolkit.errors import InputError
+from ...toolkit.files import digest
 from ...toolkit.progress import Track, silent
 from ..measure.forms import Forms
 from ..records.robustness import Robustness
-from .protocol import Subject, run_protocol
-from .threat import USUAL_EPSILON, Timing, threat_of
+from .protocol import Measured, Subject, run_protocol
+from .shards import merged, shards
+from .summary import summary
+from .threat import USUAL_EPSILON, Threat, Timing, threat_of
 
 DEFAULT_TARGETS = ("torch", "loihi")
 SLOW = 64
 """Samples that slow simulators get where nobody said how many."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is done with every part of the samples.
+
+    Attributes:
+        protocol: "quick", "standard", "strong", or one of your own.
+        threat: the threat model, with its radius.
+        judges: samples that each other target of the Program gets, by name.
+        torch: whether the float and the quantized form are attacked, too.
+        seed: added to the seed of every attack.
+        draws: of a stochastic coder that attacks with gradients average.
+    """
+
+    protocol: str | Protocol
+    threat: Threat
+    judges: dict[str, int]
+    torch: bool
+    seed: int
+    draws: int
+
+
+Elsewhere = Callable[[Work, list[range]], list[Measured]]
 
 
 def measure_robustness(
@@ -40,7 +69,8 @@ def measure_robustness(
     slow: int = SLOW,
     folder: Path | None = None,
     track: Track = silent,
-) -> Robustness:
+    elsewhere: Elsewhere | None = None,
+) -> tuple[Robustness, dict[str, Images]]:
     """Attack every form and let other targets judge the Program's worst cases.
 
     Args:
@@ -59,6 +89,10 @@ def measure_robustness(
         slow: samples that slow targets get.
         folder: for attacks that are done or interrupted; None keeps nothing.
         track: progress.
+        elsewhere: measures parts, as on Ray, and returns them in order; None for one after the other, here.
+
+    Returns:
+        The record, and the worst-case examples of every form, (samples, ...).
 
     Raises:
         InputError: an option does not fit the network.
@@ -84,18 +118,19 @@ def measure_robustness(
     }
     for name in others:
         found[name].compile(program)  # Unavailable or refused: said now, not after an hour of attacks.
-    measured = run_protocol(
-        Subject(forms.network, forms.quantized, program, others, torch="torch" in names),
-        images,
-        labels,
-        protocol=protocol,
-        threat=model,
-        seed=seed,
-        draws=draws,
-        folder=folder,
-        track=track,
+    work = Work(protocol, model, others, "torch" in names, seed, draws)
+    parts = shards(len(labels))
+    if elsewhere is None:
+        found_parts = [measure_part(forms, images, labels, work, part, folder, track) for part in parts]
+    else:
+        found_parts = elsewhere(work, parts)
+    results = tuple(
+        merged([found.forms[place] for found in found_parts], model.radius)
+        for place in range(len(found_parts[0].forms))
     )
-    return Robustness(
+    measured = found_parts[0]
+    examples = {name: np.concatenate([found.examples[name] for found in found_parts]) for name in measured.examples}
+    record = Robustness(
         **about,
         protocol=measured.protocol.name,
         threat=model.name,
@@ -109,7 +144,38 @@ def measure_robustness(
         seed=seed,
         draws=draws,
         unreceivable=model.unreceivable,
-        forms=list(measured.forms),
-        summary=measured.summary,
+        forms=list(results),
+        summary=summary(list(results), measured.unreceivable),
+        examples={name: digest(np.ascontiguousarray(made).tobytes()) for name, made in examples.items()},
         seconds=time.perf_counter() - begun,
+    )
+    return record, examples
+
+
+def measure_part(
+    forms: Forms, images: Images, labels: Labels, work: Work, part: range, folder: Path | None, track: Track = silent
+) -> Measured:
+    """Measure some of the samples; only the first part is probed.
+
+    Args:
+        forms: float network, quantized network and Program.
+        images: all of them, (samples, ...).
+        labels: (samples,).
+        work: what is to be done.
+        part: which samples.
+        folder: for attacks that are done or interrupted; None keeps nothing.
+        track: progress.
+    """
+    chosen = work.threat.protocol(work.protocol)
+    counts = {name: max(min(part.stop, count) - part.start, 0) for name, count in work.judges.items()}
+    return run_protocol(
+        Subject(forms.network, forms.quantized, forms.program, counts, torch=work.torch),
+        images[part.start : part.stop],
+        labels[part.start : part.stop],
+        protocol=chosen if part.start == 0 else replace(chosen, probes=False),
+        threat=work.threat,
+        seed=work.seed,
+        draws=work.draws,
+        folder=folder,
+        track=track,
     )

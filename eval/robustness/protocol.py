@@ -87,6 +87,8 @@ class Measured:
         epsilon: radius of the ball; of spikes, the number of edits.
         forms: a result for every form: "float", "quantized", "program", or the name that was given.
         unreceivable: why the Program was not attacked; None if it was, or if there is none.
+        examples: the worst-case examples of every form, (samples, ...): the first that broke a sample, else the first
+            that was tried on it.
     """
 
     protocol: Protocol
@@ -95,6 +97,7 @@ class Measured:
     epsilon: float
     forms: tuple[FormResult, ...]
     unreceivable: str | None = None
+    examples: Mapping[str, Images] = field(default_factory=dict)
 
     def __getitem__(self, form: str) -> FormResult:
         """Return the result of one form."""
@@ -230,6 +233,7 @@ def run_protocol(
         shifts=shifts,
     )
     results: list[FormResult] = []
+    examples: dict[str, Images] = {}
     source: Found | None = None
     probing = efforts(against, len(labels)) if chosen.probes else 0.0
     listed = {side.form: attacks for side, attacks in every}
@@ -242,6 +246,7 @@ def run_protocol(
             if side.form == subject.name:
                 source = found
             results.append(found.result)
+            examples[side.form] = found.worst
             if side.form == "program" and subject.program is not None:
                 compiled = get_target(JUDGE).compile(subject.program)
                 judged = {
@@ -249,10 +254,11 @@ def run_protocol(
                         get_target(name).compile(subject.program), compiled, threat, x[:count], labels[:count], found
                     )
                     for name, count in subject.targets.items()
+                    if count
                 }
                 results[-1] = found.result.model_copy(update={"judged": judged})
     refused = threat.unreceivable if subject.program is not None else None
-    return Measured(chosen, threat.name, threat.words, threat.radius, tuple(results), refused)
+    return Measured(chosen, threat.name, threat.words, threat.radius, tuple(results), refused, examples)
 
 
 def _sides(subject: Subject, protocol: Protocol, threat: Threat, draws: int) -> list[tuple[Side, list[Attack]]]:

@@ -43,14 +43,16 @@ WRITES: dict[str, tuple[str, ...]] = {
     "fit": ("fit.html",),
     "faults": ("faults.json", "faults.html"),
     "prove": ("prove.json", "prove.html", "prove-examples.safetensors"),
-    "robustness": ("robustness.json", "robustness.html"),
+    "robustness": ("robustness.json", "robustness.html", "robustness-examples.safetensors"),
     "cost": ("cost.json",),
     "explain": ("explain.json", "explain.html"),
     "evaluate": ("record.json", "report.html"),
 }
 for _threat in ("encoded", "encoded-binary", "timing"):
     READS[f"robustness-{_threat}"] = READS["robustness"]
-    WRITES[f"robustness-{_threat}"] = (f"robustness-{_threat}.json", f"robustness-{_threat}.html")
+    WRITES[f"robustness-{_threat}"] = tuple(
+        name.replace("robustness", f"robustness-{_threat}") for name in WRITES["robustness"]
+    )
 
 
 class _Entry(BaseModel):

@@ -1,17 +1,28 @@
 """The step ``robustness``: every form of a run under a protocol of attacks."""
 
+from pathlib import Path
+
 from ...toolkit.attacks.protocol import Protocol
 from ...toolkit.attacks.shifts import Shifts
+from ...toolkit.code import code_hash
+from ...toolkit.errors import InputError
+from ...toolkit.files import write_arrays
 from ...toolkit.progress import Track, silent
 from ..records.base import command_line, header, write_record
 from ..records.robustness import Robustness
 from ..report.robustness import write_robustness
-from ..robustness.forms import measure_robustness
+from ..robustness.forms import Work, measure_part, measure_robustness
+from ..robustness.protocol import Measured
+from ..tasks import on_ray
 from .folder import Run
 from .pages import write_pages
 
 KEPT = "robustness-attacks"
 """Folder of attacks that are done or interrupted, inside the run."""
+
+
+EXAMPLES = "worst-case examples"
+"""Kind of the file that keeps them."""
 
 
 def step_of(threat: str) -> str:
@@ -31,9 +42,12 @@ def robustness(
     shifts: Shifts | None = None,
     seed: int = 0,
     draws: int = 1,
+    ray: str | None = None,
     track: Track = silent,
 ) -> Robustness:
-    """Run a protocol on a run; robustness.json and .html, or robustness-THREAT.json and .html.
+    """Run a protocol on a run; robustness.json, .html and -examples.safetensors, or robustness-THREAT....
+
+    The examples are the worst case of every form, inputs that were attacked, (samples, ...).
 
     Args:
         run: trained, quantized and exported.
@@ -46,6 +60,8 @@ def robustness(
         shifts: how far spikes move, for "timing"; by one step if None.
         seed: added to the seed of every attack.
         draws: of a stochastic coder that attacks with gradients average.
+        ray: "local", or the address of a cluster that sees the run folder: parts of the samples beside each other; None
+            for one after the other, here, with the same record.
         track: progress.
 
     Raises:
@@ -58,7 +74,13 @@ def robustness(
     if shifts is not None:
         asked |= {"largest_shift": shifts.largest, "total_shift": shifts.total, "budget": budget or shifts.touched}
     typed = command_line("robustness", "DIR", samples=samples, **asked, seed=seed, draws=draws)
-    record = measure_robustness(
+
+    def elsewhere(work: Work, parts: list[range]) -> list[Measured]:
+        tasks = {part: (str(run.folder.resolve()), work, part, samples, code_hash()) for part in parts}
+        done = dict(track(on_ray(_on_worker, tasks, str(ray), "samples"), "parts of the samples", len(parts)))
+        return [done[part] for part in parts]
+
+    record, examples = measure_robustness(
         forms,
         data.test_images[:samples],
         data.test_labels[:samples],
@@ -74,10 +96,21 @@ def robustness(
         slow=recipe.evaluate.lava_samples,
         folder=run.path(KEPT),
         track=track,
+        elsewhere=None if ray is None else elsewhere,
     )
     step = step_of(record.threat)
     write_record(run.path(f"{step}.json"), record)
+    write_arrays(run.path(f"{step}-examples.safetensors"), EXAMPLES, examples, {"samples": record.samples})
     write_robustness(run.path(f"{step}.html"), record)
     run.finished(step)
     write_pages(run)
     return record
+
+
+def _on_worker(folder: str, work: Work, part: range, samples: int | None, version: str) -> Measured:
+    """Measure a part in a worker of Ray."""
+    if code_hash() != version:
+        raise InputError("the cluster's workers run another version of spikeproof; install the same one there")
+    run = Run.open(Path(folder))
+    data = run.data()
+    return measure_part(run.forms(), data.test_images[:samples], data.test_labels[:samples], work, part, run.path(KEPT))

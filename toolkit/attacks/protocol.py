@@ -186,8 +186,9 @@ def built_in(name: str, threat: ThreatName = "pixel", radius: float = 0.1) -> Pr
     ``strong``: with the adaptive sharpness of arctan: SA-PGD with two vanishing degrees, twice with ties shared by
     pools, and with pools as neurons; APGD-CE, APGD-DLR, and with ties shared APGD-CE and APGD on the read-out's
     currents, the latter also towards four rivals; Square with 1000 queries, noise of two kinds; a cascade. ``standard``
-    and ``strong`` search the corners, with 1000 and 20,000 queries a round, in at most 8 rounds. On the Program also PGD, in "standard" and
-    "strong" APGD, in "strong" SA-PGD, made on the float network; and in "strong", on pixels, HopSkipJump.
+    and ``strong`` search the corners, with 1000 and 20,000 queries a round, in at most 8 rounds. On the Program also
+    PGD, in "standard" and "strong" APGD, in "strong" SA-PGD, made on the float network; and in "strong", on pixels,
+    HopSkipJump.
 
     In encoded space every protocol starts with the attacks of the code released with arXiv 2509.23762: FGSM, and PGD
     with 7 steps of 0.01 from a random start, the latter also with batch norm on the batch's statistics, as it is run

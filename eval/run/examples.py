@@ -1,0 +1,66 @@
+"""Worst-case examples that a protocol left beside its record, judged again: any number can be checked."""
+
+import numpy as np
+
+from ...hw_targets.target import get_target
+from ...toolkit.attacks.shifts import Shifts
+from ...toolkit.attacks.victim import Victim, predict
+from ...toolkit.errors import DisagreementError, FileError
+from ...toolkit.files import digest, read_arrays
+from ...toolkit.train import seeded
+from ..records.robustness import SURVIVED, is_letter, read
+from ..robustness.protocol import JUDGE
+from ..robustness.threat import make_threat
+from .folder import Run
+from .robustness import EXAMPLES, step_of
+
+TOLERANCE = 1e-6
+"""Of distances in float32."""
+
+
+def check_examples(run: Run, threat: str = "pixel") -> dict[str, int]:
+    """Judge the kept worst-case examples again; return how many samples each form still answers rightly.
+
+    Each example must lie in the ball (where there is one: edits of spikes are not counted again), and must break
+    exactly the samples that the record calls broken.
+
+    Args:
+        run: with robustness.json, or the record of another threat model, and the examples beside it.
+        threat: the threat model.
+
+    Raises:
+        FileError: a file is missing, or the examples are not those of the record.
+        DisagreementError: an example lies outside, or a form answers otherwise than the record says.
+    """
+    step = step_of(threat)
+    record, path = read(run.path(f"{step}.json")), run.path(f"{step}-examples.safetensors")
+    arrays, _ = read_arrays(path, EXAMPLES)
+    forms, data = run.forms(), run.data()
+    moves = record.shifts
+    shifts = None if moves is None else Shifts(moves["largest"] or 1, moves["total"], moves["touched"])
+    edits = int(record.epsilon) if threat == "encoded-binary" else None
+    epsilon = record.epsilon if threat in ("pixel", "encoded") else None
+    model = make_threat(threat, forms.network.coder, epsilon, edits, shifts)
+    images, labels = model.inputs(data.test_images[: record.samples]), data.test_labels[: record.samples]
+    victims: dict[str, Victim] = {
+        "float": model.module(forms.network),
+        "quantized": model.module(forms.quantized),
+        "program": model.function(get_target(JUDGE).compile(forms.program)),
+    }
+    found: dict[str, int] = {}
+    for form in record.forms:
+        made = arrays.get(form.form)
+        if made is None or digest(np.ascontiguousarray(made).tobytes()) != record.examples.get(form.form):
+            raise FileError(f"{path}: not the examples of {step}.json; run 'spikeproof robustness' again")
+        if epsilon is not None and (far := float(np.abs(made - images).max())) > epsilon + TOLERANCE:
+            raise DisagreementError(f"{path}: {form.form}: an example at distance {far:.5f}, outside the ball")
+        # A stochastic coder shows its draws of this seed.
+        with seeded(record.seed):
+            right = (predict(victims[form.form], images) == labels) & (predict(victims[form.form], made) == labels)
+        wrong = right != is_letter(form.outcomes, SURVIVED)
+        if wrong.any():
+            raise DisagreementError(
+                f"{path}: {form.form}: {int(wrong.sum())} examples are not answered as {step}.json says"
+            )
+        found[form.form] = int(right.sum())
+    return found
