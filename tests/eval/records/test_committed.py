@@ -14,6 +14,7 @@ from spikeproof.eval.records import (
     explanation,
     fit,
     leaderboard,
+    proof,
     robustness,
     study,
 )
@@ -29,6 +30,7 @@ READERS = {
     "records/explain": explanation.read,
     "records/fit": fit.read_fit,
     "records/leaderboard": leaderboard.read,
+    "records/proof": proof.read,
     "records/robustness": robustness.read,
     "records/seed": study.read,
     "records/threats": robustness.read,
