@@ -178,9 +178,13 @@ class Checker:
             off_u = alpha * off_u + (lost_u if r and keep_u else 0)
             total = beta * total + bias if r > s else Fraction(0)
             off_v = beta * off_v + (lost_v if r > s + 1 and keep_v else 0) + off_u if r > s else Fraction(0)
-        floors = sum((1 - Fraction(2) ** path.exponent for path in paths if path.exponent < 0), Fraction(0)) * sum(
-            self.response(part, window), Fraction(0)
-        )
+        # Weights that are multiples of what the exponent takes away leave nothing to round.
+        rounds = [
+            1 - Fraction(2) ** path.exponent
+            for path in paths
+            if path.exponent < 0 and any(weight % 2**-path.exponent for _, weight in path.weights)
+        ]
+        floors = sum(rounds, Fraction(0)) * sum(self.response(part, window), Fraction(0))
         return total - off_v - floors, total + off_v
 
     def refute(self, part: Population, neuron: int) -> int:

@@ -291,7 +291,7 @@ def _rivals(prepared: Prepared, region: Region, found: Bounds, label: int) -> li
     if kind == "membrane":
         low, high = found.voltages[name].last
         margin = high - low[label]
-        if not sent.high.any():
+        if not sent.high.any() and layer.drive is None:
             window = (-1, layer.steps - 1)
             bias = layer.bias - layer.bias[label]
             margin = np.minimum(

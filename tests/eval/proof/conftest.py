@@ -38,7 +38,9 @@ class Case:
 
 
 def _weight(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    return 2 * rng.integers(-60, 61, shape)
+    # Small weights come to the very threshold, large ones to many sums.
+    wide = rng.choice([3, 10, 60])
+    return 2 * rng.integers(-wide, wide + 1, shape)
 
 
 def _neurons(
@@ -125,9 +127,7 @@ def small_programs(draw: st.DrawFn, binary: bool) -> Program:
             # A second path: from the same source, later; or a shortcut from the input.
             other, before = draw(st.sampled_from([(source, shape), ("input", first.shape)]))
             size2 = int(np.prod(after)), int(np.prod(before))
-            synapses.append(
-                Dense(source=other, target=name, weight=_weight(rng, size2) // 8 * 2, delay=draw(st.integers(0, 2)))
-            )
+            synapses.append(Dense(source=other, target=name, weight=_weight(rng, size2), delay=draw(st.integers(0, 2))))
         if draw(st.integers(0, 5)) == 5 and kind not in ("either", "sum"):
             size2 = int(np.prod(after)), int(np.prod(after))
             synapses.append(Dense(source=name, target=name, weight=_weight(rng, size2), delay=draw(st.integers(0, 1))))

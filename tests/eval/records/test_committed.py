@@ -15,6 +15,7 @@ from spikeproof.eval.records import (
     faults,
     fit,
     leaderboard,
+    proof,
     robustness,
     study,
 )
@@ -31,6 +32,7 @@ READERS = {
     "records/faults": faults.read_faults,
     "records/fit": fit.read_fit,
     "records/leaderboard": leaderboard.read,
+    "records/proof": proof.read,
     "records/robustness": robustness.read,
     "records/seed": study.read,
     "records/threats": robustness.read,
