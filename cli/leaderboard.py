@@ -1,7 +1,7 @@
 """``spikeproof leaderboard``: methods, measured alike, from training to the chip."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,6 +17,11 @@ Methods = Annotated[
 ]
 Seeds = Annotated[str, typer.Option(help="Comma-separated seeds of training.")]
 Protocols = Annotated[str, typer.Option(help="Comma-separated protocols; none if empty.")]
+Prove = Annotated[
+    str,
+    typer.Option(help="Comma-separated radii in levels of the chip's input, as 1,2,4, at which Programs are proved."),
+]
+Limit = Annotated[float, typer.Option(help="Seconds that the solver gets a sample, with --prove.")]
 Markdown = Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown.")]
 Records = Annotated[Path | None, typer.Option(help="Measure nothing: make table and page from these records.")]
 
@@ -35,7 +40,7 @@ def show_board(entries: "list[Entry]", as_json: bool, markdown: bool) -> None:
     elif markdown:
         typer.echo(page.markdown(entries), nl=False)
     else:
-        names = page.conditions(entries)
+        names = [*page.conditions(entries), *page.proofs(entries)]
         table = Table(box=SIMPLE_HEAD, pad_edge=False, caption=page.MARKS.replace("`", ""))
         for name in ("method", "form"):
             table.add_column(name)
@@ -57,6 +62,8 @@ def command(
     methods: Methods = METHODS,
     seeds: Seeds = "3407,3408,3409",
     protocols: Protocols = "standard,strong",
+    prove: Prove = "",
+    limit: Limit = 10.0,
     samples: Annotated[int, typer.Option("--samples", "-n", min=1, help="How many test images.")] = 200,
     epsilon: Annotated[float, typer.Option(help="L-infinity radius in pixels of [0, 1].")] = 0.1,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of cells, records and the page.")] = Path(
@@ -84,11 +91,15 @@ def command(
     else:
         try:
             numbers = [int(seed) for seed in seeds.split(",")]
+            radii = [int(radius) for radius in prove.split(",") if radius]
         except ValueError as error:
-            raise InputError(f"--seeds {seeds!r}: expected whole numbers with commas between") from error
+            given = f"--seeds {seeds!r}, --prove {prove!r}"
+            raise InputError(f"{given}: expected whole numbers with commas between") from error
         names = [check_name(name) for name in protocols.split(",") if name]
         levels(epsilon)
-        plan = {"protocols": names, "samples": samples, "epsilon": epsilon}
+        plan: dict[str, Any] = {"protocols": names, "samples": samples, "epsilon": epsilon}
+        if radii:
+            plan |= {"prove": radii, "limit": limit}
         with show.progress(as_json or markdown) as track:
             entries = leaderboard(recipe, out, methods.split(","), numbers, plan, ray, track)
     show_board(entries, as_json, markdown)

@@ -59,7 +59,7 @@ def leaderboard(
     }
     flat = [cell for row in cells.values() for cell in row.values()]
     results = run_cells(flat, measure, out / "cells", ray=ray, track=track)
-    asked = {name: plan[name] for name in ("protocols", "samples", "epsilon")}
+    asked = {name: plan[name] for name in ("protocols", "prove", "limit", "samples", "epsilon") if name in plan}
     command = command_line("leaderboard", Path(recipe).name, methods=methods, seeds=seeds, **asked)
     entries = []
     for method, row in cells.items():

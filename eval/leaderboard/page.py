@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...toolkit.coding import LEVELS
 from ...toolkit.files import write_text
 from ..records.base import FORMS, FormName
 from ..records.leaderboard import Claim, Entry
@@ -43,9 +44,16 @@ def conditions(entries: Sequence[Entry]) -> list[str]:
     return ["clean", *entries[0].plan["protocols"]]
 
 
+def proofs(entries: Sequence[Entry]) -> list[str]:
+    """Return the conditions that are proved of the Program: the lower end of its robust accuracy at each radius."""
+    return [f"proved at {radius}/{LEVELS}" for radius in entries[0].plan.get("prove", ())]
+
+
 def accuracies(entries: Sequence[Entry]) -> list[Column]:
-    """Return the columns of accuracy: every form under every condition."""
-    return [Column(form, name, "accuracy", name, 1) for form in FORMS for name in conditions(entries)]
+    """Return the columns of accuracy: every form under every condition, and at last what is proved of the Program."""
+    every = [(form, name) for form in FORMS for name in conditions(entries)]
+    every += [("program", name) for name in proofs(entries)]
+    return [Column(form, name, "accuracy", name, 1) for form, name in every]
 
 
 @dataclass(frozen=True)
@@ -127,7 +135,8 @@ def render(entries: Sequence[Entry]) -> str:
     """Return the page: one table, sorted by a click on a heading."""
     reported = _claimed(entries)
     columns = [*accuracies(entries), *OTHERS]
-    groups = [(NAMES[form], len(conditions(entries))) for form in FORMS]
+    more = {"program": len(proofs(entries))}
+    groups = [(NAMES[form], len(conditions(entries)) + more.get(form, 0)) for form in FORMS]
     page = (
         environment()
         .get_template("leaderboard.html.j2")

@@ -113,6 +113,9 @@ def measured_claims(method: str, results: Mapping[int, Mapping[str, Any]], sourc
         per_seed = [result["forms"][form] for result in results.values()]
         common = {"method": method, "kind": "deployed" if form == "program" else "measured", "form": form}
         for condition, facts in per_seed[0]["accuracy"].items():
+            # What could not be proved of one seed's Program has no mean.
+            if any(condition not in one["accuracy"] for one in per_seed):
+                continue
             every = [one["accuracy"][condition] for one in per_seed]
             alarms = sorted({code for one in every for code in one.get("alarms", ())})
             attacked = condition != "clean"

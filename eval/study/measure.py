@@ -33,6 +33,7 @@ from ..robustness.protocol import measure as measure_protocol
 from ..robustness.threat import levels
 from ..run import steps
 from ..run.folder import Run
+from ..run.prove import prove
 from ..run.robustness import robustness
 
 GRADIENT_SAMPLES = 100
@@ -46,7 +47,8 @@ def measure(recipe: Recipe, plan: Mapping[str, Any], folder: Path) -> dict[str, 
 
     Args:
         recipe: of the run in ``folder``.
-        plan: ``protocols``: names; ``samples``: test images that are attacked; ``epsilon``: radius; ``attacks``: single
+        plan: ``protocols``: names; ``prove``: radii in levels at which the Program is proved, with ``limit`` seconds of the
+            solver a sample; ``samples``: test images that are attacked; ``epsilon``: radius; ``attacks``: single
             ones, with ``name``, ``epsilon``, and for PGD ``steps``; ``paper``: whether to run the seed paper's own.
         folder: an ordinary run folder.
 
@@ -74,6 +76,9 @@ def measure(recipe: Recipe, plan: Mapping[str, Any], folder: Path) -> dict[str, 
     for name in plan["protocols"]:
         for form in _attacked(run, refused is None, name, plan):
             forms[form.form]["accuracy"][name] = _outcome(form)
+    for radius in plan.get("prove", ()):
+        if "program" in forms:
+            forms["program"]["accuracy"] |= _proved(run, int(radius), plan)
     kept = run.path(steps.TRAIL)
     trail = [point.model_dump(mode="json") for point in read_trail(kept).points] if recipe.train.trail else []
     return {"forms": forms, "costs": read_json(costs), "refused": refused, "trail": trail}
@@ -85,6 +90,20 @@ def _outcome(form: FormResult) -> dict[str, Any]:
         "reliable": form.reliable,
         "alarms": sorted({alarm.code for alarm in form.alarms if alarm.severity == "alarm"}),
         "threat_model": "pixel space, L-infinity, worst case over all attacks of the protocol",
+    }
+
+
+def _proved(run: Run, radius: int, plan: Mapping[str, Any]) -> dict[str, Any]:
+    """Return both ends of the Program's robust accuracy at a radius in levels; nothing where it cannot be proved."""
+    try:
+        record = prove(run, epsilon=radius / LEVELS, samples=int(plan["samples"]), limit=float(plan["limit"]))
+    except UnsupportedError:
+        return {}
+    common = {"threat_model": record.threat_model}
+    at = f"{radius}/{LEVELS}"
+    return {
+        f"proved at {at}": {**record.proved.model_dump(), **common},
+        f"unbroken at {at}": {**record.unbroken.model_dump(), **common},
     }
 
 
