@@ -47,8 +47,8 @@ def measure(recipe: Recipe, plan: Mapping[str, Any], folder: Path) -> dict[str, 
 
     Args:
         recipe: of the run in ``folder``.
-        plan: ``protocols``: names; ``prove``: radii in levels at which the Program is proved, with ``limit`` seconds of the
-            solver a sample; ``samples``: test images that are attacked; ``epsilon``: radius; ``attacks``: single
+        plan: ``protocols``: names; ``prove``: radii in levels at which the Program is proved, with ``limit`` seconds of
+            the solver a sample; ``samples``: test images that are attacked; ``epsilon``: radius; ``attacks``: single
             ones, with ``name``, ``epsilon``, and for PGD ``steps``; ``paper``: whether to run the seed paper's own.
         folder: an ordinary run folder.
 
