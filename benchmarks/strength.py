@@ -1,12 +1,13 @@
 """How much of what `strong` calls robust a longer search still breaks: the old protocol, the new one, and that search.
 
-python benchmarks/strength.py [FOLDER] writes records/benchmarks/strength-METHOD-seed*.json. Digits, 200 test images,
-25/255, float network and Program. The old protocol is "strong" as it was in 0.2; the search is CornerSearch with
-100,000 queries and five seeds that no protocol uses, on what the new one leaves. Runs are trained into FOLDER, or taken
-from there.
+python benchmarks/strength.py [--methods at,sr,...] [--seeds 3407,...] [--others N] [--runs FOLDER] writes
+records/benchmarks/strength-METHOD-seed*.json. The leaderboard's networks of digits, 200 test images, 25/255, float
+network and Program. The old protocol is "strong" as it was in 0.2; the search is CornerSearch with 100,000 queries and N
+seeds that no protocol uses, one after the other, on what the new one leaves. Runs are trained into FOLDER, or taken from
+there.
 """
 
-import sys
+import argparse
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -26,8 +27,8 @@ from spikeproof.toolkit.attacks.protocol import Protocol, built_in
 from spikeproof.toolkit.config import load_recipe
 
 OUT = Path(__file__).resolve().parents[1] / "records" / "benchmarks"
-METHODS, SEEDS, SAMPLES, EPSILON = ("at", "sr", "plain", "plain-avg"), (3407, 3408, 3409), 200, 25 / 255
-QUERIES, OTHER = 100_000, (9001, 9002, 9003, 9004, 9005)
+RECIPE = Path(__file__).resolve().parent / "leaderboard-digits.toml"
+SAMPLES, EPSILON, QUERIES, OTHER = 200, 25 / 255, 100_000, 9001
 LATER = ("soft", "neuron-pool")
 """What labels of attacks say that 0.2 did not have."""
 
@@ -44,15 +45,15 @@ def trained(folder: Path, method: str, seed: int) -> Run:
     path = folder / f"{method}-{seed}"
     if path.exists():
         return Run.open(path)
-    run = Run.create(path, recipe_of(method, load_recipe("digits"), seed))
+    run = Run.create(path, recipe_of(method, load_recipe(str(RECIPE)), seed))
     steps.train(run)
     steps.quantize(run)
     steps.export(run)
     return run
 
 
-def one(folder: Path, method: str, seed: int) -> None:
-    """Measure one network and write its record."""
+def one(folder: Path, method: str, seed: int, others: int) -> None:
+    """Measure one network and write its record; ``others``: seeds of the further search."""
     run = trained(folder, method, seed)
     forms, data = run.forms(), run.data()
     images, labels = forms.network.coder.on_grid(data.test_images[:SAMPLES]), data.test_labels[:SAMPLES]
@@ -74,7 +75,7 @@ def one(folder: Path, method: str, seed: int) -> None:
         begun = time.perf_counter()
         left = np.flatnonzero(np.array(list(found[form]["strong"]["outcomes"])) == "o")
         broken = {}
-        for other in OTHER:
+        for other in range(OTHER, OTHER + others):
             if left.size:
                 search = CornerSearch(epsilon=EPSILON, queries=QUERIES, seed=other)
                 robust = search(module, images[left], labels[left]).robust
@@ -86,7 +87,7 @@ def one(folder: Path, method: str, seed: int) -> None:
     record = Benchmark(
         **header(
             f"strength-{method}-seed{seed}",
-            "python benchmarks/strength.py",
+            f"python benchmarks/strength.py --methods {method} --seeds {seed} --others {others}",
             data=data,
             program=forms.program,
             recipe=run.recipe(),
@@ -100,6 +101,12 @@ def one(folder: Path, method: str, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    for number in SEEDS:
-        for which in METHODS:
-            one(Path(sys.argv[1] if len(sys.argv) > 1 else "runs/strength"), which, number)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--methods", default="at,sr,plain,plain-avg")
+    parser.add_argument("--seeds", default="3407,3408,3409")
+    parser.add_argument("--others", type=int, default=5)
+    parser.add_argument("--runs", type=Path, default=Path("runs/strength"))
+    asked = parser.parse_args()
+    for number in asked.seeds.split(","):
+        for which in asked.methods.split(","):
+            one(asked.runs, which, int(number), asked.others)
