@@ -33,8 +33,8 @@ class Certified(Defence):
 
     name: Literal["certified"] = "certified"
     summary: ClassVar[str] = "certified training: intervals through time, for a larger proved share"
-    epsilon: Annotated[float, Field(gt=0.0, le=1.0)] = 0.016
-    worst: Share = 0.3
+    epsilon: Annotated[float, Field(gt=0.0, le=1.0)] = 0.03
+    worst: Share = 0.15
     ramp: Share = 0.75
 
     def grown(self, progress: float) -> float:
