@@ -24,8 +24,8 @@ from .conftest import batch_of, small
 def data() -> tuple[np.ndarray, np.ndarray]:
     """Return three classes of images with a bright corner each, and noise."""
     rng = np.random.default_rng(0)
-    labels = rng.integers(0, 3, 96)
-    images = rng.uniform(0, 0.3, (96, 1, 4, 4)).astype(np.float32)
+    labels = rng.integers(0, 3, 48)
+    images = rng.uniform(0, 0.3, (48, 1, 4, 4)).astype(np.float32)
     for image, label in zip(images, labels, strict=True):
         image[0, (0, 0, 2)[label] :, (0, 2, 0)[label] :][:2, :2] += 0.6
     return images, labels
@@ -49,7 +49,7 @@ def test_training_makes_the_worst_case_better_than_plain_training_does(quantized
             network = quantized_network(network, 8)
         before = worst(network, 0.1)
         settings = TrainSettings(seed=3, batch=16)
-        train_network(network, *data(), settings, epochs=20, rate=0.02, defences=defences)
+        train_network(network, *data(), settings, epochs=12, rate=0.02, defences=defences)
         found[name] = worst(network, 0.1)
     assert found["certified"][0] < before[0]
     assert found["certified"][0] < found["plain"][0]
@@ -79,7 +79,7 @@ def test_at_the_start_and_without_weight_nothing_is_added() -> None:
     assert not Certified().loss(batch).any()
     batch.progress = 0.9
     assert not Certified(worst=0.0).loss(batch).any()
-    assert Certified().loss(batch).any()
+    assert Certified(epsilon=0.2).loss(batch).any()
 
 
 def test_the_ball_is_around_the_clean_image_also_behind_adversarial_training() -> None:
@@ -90,7 +90,7 @@ def test_the_ball_is_around_the_clean_image_also_behind_adversarial_training() -
     batch.logits = network(batch.images)
     behind = Certified(worst=1.0).loss(batch) + cross_entropy(batch.logits, batch.labels)
     assert not torch.equal(batch.images, batch.clean)
-    assert float(alone) == pytest.approx(float(behind), rel=1e-6)
+    assert torch.allclose(alone, behind, rtol=1e-6)
 
 
 def test_statistics_of_batch_norm_are_left_alone() -> None:
