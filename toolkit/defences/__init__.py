@@ -26,6 +26,7 @@ DEFENCES: "Registry[type[Defence]]" = Registry(
         "self_connection": "self_connection:SelfConnection",
         "stochastic": "stochastic:Stochastic",
         "cap": "cap:CAP",
+        "certified": "certified:Certified",
     },
     base="base:Defence",
 )

@@ -26,6 +26,7 @@ class Batch:
         number: of this batch since training began, from 0.
         progress: share of all batches that are done, in [0, 1).
         logits: (batch, classes) of ``images``; set before :meth:`Defence.loss` is called.
+        clean: the images before any defence changed them.
     """
 
     model: Callable[[Tensor], Tensor]
@@ -36,6 +37,11 @@ class Batch:
     number: int
     progress: float
     logits: Tensor = field(init=False)
+    clean: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Keep the images as they are."""
+        self.clean = self.images
 
 
 class Defence(Section):
