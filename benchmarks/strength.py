@@ -2,9 +2,9 @@
 
 python benchmarks/strength.py [--methods at,sr,...] [--seeds 3407,...] [--others N] [--runs FOLDER] writes
 records/benchmarks/strength-METHOD-seed*.json. The leaderboard's networks of digits, 200 test images, 25/255, float
-network and Program. The old protocol is "strong" as it was in 0.2; the search is CornerSearch with 100,000 queries and N
-seeds that no protocol uses, one after the other, on what the new one leaves. Runs are trained into FOLDER, or taken from
-there.
+network and Program. The old protocol is "strong" as it was in 0.2; the search is CornerSearch with 100,000 queries and
+N seeds that no protocol uses, one after the other, on what the new one leaves. Runs are trained into FOLDER, or taken
+from there.
 """
 
 import argparse

@@ -186,7 +186,7 @@ def test_examples_are_inside_and_the_same_again(attack: TimingAttack) -> None:
     np.testing.assert_array_equal(found.images, again.images)
     assert set(np.unique(found.images)) <= {0, 1}
     np.testing.assert_array_equal(found.images.sum(0), x.sum(0))
-    spent = cost(*(np.swapaxes(each, 0, 1) for each in (found.images, x)), attack.largest)
+    spent = cost(np.swapaxes(found.images, 0, 1), np.swapaxes(x, 0, 1), attack.largest)
     assert spent.possible.all()
     assert found.distance == spent.largest.max() <= attack.largest
     assert attack.total is None or spent.total.max() <= attack.total
