@@ -197,6 +197,8 @@ def assess(side: Side, images: Images, labels: Labels, against: Attackers, runne
 def saturate(tally: _Tally, search: Attack, rounds: int, until: float, runner: Runner) -> Saturation:
     """Run a search again and again with other seeds, until a round breaks hardly anything.
 
+    Later rounds cost what the first did: where fewer samples are left, each gets more queries.
+
     Args:
         tally: what is known of every sample.
         search: the attack of a round.
@@ -208,8 +210,9 @@ def saturate(tally: _Tally, search: Attack, rounds: int, until: float, runner: R
     known = tally.left.copy()
 
     def one(number: int, samples: Mask) -> Mask:
-        found = search.with_seed(search.seed + number)
-        return tally.run(found, runner, samples, f"{search.label}#{number + 1}")
+        share = tried.sum() / max(samples.sum(), 1)
+        found = search.with_seed(search.seed + number).longer(float(share) if number > 1 else 1.0)
+        return tally.run(found, runner, samples, f"{found.label}#{number + 1}")
 
     first, second = one(0, tried), one(1, tried)
     broken = [int((first & known).sum()), int((second & known & ~first).sum())]

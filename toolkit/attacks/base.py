@@ -173,6 +173,10 @@ class Attack(ABC):
         changes: dict[str, Any] = {"draws": draws} if self.averages else {}
         return replace(self, **changes)
 
+    def longer(self, factor: float) -> Self:
+        """Return the same attack with so many times the queries, if it is a search; else itself."""
+        return self
+
     def suited(self, module: nn.Module) -> Self:
         """Return the same attack without choices of the backward pass that ``module`` has no use for."""
         return replace(self, backward=fitted(self.backward, module))

@@ -4,8 +4,8 @@ The loss of a spiking network is constant almost everywhere: searching beats cli
 """
 
 import math
-from dataclasses import dataclass, field
-from typing import ClassVar
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
@@ -86,6 +86,10 @@ class CornerSearch(BallAttack):
     def stops_early(self) -> bool:
         """Samples leave when misclassified."""
         return True
+
+    def longer(self, factor: float) -> Self:
+        """Return the same search with so many times the queries."""
+        return replace(self, queries=max(int(self.queries * factor), 1))
 
     def project(self, raw: Images, clean: Images) -> Images:
         """Return ``raw`` (batch, ...) inside the ball, on the grid where ``clean`` is."""

@@ -23,7 +23,7 @@ from .victim import normalizes
 BUILT_IN = ("quick", "standard", "strong")
 BATCH = 100
 """Samples that built-in protocols attack at once: what an interruption may cost."""
-QUERIES, ROUNDS = {"standard": 1000, "strong": 10_000}, 8
+QUERIES, ROUNDS = {"standard": 1000, "strong": 10_000}, 6
 """Queries a sample of one round of search, and how many rounds there are at most."""
 
 
@@ -186,7 +186,7 @@ def built_in(name: str, threat: ThreatName = "pixel", radius: float = 0.1) -> Pr
     ``strong``: with the adaptive sharpness of arctan: SA-PGD with two vanishing degrees, twice with ties shared by
     pools, and with pools as neurons; APGD-CE, APGD-DLR, and with ties shared APGD-CE and APGD on the read-out's
     currents, the latter also towards four rivals; Square with 1000 queries, noise of two kinds; a cascade. ``standard``
-    and ``strong`` search the corners, with 1000 and 10,000 queries a round, in at most 8 rounds. On the Program also
+    and ``strong`` search the corners, with 1000 and 10,000 queries a round, in at most 6 rounds. On the Program also
     PGD, in "standard" and "strong" APGD, in "strong" SA-PGD, made on the float network; and in "strong", on pixels,
     HopSkipJump.
 

@@ -131,11 +131,10 @@ def _linear(layer: Any, low: Tensor, high: Tensor) -> Interval:
         assert layer.running_mean is not None
         assert layer.running_var is not None
         scale = (layer.running_var + layer.eps).rsqrt() * layer.weight
-        shift = layer.bias - layer.running_mean * scale
+        scale, shift = (part[:, None, None] for part in (scale, layer.bias - layer.running_mean * scale))
 
         def apply(x: Tensor, middle: bool) -> Tensor:
-            factor = scale if middle else scale.abs()
-            return x * factor[:, None, None] + (shift[:, None, None] if middle else 0)
+            return x * scale + shift if middle else x * scale.abs()
     else:
         weight, bias = _weights(layer)
 
@@ -145,15 +144,16 @@ def _linear(layer: Any, low: Tensor, high: Tensor) -> Interval:
                 return linear(x, *given)
             return conv2d(x, *given, layer.stride, layer.padding, layer.dilation, layer.groups)
 
-    same = one_step(low), one_step(high)
-    if same[0] is not None and same[1] is not None:
-        bottom, top = same
-        middle, half = apply((bottom + top) / 2, True), apply((top - bottom) / 2, False)
-        return tuple(end.unsqueeze(0).expand(len(low), *end.shape) for end in (middle - half, middle + half))
-    shape = low.shape[:2]
-    low, high = low.flatten(0, 1), high.flatten(0, 1)
-    middle, half = apply((low + high) / 2, True), apply((high - low) / 2, False)
-    return (middle - half).unflatten(0, shape), (middle + half).unflatten(0, shape)
+    bottom, top = one_step(low), one_step(high)
+    constant = bottom is not None and top is not None
+    if bottom is None or top is None:
+        bottom, top = low.flatten(0, 1), high.flatten(0, 1)
+    middle, half = apply((bottom + top) / 2, True), apply((top - bottom) / 2, False)
+    low, high = (
+        end.unsqueeze(0).expand(len(low), *end.shape) if constant else end.unflatten(0, low.shape[:2])
+        for end in (middle - half, middle + half)
+    )
+    return low, high
 
 
 def _neurons(layer: Any, low: Tensor, high: Tensor) -> Interval:
