@@ -105,9 +105,10 @@ class Probes(Part):
 class Saturation(Part):
     """A search in rounds: whether it had still found something when it ended, and what is estimated to be left.
 
-    The first two rounds give each sample the queries that ``label`` says; later ones try what is left, with more queries
-    each, so that a round costs the same. Two rounds that know nothing of each other find a and b samples, m of them both; if all samples were equally hard,
-    (a + 1) (b + 1) / (m + 1) - 1 could be found (Chapman 1951). Samples differ, so that it is a low estimate.
+    The first two rounds give each sample the queries that ``label`` says; later ones try what is left, with more
+    queries each, so that a round costs the same. Two rounds that know nothing of each other find a and b samples, m of
+    them both; if all samples were equally hard, (a + 1) (b + 1) / (m + 1) - 1 could be found (Chapman 1951). Samples
+    differ, so that it is a low estimate.
 
     Attributes:
         label: the attack of a round.

@@ -212,7 +212,7 @@ def saturate(tally: _Tally, search: Attack, rounds: int, until: float, runner: R
     def one(number: int, samples: Mask) -> Mask:
         share = tried.sum() / max(samples.sum(), 1)
         found = search.with_seed(search.seed + number).longer(float(share) if number > 1 else 1.0)
-        return tally.run(found, runner, samples, f"{found.label}#{number + 1}")
+        return tally.run(found, runner, samples, f"{search.label}#{number + 1}")
 
     first, second = one(0, tried), one(1, tried)
     broken = [int((first & known).sum()), int((second & known & ~first).sum())]

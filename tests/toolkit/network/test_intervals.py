@@ -107,7 +107,7 @@ def test_ten_thousand_points_of_the_default_network_stay_inside() -> None:
         found = intervals(network, low, high)
         for part in points(low, high, POINTS).split(1000):
             seen: dict[str, torch.Tensor] = {}
-            network.spikes(part, lambda one, out, seen=seen: seen.update({one: out}))
+            network.spikes(part, seen.__setitem__)
             for one in (*network.hidden(), "lif3"):
                 assert bool(((found[one][0] <= seen[one]) & (seen[one] <= found[one][1])).all()), one
             del seen
