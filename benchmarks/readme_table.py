@@ -113,8 +113,65 @@ def robustness_sentence() -> str:
     )
 
 
+PROOFS = ROOT / "records" / "proof"
+TITLES = {"at": "adversarial training (`at`)"}
+
+
+def _proofs() -> list[tuple[str, dict[str, Any]]]:
+    """Return method and record of every proof, by method and radius."""
+    found = [
+        (path.stem.split("-", 1)[1].rsplit("-", 1)[0], json.loads(path.read_text())) for path in PROOFS.glob("*.json")
+    ]
+    return sorted(
+        [(method, record) for method, record in found if "outcomes" in record and "solver" in record],
+        key=lambda each: (each[0], each[1]["radius"]),
+    )
+
+
+def _ends(record: dict[str, Any]) -> str:
+    """Return both ends of robust accuracy, one figure in bold where they meet."""
+    low, high = (100 * record[name]["value"] for name in ("proved", "unbroken"))
+    return f"**{low:.0f}**" if record["width"] == 0 else f"{low:.0f} to {high:.0f}"
+
+
+def proof_table() -> str:
+    """Return what was proved, a row a record."""
+    head = "network | epsilon | samples | right | proved by sets | by the solver | broken | open"
+    lines = [
+        f"| {head} | robust accuracy, % | limit, s | seconds |",
+        "| --- | --- | --: | --: | --: | --: | --: | --: | --: | --: | --: |",
+    ]
+    for method, record in _proofs():
+        by = [one["by"] for one in record["samples"] if one["status"] == "proved"]
+        letters = record["outcomes"]
+        lines.append(
+            f"| {TITLES.get(method, f'`{method}`')} | {record['radius']}/255 | {len(letters)} | "
+            f"{len(letters) - letters.count('.')} | {by.count('sets')} | {by.count('solver')} | {letters.count('x')} | "
+            f"{letters.count('?')} | {_ends(record)} | {record['limit']:g} | {record['seconds']:.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def proof_short() -> str:
+    """Return robust accuracies at 1, 2 and 4 levels of each method's Program, a row a method."""
+    lines = [
+        "| Program | clean | 1/255 | 2/255 | 4/255 |",
+        "| --- | --: | --: | --: | --: |",
+    ]
+    table: dict[str, dict[int, dict[str, Any]]] = {}
+    for method, record in _proofs():
+        table.setdefault(method, {})[record["radius"]] = record
+    for method, records in table.items():
+        first = next(iter(records.values()))["outcomes"]
+        cells = [_ends(records[radius]) if radius in records else "\u2013" for radius in (1, 2, 4)]
+        lines.append(f"| {TITLES.get(method, f'`{method}`')} | {len(first) - first.count('.')} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 if __name__ == "__main__":
     print(
+        proof_short(),
+        proof_table(),
         demo_table(),
         agreement_line(),
         seeds_table(),

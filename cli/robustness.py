@@ -172,6 +172,8 @@ def _print(record: "Robustness") -> None:
         if form.worst_on_grid != form.worst:
             table.add_row("worst case, rounded", "", "", "", "", cell(form.worst_on_grid))
         out.print(table)
+        if form.saturation is not None:
+            out.print(f"search: {escape(form.saturation.words)}", soft_wrap=True, highlight=False)
         for name, judged in form.judged.items():
             out.print(
                 f"{name}, first {judged.samples}: clean {percent(judged.clean.value)} %, worst-case examples "

@@ -23,6 +23,8 @@ def tables():
     [
         ("README.md", "demo_table"),
         ("README.md", "agreement_line"),
+        ("README.md", "proof_short"),
+        ("docs/prove.md", "proof_table"),
         ("docs/results.md", "seeds_table"),
         ("docs/results.md", "speed_line"),
         ("docs/results.md", "robustness_table"),

@@ -126,6 +126,17 @@ class Saturation(Part):
     remaining: float
     until: float
 
+    @property
+    def words(self) -> str:
+        """What the search did, in a sentence."""
+        alone, other, both = self.halves
+        rounds = ", ".join(str(count) for count in self.rounds)
+        return (
+            f"{self.label} in {len(self.rounds)} rounds broke {rounds} more of {self.tried} samples; the first two, which "
+            f"know nothing of each other, found {both} both, and {alone} and {other} alone: {self.remaining:.1f} more "
+            "are estimated to be left"
+        )
+
 
 class Foreign(Part):
     """A module whose surrogates or state attackers could not take over.

@@ -57,6 +57,7 @@ def _form(form: FormResult, budget: str) -> dict[str, Any]:
         "rounded": _cell(form.worst_on_grid) if form.worst_on_grid != form.worst else None,
         "by": [(access, _cell(form.worst_by.get(access))) for access in accesses],
         "alarms": form.alarms,
+        "search": form.saturation.words if form.saturation else None,
         "longest": family(form.probes).many if form.probes else None,
         "rows": [
             {

@@ -17,7 +17,7 @@ from spikeproof.export.program import read_program
 pytest.importorskip("ortools")
 ROOT = Path(__file__).resolve().parents[2]
 PROOFS = sorted((ROOT / "records" / "proof").glob("*.json"))
-ATTACKED = sorted((ROOT / "records" / "robustness").glob("*.json"))
+ATTACKED = sorted((ROOT / "records" / "robustness").rglob("*.json"))
 
 
 @pytest.mark.parametrize("path", PROOFS, ids=lambda path: path.stem)
@@ -25,6 +25,21 @@ def test_no_committed_attack_breaks_what_is_proved(path: Path) -> None:
     proved = proof.read(path)
     for other in ATTACKED:
         assert contradictions(proved, robustness.read(other)) == [], other.name
+
+
+def test_some_records_are_of_one_program_and_radius() -> None:
+    """The law above is about something: attacks at the radius of a proof, on its Program, and breaking some samples."""
+    proved = [proof.read(path) for path in PROOFS]
+    met = 0
+    for attacked in map(robustness.read, ATTACKED):
+        (program,) = (form for form in attacked.forms if form.form == "program")
+        for one in proved:
+            same = attacked.program is not None and attacked.program.sha256 == one.program.sha256
+            if same and attacked.levels == one.radius:
+                met += 1
+                assert "x" in program.outcomes
+                assert one.proved.correct <= program.worst.correct
+    assert met >= 2
 
 
 @pytest.mark.parametrize("path", PROOFS, ids=lambda path: path.stem)

@@ -55,7 +55,7 @@ class Protocol:
     deployed: Sequence[Attack] = ()
     search: Attack | None = None
     rounds: int = 2
-    until: float = 0.005
+    until: float = 0.0
     cascade: bool = False
     probes: bool = True
 
