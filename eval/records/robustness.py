@@ -132,9 +132,9 @@ class Saturation(Part):
         alone, other, both = self.halves
         rounds = ", ".join(str(count) for count in self.rounds)
         return (
-            f"{self.label} in {len(self.rounds)} rounds broke {rounds} more of {self.tried} samples; the first two, which "
-            f"know nothing of each other, found {both} both, and {alone} and {other} alone: {self.remaining:.1f} more "
-            "are estimated to be left"
+            f"{self.label} in {len(self.rounds)} rounds broke {rounds} more of {self.tried} samples; the first two, "
+            f"which know nothing of each other, found {both} both, and {alone} and {other} alone: {self.remaining:.1f} "
+            "more are estimated to be left"
         )
 
 
