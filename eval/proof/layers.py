@@ -259,20 +259,19 @@ def _reasons(program: Program, made: list[Layer]) -> list[str]:
     for layer, part in zip(made, program.populations, strict=True):
         if not isinstance(part, Population):
             continue
-        low, high = (int(end) for end in (layer.reach[0].min(), layer.reach[1].max()))
-        u = [0, 0]
-        v = 0
-        bias = int(layer.bias.min())
+        # Neuron by neuron: the lowest sum and the lowest bias of a population need not meet in one.
+        low, high = (end.astype(np.int64) for end in layer.reach)
+        least, most, v = (np.zeros_like(low) for _ in range(3))
         for _ in range(program.steps):
-            u = [_kept(u[0], layer.keep_u) + 64 * low, _kept(u[1], layer.keep_u) + 64 * high]
-            v = min(0, _kept(v, layer.keep_v) + u[0] + bias)
-        if u[0] <= -LIMIT or u[1] >= LIMIT:
+            least, most = _kept(least, layer.keep_u) + 64 * low, _kept(most, layer.keep_u) + 64 * high
+            v = np.minimum(0, _kept(v, layer.keep_v) + least + layer.bias)
+        if least.min() <= -LIMIT or most.max() >= LIMIT:
             reasons.append(f"population {layer.name!r}: its current could wrap")
-        if v <= -LIMIT + 1:
+        if v.min() <= -LIMIT + 1:
             reasons.append(f"population {layer.name!r}: its voltage could be clipped from below")
     return reasons
 
 
-def _kept(x: int, keep: int) -> int:
+def _kept(x: NDArray[np.int64], keep: int) -> NDArray[np.int64]:
     """Return what a decay leaves of x: truncated toward zero."""
-    return (abs(x) * keep >> 12) * (1 if x >= 0 else -1)
+    return np.asarray(np.sign(x) * (np.abs(x) * keep >> 12), dtype=np.int64)

@@ -116,7 +116,7 @@ class Saturation(Part):
         rounds: how many more samples each round broke, in order.
         halves: samples broken by the first round only, by the second only, and by both.
         remaining: how many samples are estimated to be left that could be found, all rounds considered.
-        until: share of all samples; the search ended at a round that broke no more, or with the last round.
+        until: share of all samples; the search ended when two rounds in a row broke no more, or with the last round.
     """
 
     label: str

@@ -195,7 +195,7 @@ def assess(side: Side, images: Images, labels: Labels, against: Attackers, runne
 
 
 def saturate(tally: _Tally, search: Attack, rounds: int, until: float, runner: Runner) -> Saturation:
-    """Run a search again and again with other seeds, until a round breaks hardly anything.
+    """Run a search again and again with other seeds, until two rounds in a row break hardly anything.
 
     Later rounds cost what the first did: where fewer samples are left, each gets more queries.
 
@@ -203,7 +203,7 @@ def saturate(tally: _Tally, search: Attack, rounds: int, until: float, runner: R
         tally: what is known of every sample.
         search: the attack of a round.
         rounds: at most so many, 2 or more; the first two try the same samples.
-        until: share of all samples; it ends after a round, but the first, that broke no more.
+        until: share of all samples; it ends when two rounds in a row, the first aside, broke no more.
         runner: runs it.
     """
     tried = tally.todo.copy()
@@ -216,7 +216,9 @@ def saturate(tally: _Tally, search: Attack, rounds: int, until: float, runner: R
 
     first, second = one(0, tried), one(1, tried)
     broken = [int((first & known).sum()), int((second & known & ~first).sum())]
-    while len(broken) < rounds and broken[-1] > until * len(tried) and tally.left.any():
+    while len(broken) < rounds and tally.left.any():
+        if len(broken) > 2 and max(broken[-2:]) <= until * len(tried):
+            break
         broken.append(int(one(len(broken), tally.left.copy()).sum()))
     alone, other, both = (int(mask.sum()) for mask in (first & ~second, second & ~first, first & second))
     return Saturation(

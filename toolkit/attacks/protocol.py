@@ -40,7 +40,7 @@ class Protocol:
             first two rounds try the same samples and know nothing of each other, so that what both and what only
             one of them found tells how much is left to be found; later ones try what is left.
         rounds: of the search at most, 2 or more.
-        until: share of all samples; the search ends with the first round, but the first, that broke no more.
+        until: share of all samples; the search ends when two rounds in a row, the first aside, broke no more.
         cascade: each attack tries only what those before it left; noise tries all.
         probes: whether short attacks look for gradients that mislead; without them most alarms cannot be raised.
 
