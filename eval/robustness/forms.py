@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -166,16 +166,16 @@ def measure_part(
         folder: for attacks that are done or interrupted; None keeps nothing.
         track: progress.
     """
-    chosen = work.threat.protocol(work.protocol)
     counts = {name: max(min(part.stop, count) - part.start, 0) for name, count in work.judges.items()}
     return run_protocol(
         Subject(forms.network, forms.quantized, forms.program, counts, torch=work.torch),
         images[part.start : part.stop],
         labels[part.start : part.stop],
-        protocol=chosen if part.start == 0 else replace(chosen, probes=False),
+        protocol=work.protocol,
         threat=work.threat,
         seed=work.seed,
         draws=work.draws,
+        probes=part.start == 0,
         folder=folder,
         track=track,
     )

@@ -196,6 +196,7 @@ def run_protocol(
     threat: Threat,
     seed: int = 0,
     draws: int = 1,
+    probes: bool = True,
     folder: Path | None = None,
     track: Track = silent,
 ) -> Measured:
@@ -217,6 +218,7 @@ def run_protocol(
         InputError: the protocol is refused, or no form is left to attack.
     """
     chosen = threat.protocol(protocol).later(seed)
+    probing = chosen.probes and probes
     x = threat.inputs(images)
     every = _sides(subject, chosen, threat, draws)
     shifts = threat.shifts if isinstance(threat, Timing) else None
@@ -229,15 +231,15 @@ def run_protocol(
         rounds=chosen.rounds,
         until=chosen.until,
         space=threat.space,
-        probes=chosen.probes,
+        probes=probing,
         shifts=shifts,
     )
     results: list[FormResult] = []
     examples: dict[str, Images] = {}
     source: Found | None = None
-    probing = efforts(against, len(labels)) if chosen.probes else 0.0
+    effort = efforts(against, len(labels)) if probing else 0.0
     listed = {side.form: attacks for side, attacks in every}
-    with one_thread(), counted(listed, len(labels), chosen, probing, folder, track) as runner:
+    with one_thread(), counted(listed, len(labels), chosen, effort, folder, track) as runner:
         for side, attacks in every:
             if side.form == "program" and source is not None:
                 side = replace(side, source=source.examples)
