@@ -210,6 +210,7 @@ def run_protocol(
         threat: the threat model, with its radius.
         seed: added to the seed of every attack.
         draws: of a stochastic coder, that attacks with gradients average.
+        probes: whether the probes of the protocol, if it has any, are run here.
         folder: for attacks that are done or interrupted; None keeps nothing.
         track: progress.
 
