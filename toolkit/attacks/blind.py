@@ -12,7 +12,7 @@ from ..data import Images, Labels
 from ..errors import InputError
 from ..extras import extra
 from .ball import BallAttack
-from .base import Access
+from .base import Access, Attack
 from .gradient import ORDERS
 from .victim import Victim, logits_of, predict
 
@@ -67,35 +67,24 @@ class Noise(BallAttack):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Square(BallAttack):
-    """Random search by squares (Andriushchenko et al. 2020, arXiv 1912.00049), L-infinity, on logits.
-
-    From vertical stripes of +-epsilon, each query sets a random square, in each channel to +-epsilon; the change is
-    kept if the margin z_y - max over others does not rise (spike counts have plateaus). The squares' share of the
-    image falls from ``share`` as published. Samples leave when misclassified.
+class QueryAttack(Attack):
+    """An attack whose effort is a number of forward passes; samples leave it when they are misclassified.
 
     Args:
-        epsilon: radius of the ball.
         queries: forward passes a sample.
-        share: part of the image in the first squares.
-        others: as of :class:`.ball.BallAttack`; ``norm`` is "linf".
+        others: as of :class:`.base.Attack`.
+
+    Raises:
+        InputError: a setting is out of range.
     """
 
-    name: ClassVar[str] = "square"
-    access: ClassVar[Access] = "black box, logits"
     spares_wrong: ClassVar[bool] = True
-
     queries: int
-    share: float = 0.8
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.queries < 1 or not 0 < self.share <= 1:
-            raise InputError(
-                f"queries, share: {self.queries}, {self.share}, expected 1 or more, and a number in (0, 1]"
-            )
-        if self.norm != "linf":
-            raise InputError("norm: Square is for L-infinity here; use HopSkipJump or APGD for L2")
+        if self.queries < 1:
+            raise InputError(f"queries: {self.queries}, expected 1 or more")
 
     @property
     def stem(self) -> str:
@@ -111,6 +100,33 @@ class Square(BallAttack):
     def stops_early(self) -> bool:
         """Samples leave when misclassified."""
         return True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Square(QueryAttack, BallAttack):
+    """Random search by squares (Andriushchenko et al. 2020, arXiv 1912.00049), L-infinity, on logits.
+
+    From vertical stripes of +-epsilon, each query sets a random square, in each channel to +-epsilon; the change is
+    kept if the margin z_y - max over others does not rise (spike counts have plateaus). The squares' share of the
+    image falls from ``share`` as published. Samples leave when misclassified.
+
+    Args:
+        epsilon: radius of the ball.
+        queries: forward passes a sample.
+        share: part of the image in the first squares.
+        others: as of :class:`.ball.BallAttack`; ``norm`` is "linf".
+    """
+
+    name: ClassVar[str] = "square"
+    access: ClassVar[Access] = "black box, logits"
+    share: float = 0.8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.share <= 1:
+            raise InputError(f"share: {self.share}, expected a number in (0, 1]")
+        if self.norm != "linf":
+            raise InputError("norm: Square is for L-infinity here; use HopSkipJump or APGD for L2")
 
     def side(self, query: int, height: int, width: int) -> int:
         """Return the side of the squares of one query in pixels."""

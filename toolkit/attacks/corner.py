@@ -18,7 +18,7 @@ from ..errors import InputError
 from ..network.backward import attack_gradient
 from .ball import BallAttack
 from .base import SEARCH, Access
-from .blind import QUERY, generator
+from .blind import QueryAttack, generator
 from .losses import margin
 from .victim import device_of, finely
 
@@ -37,7 +37,7 @@ KICK = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
-class CornerSearch(BallAttack):
+class CornerSearch(QueryAttack, BallAttack):
     """Search on the corners of the ball, on the 8-bit grid where the clean image is on it; L-infinity.
 
     Several walks a sample. A walk begins at a random corner x +- epsilon, or at x + epsilon sign(dm/dx) of a random
@@ -61,31 +61,14 @@ class CornerSearch(BallAttack):
 
     name: ClassVar[str] = "corner-search"
     access: ClassVar[Access] = SEARCH
-    spares_wrong: ClassVar[bool] = True
-    queries: int
     width: int = 1024
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if min(self.queries, self.width) < 1:
-            raise InputError(f"queries, width: {self.queries}, {self.width}, expected 1 or more")
+        if self.width < 1:
+            raise InputError(f"width: {self.width}, expected 1 or more")
         if self.norm != "linf":
             raise InputError("norm: the corners are those of L-infinity; use HopSkipJump or APGD for L2")
-
-    @property
-    def stem(self) -> str:
-        """The name and the number of queries."""
-        return f"{self.name}-{self.queries}"
-
-    @property
-    def effort(self) -> float:
-        """A query is a forward pass."""
-        return QUERY * self.queries
-
-    @property
-    def stops_early(self) -> bool:
-        """Samples leave when misclassified."""
-        return True
 
     def longer(self, factor: float) -> Self:
         """Return the same search with so many times the queries."""

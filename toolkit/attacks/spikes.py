@@ -13,7 +13,7 @@ from ..errors import InputError
 from ..network.backward import attack_gradient
 from .ball import check_encoded
 from .base import Access, Attack, Space, ThreatName, suffix
-from .blind import QUERY, generator, margins
+from .blind import QueryAttack, generator, margins
 from .iterative import Search, look, wide
 from .losses import Loss, check_loss
 from .victim import Victim, device_of
@@ -23,8 +23,27 @@ EDITS: tuple[Edit, ...] = ("flip", "insert", "delete", "shift")
 
 
 @dataclass(frozen=True, kw_only=True)
-class SpikeAttack(Attack):
-    """What attacks on spikes (time, samples, ...) share: input and output are 0 or 1, the distance counts edits.
+class BinaryAttack(Attack):
+    """What attacks on spikes (time, samples, ...) share: input and output are 0 or 1, behind the coder."""
+
+    spares_wrong: ClassVar[bool] = True
+
+    @property
+    def space(self) -> Space:
+        """Always encoded."""
+        return "encoded"
+
+    def check(self, inputs: NDArray[Any]) -> Images:
+        """Return ``inputs`` as float32 if they are spikes; else raise :class:`InputError`."""
+        checked = check_encoded(inputs)
+        if not np.isin(checked, (0, 1)).all():
+            raise InputError("spikes to attack: values other than 0 and 1; use an attack in continuous encoded space")
+        return checked
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpikeAttack(BinaryAttack):
+    """What attacks that edit spikes share: the distance counts edits.
 
     Args:
         budget: edits a sample; a shift by one time step is one.
@@ -32,7 +51,6 @@ class SpikeAttack(Attack):
         others: as of :class:`.base.Attack`.
     """
 
-    spares_wrong: ClassVar[bool] = True
     budget: int
     edit: Edit = "flip"
 
@@ -51,11 +69,6 @@ class SpikeAttack(Attack):
     def label(self) -> str:
         """Name, edit, backward pass and budget in spikes."""
         return f"{self.stem}-{self.edit}{suffix(self.backward)}@{self.size}"
-
-    @property
-    def space(self) -> Space:
-        """Always encoded."""
-        return "encoded"
 
     @property
     def threat(self) -> ThreatName:
@@ -80,13 +93,6 @@ class SpikeAttack(Attack):
     def within(self, radius: float) -> Self:
         """Return the same attack with another budget."""
         return replace(self, budget=int(radius))
-
-    def check(self, inputs: NDArray[Any]) -> Images:
-        """Return ``inputs`` as float32 if they are spikes; else raise :class:`InputError`."""
-        checked = check_encoded(inputs)
-        if not np.isin(checked, (0, 1)).all():
-            raise InputError("spikes to attack: values other than 0 and 1; use an attack in continuous encoded space")
-        return checked
 
     def project(self, raw: Images, clean: Images) -> Images:
         """Return ``raw``, with samples that break budget or edit put back to ``clean``."""
@@ -202,7 +208,7 @@ class SpikeFlip(SpikeAttack):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SpikeSearch(SpikeAttack):
+class SpikeSearch(QueryAttack, SpikeAttack):
     """Random search on logits, without gradients: places of edits are exchanged, and kept if the margin does not rise.
 
     From ``budget`` edits at random places; query q of Q moves k = max(1, budget (1 - q / Q) / 4) of them at once, as
@@ -218,29 +224,10 @@ class SpikeSearch(SpikeAttack):
     name: ClassVar[str] = "spike-search"
     access: ClassVar[Access] = "black box, logits"
 
-    queries: int
-
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.edit == "shift" or self.queries < 1:
-            raise InputError(
-                f"edit, queries: {self.edit!r}, {self.queries}, expected flip, insert or delete, and 1 or more"
-            )
-
-    @property
-    def stem(self) -> str:
-        """The name and the number of queries."""
-        return f"{self.name}-{self.queries}"
-
-    @property
-    def effort(self) -> float:
-        """A query is a forward pass."""
-        return QUERY * self.queries
-
-    @property
-    def stops_early(self) -> bool:
-        """Samples leave when misclassified."""
-        return True
+        if self.edit == "shift":
+            raise InputError(f"edit: {self.edit!r}, expected flip, insert or delete")
 
     def run(self, model: Victim, images: Images, labels: Labels) -> Images:
         """Return edited spikes (batch, time, ...)."""

@@ -1,7 +1,7 @@
 """Attacks on the time of spikes: every spike keeps its cell, and moves to another step within three budgets."""
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from ..data import Images, Labels
 from ..errors import InputError
 from ..network.backward import attack_gradient
-from .ball import check_encoded
-from .base import Access, Attack, Space, ThreatName, suffix
-from .blind import QUERY, margins
+from .base import Access, ThreatName, suffix
+from .blind import QueryAttack, margins
 from .iterative import Search, look, wide
 from .losses import Loss, check_loss
 from .shifts import Shifts, ahead, choose, cost, moved, offsets
+from .spikes import BinaryAttack
 from .victim import Victim, device_of
 
 TINY = 1e-30
@@ -25,7 +25,7 @@ AFRESH = 1 / 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class TimingAttack(Attack):
+class TimingAttack(BinaryAttack):
     """What attacks on the time of spikes (time, samples, ...) share: cells keep their number of spikes.
 
     No two spikes of a cell share a step. The threat model, with its three budgets, is that of arXiv 2602.03284 (ICLR
@@ -41,7 +41,6 @@ class TimingAttack(Attack):
         InputError: a budget is less than 1.
     """
 
-    spares_wrong: ClassVar[bool] = True
     largest: int = 1
     total: int | None = None
     touched: int | None = None
@@ -66,11 +65,6 @@ class TimingAttack(Attack):
         return f"{self.stem}{suffix(self.backward)}{again}@{self.size}"
 
     @property
-    def space(self) -> Space:
-        """Always encoded."""
-        return "encoded"
-
-    @property
     def threat(self) -> ThreatName:
         """The time of spikes."""
         return "timing"
@@ -93,13 +87,6 @@ class TimingAttack(Attack):
     def within(self, radius: float) -> Self:
         """Return the same attack with another largest shift."""
         return replace(self, largest=int(radius))
-
-    def check(self, inputs: NDArray[Any]) -> Images:
-        """Return ``inputs`` as float32 if they are spikes; else raise :class:`InputError`."""
-        checked = check_encoded(inputs)
-        if not np.isin(checked, (0, 1)).all():
-            raise InputError("spikes to move: values other than 0 and 1; use an attack in continuous encoded space")
-        return checked
 
     def project(self, raw: Images, clean: Images) -> Images:
         """Return ``raw``, with samples that break a budget put back to ``clean``."""
@@ -192,7 +179,7 @@ class SpikeTiming(TimingAttack):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SpikeTimingSearch(TimingAttack):
+class SpikeTimingSearch(QueryAttack, TimingAttack):
     """Random search on logits, without gradients: some moves are taken back, others made, and kept if the margin holds.
 
     From moves at random; query q of Q exchanges about max(1, m (1 - q / Q) / 4) of m moves at once, as
@@ -205,27 +192,6 @@ class SpikeTimingSearch(TimingAttack):
 
     name: ClassVar[str] = "spike-timing-search"
     access: ClassVar[Access] = "black box, logits"
-    queries: int
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.queries < 1:
-            raise InputError(f"queries: {self.queries}, expected 1 or more")
-
-    @property
-    def stem(self) -> str:
-        """The name and the number of queries."""
-        return f"{self.name}-{self.queries}"
-
-    @property
-    def effort(self) -> float:
-        """A query is a forward pass."""
-        return QUERY * self.queries
-
-    @property
-    def stops_early(self) -> bool:
-        """Samples leave when misclassified."""
-        return True
 
     def run(self, model: Victim, images: Images, labels: Labels) -> Images:
         """Return spikes (batch, time, ...) moved in time."""
