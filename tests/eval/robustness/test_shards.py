@@ -5,7 +5,6 @@ import pytest
 
 from spikeproof.eval.records.base import share_of
 from spikeproof.eval.records.robustness import FormResult
-from spikeproof.eval.robustness import shards as module
 from spikeproof.eval.robustness.protocol import measure
 from spikeproof.eval.robustness.shards import SHARD, merged, shards
 from spikeproof.toolkit.config import CodingSettings, DataSettings, ModelSettings, Recipe, TrainSettings
@@ -77,4 +76,3 @@ def test_the_whole_is_its_parts(protocol: str, spiking: SpikingNetwork, digits: 
 def test_one_part_is_the_whole(spiking: SpikingNetwork, digits: Dataset) -> None:
     part = part_of(spiking, digits, 0, 30, "quick")
     assert merged([part], 0.06) is part
-    assert module.SHARD >= 500
