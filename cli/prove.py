@@ -78,11 +78,11 @@ def _number(text: str | None) -> float | None:
 def _print(record: "Proof") -> None:
     from rich.markup import escape
 
+    from ..eval.records.proof import decided_by
     from .show import out, table
 
     rows = table(f"{record.name}: {record.threat_model}", ("status", "by"), ("samples", "seconds", "longest"))
-    for key in dict.fromkeys((sample.status, sample.by) for sample in record.samples):
-        seconds = [one.seconds for one in record.samples if (one.status, one.by) == key]
+    for key, seconds in decided_by(record.samples).items():
         rows.add_row(*key, str(len(seconds)), f"{sum(seconds):.1f}", f"{max(seconds):.2f}")
     out.print(rows)
     for index, sample in enumerate(record.samples):

@@ -17,7 +17,7 @@ from ...toolkit.train import seeded
 from ..measure.forms import DRAWS, Forms
 from ..proof.prove import LIMIT, prove_samples, record_of, strength_of
 from ..proof.second import second_look
-from ..records.proof import Proof
+from ..records.proof import Proof, decided_by
 from ..report.proof import render_proof
 from .measures import header_of
 from .networks import Samples, test_part
@@ -82,8 +82,7 @@ def prove(
     )
     rows = [
         {"status": status, "by": by, "samples": len(seconds), "seconds": sum(seconds)}
-        for status, by in dict.fromkeys((one.status, one.by) for one in record.samples)
-        for seconds in [[one.seconds for one in record.samples if (one.status, one.by) == (status, by)]]
+        for (status, by), seconds in decided_by(record.samples).items()
     ]
     return Shown(record, f"{record.summary} {record.threat_model}", tuple(rows), lambda: render_proof(record))
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from ...toolkit.config import Recipe, load_recipe, parse_recipe
 from ...toolkit.data import load_data
+from ...toolkit.extras import extra
 from ...toolkit.progress import Track
 from ..leaderboard import page
 from ..records.base import command_line, header, write_record
@@ -51,6 +52,9 @@ def leaderboard(
     Raises:
         InputError: a method or an option is refused.
     """
+    if plan.get("prove"):
+        with extra("prove"):
+            import ortools.sat.python.cp_model  # noqa: F401 - before hours of training, not after them
     base = load_recipe(recipe)
     data = load_data(base.data, base.coding.steps)
     cells = {

@@ -75,6 +75,8 @@ def decide(prepared: Prepared, compiled: CompiledProgram, region: Region, label:
         left -= used
         if answer == "infeasible":
             return done("proved", "solver", rivals=rivals)
+        if answer == "invalid":
+            return done("open", "solver", reason="its numbers are too large for the solver", rivals=rivals)
         if answer == "unknown":
             reason = f"limit of {limit:g} s reached" + (" after a spurious solution" if exact else "")
             return done("open", "solver", reason=reason, rivals=rivals)
@@ -87,7 +89,10 @@ def decide(prepared: Prepared, compiled: CompiledProgram, region: Region, label:
 
 
 def solve(encoder: Encoder, limit: float) -> tuple[str, Messages | None, float]:
-    """Return "infeasible", "unknown", or "feasible" with an input (time, 1, neurons), and the seconds used."""
+    """Return an answer, an input (time, 1, neurons) if it is "feasible", and the seconds used.
+
+    Others are "infeasible", "unknown" at the limit, and "invalid" where the solver refuses the model.
+    """
     with extra("prove"):
         from ortools.sat.python import cp_model
     solver = cp_model.CpSolver()
@@ -100,5 +105,5 @@ def solve(encoder: Encoder, limit: float) -> tuple[str, Messages | None, float]:
     if status in (cp_model.OPTIMAL, cp_model.FEASIBLE):
         return "feasible", values(encoder, solver), solver.wall_time
     if status == cp_model.MODEL_INVALID:
-        raise DisagreementError(f"prove: the solver refuses its model ({encoder.model.validate()}); please report it")
+        return "invalid", None, solver.wall_time
     return "unknown", None, solver.wall_time

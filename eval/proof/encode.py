@@ -22,6 +22,9 @@ from .sums import Literal, Sum, of_literal
 
 FINE = 2**16
 """Largest common denominator that is kept; beyond it factors are rounded, and the error is slack."""
+ROOM = 2**31
+"""No sum that a wire delivers, and no state, is as large: what covers no such Program is refused. More would overflow
+the solver's products."""
 COARSE = 2**12
 
 
@@ -244,7 +247,7 @@ class Encoder:
                     found.add(arrives, 64 << wire.exponent)
                 elif t >= wire.lag:
                     # Division truncates; a multiple of the divisor beforehand makes it a floor.
-                    room = 2**40
+                    room = ROOM
                     arrives.constant += room
                     found.add(self._divided(arrives, 2**-wire.exponent), 64)
                     found.constant -= 64 * (room >> -wire.exponent)
@@ -265,7 +268,7 @@ class Encoder:
         if not any(number.terms.values()):
             size = abs(number.constant) // divisor
             return Sum(size if number.constant >= 0 else -size)
-        found = self.integer(-(2**42), 2**42)
+        found = self.integer(-4 * ROOM, 4 * ROOM)
         self.model.add_division_equality(self.expression(found), self.expression(number) + number.constant, divisor)
         return found
 
@@ -279,7 +282,7 @@ class Encoder:
             factors = [int(r == t) for r in range(layer.steps)]
             arrives = self._arriving(layer, wire, neuron, factors)
             if wire.exponent < 0 and self.exact:
-                room = 2**40
+                room = ROOM
                 arrives.constant += room
                 total.add(self._divided(arrives, 2**-wire.exponent), scale)
                 total.constant -= scale * (room >> -wire.exponent)

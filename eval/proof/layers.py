@@ -251,6 +251,8 @@ def _reasons(program: Program, made: list[Layer]) -> list[str]:
     reasons = []
     if program.steps > LONGEST:
         reasons.append(f"{program.steps} time steps, covered are {LONGEST}")
+    if int(np.prod(program.population(program.readout.population).shape)) < 2:
+        reasons.append("a read-out of one neuron has no other class")
     for synapse in program.synapses:
         narrow = isinstance(synapse, Convolution) and synapse.exponent == 0
         bound = program.bound(synapse)
@@ -263,8 +265,8 @@ def _reasons(program: Program, made: list[Layer]) -> list[str]:
         low, high = (end.astype(np.int64) for end in layer.reach)
         least, most, v = (np.zeros_like(low) for _ in range(3))
         for _ in range(program.steps):
-            least, most = _kept(least, layer.keep_u) + 64 * low, _kept(most, layer.keep_u) + 64 * high
-            v = np.minimum(0, _kept(v, layer.keep_v) + least + layer.bias)
+            least, most = kept(least, layer.keep_u) + 64 * low, kept(most, layer.keep_u) + 64 * high
+            v = np.minimum(0, kept(v, layer.keep_v) + least + layer.bias)
         if least.min() <= -LIMIT or most.max() >= LIMIT:
             reasons.append(f"population {layer.name!r}: its current could wrap")
         if v.min() <= -LIMIT + 1:
@@ -272,6 +274,7 @@ def _reasons(program: Program, made: list[Layer]) -> list[str]:
     return reasons
 
 
-def _kept(x: NDArray[np.int64], keep: int) -> NDArray[np.int64]:
-    """Return what a decay leaves of x: truncated toward zero."""
-    return np.asarray(np.sign(x) * (np.abs(x) * keep >> 12), dtype=np.int64)
+def kept(x: Int, keep: int) -> Int:
+    """Return what a decay leaves of x: the magnitude times keep / 4096, truncated."""
+    found: Int = np.sign(x) * (np.abs(x) * keep >> 12)
+    return found

@@ -23,7 +23,8 @@ def finish(encoder: Encoder) -> None:
             _steps(encoder, layer, neuron, bits)
             continue
         _allowed(encoder, layer, neuron, bits)
-        if layer.either and layer.wires[0].source != encoder.prepared.program.input.name:
+        source = encoder.prepared.named.get(layer.wires[0].source) if layer.either else None
+        if source is not None and not source.graded:
             _either(encoder, layer, neuron, bits)
         else:
             _fires(encoder, layer, neuron, bits)

@@ -156,7 +156,8 @@ def prove_samples(
     with extra("prove"):
         import ortools.sat.python.cp_model  # noqa: F401 - before an hour of work, not after it
     sha, code = program.sha256(), code_hash()
-    plan = {"threat": strength.threat, "radius": strength.radius, "edit": strength.edit, "limit": limit}
+    plan: dict[str, Any] = {"threat": strength.threat, "radius": strength.radius, "edit": strength.edit, "limit": limit}
+    plan["solver"] = version("ortools")
     place = folder / digest(f"{sha} {sorted(plan.items())} {code}".encode())[:24]
     path = place / "program.safetensors"
     if not path.exists():

@@ -13,6 +13,7 @@ from ..records.proof import Checked, Decided
 from .check import check, draw_inside
 from .prove import Strength
 from .sets import Prepared, bound
+from .trains import STEPS
 from .worker import region_of
 
 CERTIFICATES = 3
@@ -41,7 +42,8 @@ def second_look(
         labels: (samples,).
         strength: of the attacker.
         samples: what became of each.
-        certificates: how many have their bounds found again, neuron by neuron; by sets or not.
+        certificates: how many have their bounds found again, neuron by neuron; by sets or not. None of Programs of more
+            than :data:`.trains.STEPS` steps.
         points: random inputs of every proved ball.
         seed: of the draws.
         track: progress.
@@ -51,7 +53,8 @@ def second_look(
     """
     random = np.random.default_rng(seed)
     proved = [index for index, sample in enumerate(samples) if sample.status == "proved"]
-    drawn = set(random.permutation(proved)[:certificates].tolist())
+    # Trains are refuted one by one, of which there are 2^steps; points are run in any case.
+    drawn = set(random.permutation(proved)[: certificates if program.steps <= STEPS else 0].tolist())
     prepared, compiled = Prepared(program), get_target("loihi").compile(program)
     assert isinstance(compiled, CompiledProgram)
     flat = messages.reshape(*messages.shape[:2], -1)

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from ...export.program import Program
-from .layers import BITS, Int, Layer, Window, Wire, layers_of
+from .layers import BITS, Int, Layer, Window, Wire, kept, layers_of
 from .region import Region
-from .table import Table, kept, table_of
+from .table import Table, table_of
 from .trains import STEPS, Levels, Sent, Trains, any_of, scaled
 
 FINEST = 20

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .layers import Int, Layer
+from .layers import Int, Layer, kept
 from .trains import STEPS, Trains
 
 
@@ -98,9 +98,3 @@ def _voltage(layer: Layer, value: Int, bias: Int, fired: NDArray[np.bool_]) -> I
         if t < fired.shape[1]:
             v = np.where(fired[:, t], 0, v)
     return v
-
-
-def kept(x: Int, keep: int) -> Int:
-    """Return what a decay leaves of x: the magnitude times keep / 4096, truncated."""
-    found: Int = np.sign(x) * (np.abs(x) * keep >> 12)
-    return found

@@ -1,5 +1,6 @@
 """The record of proofs: which samples no input of a ball can change, and which one does."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -95,6 +96,14 @@ class Proof(Record):
         return self
 
 
+def decided_by(samples: Sequence[Decided]) -> dict[tuple[str, str], list[float]]:
+    """Return the seconds of all samples by status and by what decided, in the order of their first."""
+    found: dict[tuple[str, str], list[float]] = {}
+    for one in samples:
+        found.setdefault((one.status, one.by), []).append(one.seconds)
+    return found
+
+
 def letters(samples: list[Decided]) -> str:
     """Return one letter a sample."""
     return "".join(LETTERS[sample.status] for sample in samples)
@@ -111,7 +120,8 @@ def contradictions(proof: Proof, attacked: Robustness) -> list[int]:
         Indices; empty also where the records are not about the same Program, threat model or samples, or the attack
         was stronger.
     """
-    strength = attacked.levels if proof.threat == "pixel" else attacked.epsilon
+    # An attacker's edit may be a shift, which is two flips.
+    strength = attacked.levels if proof.threat == "pixel" else 2 * attacked.epsilon
     comparable = (
         attacked.program is not None
         and proof.program.sha256 == attacked.program.sha256

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ...toolkit.files import write_text
-from ..records.proof import Proof
+from ..records.proof import Proof, decided_by
 from . import environment, words
 
 WORDS = {
@@ -17,10 +17,10 @@ BY = {"run": "a run", "sets": "sets of spike trains", "solver": "the exact solve
 
 def render_proof(record: Proof) -> str:
     """Return the page of a record of proofs as HTML."""
-    groups = []
-    for status, by in dict.fromkeys((sample.status, sample.by) for sample in record.samples):
-        seconds = [one.seconds for one in record.samples if (one.status, one.by) == (status, by)]
-        groups.append((status, WORDS[status], BY[by], len(seconds), sum(seconds), max(seconds)))
+    groups = [
+        (status, WORDS[status], BY[by], len(seconds), sum(seconds), max(seconds))
+        for (status, by), seconds in decided_by(record.samples).items()
+    ]
     page = (
         environment()
         .get_template("proof.html.j2")

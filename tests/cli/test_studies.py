@@ -94,7 +94,8 @@ def test_what_a_study_cannot_do_is_told(
 
 
 def board(recipe: Path, out: Path, *words: str) -> dict[str, Entry]:
-    options = ["--methods", "plain,sr,slif", "--seeds", "1", "--protocols", "", "-n", "6", "--out", str(out)]
+    options = ["--methods", "plain,sr,slif", "--seeds", "1", "--protocols", "", "--prove", "1,2", "-n", "6"]
+    options += ["--out", str(out)]
     run("leaderboard", str(recipe), *options, *words)
     return {entry.method: entry for entry in read_all(out)}
 
@@ -114,8 +115,16 @@ def test_the_leaderboard_is_the_same_here_and_on_ray(recipe: Path, tmp_path: Pat
     assert "prediction current" in here["slif"].deploys
     assert here["slif"].find("program", "clean") is None
     assert here["sr"].find("program", "clean") is not None
+    for method in ("plain", "sr"):
+        clean, *ends = (
+            here[method].find("program", name).value  # type: ignore[union-attr]
+            for name in ("clean", "unbroken at 1/255", "proved at 1/255", "proved at 2/255")
+        )
+        assert clean >= ends[0] >= ends[1] >= ends[2]
+    assert here["slif"].find("program", "proved at 1/255") is None
     text = run("leaderboard", "--records", str(tmp_path / "here"), "--out", str(tmp_path / "page"), "--markdown")
     assert "| slif | " in text
+    assert "Program proved at 1/255 | Program proved at 2/255 |" in text
     assert (tmp_path / "page" / "leaderboard.html").exists()
 
 

@@ -92,3 +92,8 @@ def test_a_contradiction_is_seen(run_folder: Path) -> None:
     assert contradictions(proved, broken.model_copy(update={"levels": 2})) == []
     other = broken.model_copy(update={"program": broken.program.model_copy(update={"sha256": "0" * 64})})
     assert contradictions(proved, other) == []
+    # A budget of spikes counts shifts, each of which is two flips: half of what is proved for flips.
+    flips = proved.model_copy(update={"threat": "encoded-binary", "edit": "flip", "radius": 4})
+    edits = broken.model_copy(update={"threat": "encoded-binary", "levels": None})
+    assert contradictions(flips, edits.model_copy(update={"epsilon": 2.0})) == [index]
+    assert contradictions(flips, edits.model_copy(update={"epsilon": 3.0})) == []
