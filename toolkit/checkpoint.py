@@ -66,7 +66,8 @@ def _weights(recipe: Recipe, shape: tuple[int, int, int], classes: int) -> float
     """Return how many weights a network has, or infinity if it cannot be built; nothing of its size is allocated."""
     try:
         with torch.device("meta"):
-            return sum(parameter.numel() for parameter in build_network(recipe, shape, classes).parameters())
+            network = build_network(recipe, shape, classes)
+            return sum(part.numel() for part in (*network.parameters(), *network.buffers()))
     except (InputError, RuntimeError):
         return math.inf
 

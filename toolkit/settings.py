@@ -102,13 +102,22 @@ def _parse_neuron(value: Any) -> Any:
     return found if type(found).model_fields.keys() - {"name"} else value["name"]
 
 
+class LayerSettings(Section):
+    """One layer of ``kind = "layers"``: its kind, the arguments of its constructor, and what it receives the sum of."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,90}$")]
+    kind: str
+    sources: list[str] = []
+    options: dict[str, Any] = {}
+
+
 class ModelSettings(Section):
     """The network, see docs/models.md.
 
     ``channels`` are the widths of the stages, with as many ``blocks`` (2 each by default), or as ``depth`` says.
     ``pool`` is the pool of ``conv`` and ``vgg``, and of the stem of ``sew`` and ``spiking-resnet`` (or "none").
     ``residual`` is the join of ``sew``, ``widen`` multiplies the stages of ``wrn``, ``hidden`` are the widths of the
-    linear layers of ``vgg`` before the last one.
+    linear layers of ``vgg`` before the last one. ``layers`` writes a network out, as ``spikeproof adopt`` does.
 
     ``beta`` is the membrane factor in v <- beta v + I (not of ``if``; of ``plif`` before training), ``current`` that of
     the synaptic current of ``cuba`` (neurons of another package may have keys of their own: neuron = { name = "..." }),
@@ -116,7 +125,8 @@ class ModelSettings(Section):
     a class whose neuron fires at every step or, read by its membrane, whose input is 1 on average.
     """
 
-    kind: Literal["conv", "sew", "spiking-resnet", "vgg", "wrn", "recurrent", "delayed"] = "conv"
+    kind: Literal["conv", "sew", "spiking-resnet", "vgg", "wrn", "recurrent", "delayed", "layers"] = "conv"
+    layers: Annotated[list[LayerSettings], Field(max_length=1024)] = []
     pool: Literal["max", "avg", "none"] = "max"
     channels: Annotated[list[Width], Field(min_length=1, max_length=8)] = [16, 32]
     blocks: Annotated[list[Annotated[int, Field(ge=1, le=36)]], Field(min_length=1, max_length=8)] | None = None
@@ -145,6 +155,8 @@ class ModelSettings(Section):
 
     @model_validator(mode="after")
     def _fits(self) -> "ModelSettings":
+        if (self.kind == "layers") != bool(self.layers):
+            raise ValueError("'layers' belong to kind = \"layers\", which needs them")
         family = {"sew": "resnet", "spiking-resnet": "resnet", "vgg": "vgg", "wrn": "wrn"}.get(self.kind)
         if self.pool == "none" and family != "resnet":
             raise ValueError(f'pool = "none" belongs to the stem of a ResNet, not to kind = {self.kind!r}')

@@ -8,7 +8,7 @@ import nir
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
-from torch import nn
+from torch import Tensor, nn
 
 from ...toolkit.errors import UnsupportedError
 from ...toolkit.network.layers import Dynamics, Membrane
@@ -66,37 +66,47 @@ def _(layer: Membrane, site: Site) -> list[nir.NIRNode]:
     return [_neurons(layer.dynamics(), site.before)]
 
 
+def _full(value: Any, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Return one number, one a channel or one a neuron for every neuron."""
+    numbers = value.detach().double().numpy() if isinstance(value, Tensor) else np.array(float(value))
+    if numbers.ndim == 1 and numbers.size > 1:
+        numbers = numbers.reshape(shape if numbers.size == np.prod(shape) else (-1, *[1] * (len(shape) - 1)))
+    return np.broadcast_to(numbers, shape).copy()
+
+
 def _neurons(how: Dynamics, shape: tuple[int, ...]) -> nir.NIRNode:
+    keep = _full(how.keep, shape)
     if how.threshold is None:
-        if how.keep < 1 or how.current is not None or how.bias is not None:
+        if keep.min() < 1 or how.current is not None or how.bias is not None:
             raise UnsupportedError("what is read by its membrane must be a plain integrator on the chip")
         return nir.I(r=np.full(shape, 1 / TIME_STEP))
-    threshold, zero = np.full(shape, how.threshold), np.zeros(shape)
+    threshold, zero = _full(how.threshold, shape), np.zeros(shape)
     if how.current is not None or how.bias is not None:
-        return _with_current(how, how.current or 0.0, shape)
-    if how.keep >= 1:
+        return _with_current(how, keep, 0.0 if how.current is None else how.current, shape)
+    if keep.min() >= 1:
         # v <- v + dt R I: no leak, no time constant.
         return nir.IF(r=np.full(shape, 1 / TIME_STEP), v_threshold=threshold, v_reset=zero)
+    if keep.max() >= 1:
+        raise UnsupportedError("neurons of one layer leak and do not leak; NIR has no node for both")
     # v <- v + (dt / tau) (R I - v) equals v <- keep v + I for tau = dt / (1 - keep) and R = tau / dt.
-    tau = np.full(shape, TIME_STEP / (1 - how.keep))
+    tau = TIME_STEP / (1 - keep)
     return nir.LIF(tau=tau, r=tau / TIME_STEP, v_leak=zero, v_threshold=threshold, v_reset=zero)
 
 
-def _with_current(how: Dynamics, current: float, shape: tuple[int, ...]) -> nir.NIRNode:
-    if how.keep >= 1:
+def _with_current(how: Dynamics, keep: NDArray[np.float64], current: Any, shape: tuple[int, ...]) -> nir.NIRNode:
+    if keep.max() >= 1:
         raise UnsupportedError("NIR has no CubaLIF whose membrane does not leak; use beta below 1")
-    rest = np.zeros(shape)
-    if how.bias is not None:
-        rest = rest + how.bias.detach().double().numpy().reshape(-1, *[1] * (len(shape) - 1))
-    taus = {"tau_syn": TIME_STEP / (1 - current), "tau_mem": TIME_STEP / (1 - how.keep)}
+    rest = np.zeros(shape) if how.bias is None else _full(how.bias, shape)
+    tau_syn, tau_mem = TIME_STEP / (1 - _full(current, shape)), TIME_STEP / (1 - keep)
     # i <- i + dt / tau_syn (w_in I - i),  v <- v + dt / tau_mem (v_leak + R i - v)
     return nir.CubaLIF(
-        **{name: np.full(shape, tau) for name, tau in taus.items()},
-        r=np.full(shape, taus["tau_mem"] / TIME_STEP),
-        v_leak=rest * taus["tau_mem"] / TIME_STEP,
-        v_threshold=np.full(shape, how.threshold),
+        tau_syn=tau_syn,
+        tau_mem=tau_mem,
+        r=tau_mem / TIME_STEP,
+        v_leak=rest * tau_mem / TIME_STEP,
+        v_threshold=_full(how.threshold, shape),
         v_reset=np.zeros(shape),
-        w_in=np.full(shape, taus["tau_syn"] / TIME_STEP),
+        w_in=tau_syn / TIME_STEP,
     )
 
 

@@ -9,6 +9,7 @@ from ..config import Recipe
 from ..network.network import SpikingNetwork
 from ..settings import ModelSettings
 from .builder import Shape
+from .layers import layered_network
 from .plain import conv_network, delayed_network, recurrent_network, vgg_network
 from .residual import sew_network, spiking_resnet, wide_resnet
 
@@ -20,6 +21,7 @@ MODELS: dict[str, Callable[[ModelSettings, Coder | int, Shape, int], SpikingNetw
     "wrn": wide_resnet,
     "recurrent": recurrent_network,
     "delayed": delayed_network,
+    "layers": layered_network,
 }
 """How each ``kind`` of a recipe is built, from model settings, coder, image shape and number of classes."""
 

@@ -180,7 +180,7 @@ def _neurons(layer: Any, low: Tensor, high: Tensor) -> Interval:
     return torch.stack(fewest), torch.stack(most)
 
 
-def _current(x: Tensor, keep: float) -> Tensor:
+def _current(x: Tensor, keep: float | Tensor) -> Tensor:
     """Return y(t) = keep y(t-1) + x(t)."""
     found = [x[0]]
     for now in x[1:]:

@@ -52,15 +52,15 @@ class Dynamics:
     u(t) = current u(t-1) + I(t),  v(t) = keep v(t-1) (1 - s(t-1)) + u(t) + bias,  s(t) = 1 if v(t) > threshold else 0.
 
     Attributes:
-        keep: membrane factor a time step, 0 to 1.
+        keep: membrane factor a time step, 0 to 1; as threshold and current one number, (channels, 1, 1) or (neurons,).
         threshold: None for neurons that never fire and are read by their membrane.
         current: share of its current that a step keeps, below 1; None where the current has no memory.
-        bias: added to the voltage in each step, (channels,) or (neurons,), or None.
+        bias: added to the voltage in each step, one number, (channels,) or (neurons,), or None.
     """
 
-    keep: float
-    threshold: float | None
-    current: float | None = None
+    keep: float | Tensor
+    threshold: float | Tensor | None
+    current: float | Tensor | None = None
     bias: Tensor | None = None
 
 
