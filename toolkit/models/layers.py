@@ -50,7 +50,7 @@ def _constants(given: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in given.items():
         if isinstance(value, Mapping):
-            shape = value.get("shape")
+            shape: Any = value.get("shape")
             whole = isinstance(shape, list) and all(type(size) is int and size > 0 for size in shape)
             if list(value) != ["shape"] or not whole:
                 raise InputError(f"constant {name!r}: expected a number or {{ shape = [sizes] }}")
