@@ -1,0 +1,280 @@
+"""One door for PyTorch modules: watch, translate, prove."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..coding import Coder, Direct, Events
+from ..errors import DisagreementError, InputError, UnsupportedError
+from ..network.foreign import reset, stateful
+from ..network.layers import Membrane
+from ..network.network import SpikingNetwork, spiking
+from ..network.neurons import Neuron
+from ..network.population import LeakyIntegrator
+from .build import Built, build
+from .graph import Value
+from .trace import Recorder, tensors
+
+TIES = 1e-4
+"""Share of spikes that may differ where both run in float32: membranes at the threshold, added up in another order."""
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What was compared.
+
+    Attributes:
+        samples: how many.
+        dtype: float64, or float32 where the model runs in no other.
+        spikes: that were compared, by layer: spikes that differ, and all.
+        logits: largest difference.
+        classes: samples whose class differs.
+    """
+
+    samples: int
+    dtype: str
+    spikes: dict[str, tuple[int, int]]
+    logits: float
+    classes: int
+
+    @property
+    def differing(self) -> int:
+        """How many spikes differ."""
+        return sum(differ for differ, _ in self.spikes.values())
+
+
+@dataclass(frozen=True)
+class Adopted:
+    """A network that was adopted.
+
+    Attributes:
+        network: trainable and attackable, in evaluation mode.
+        shape: (channels, height, width) of an image.
+        readout: in words.
+        notes: what was assumed, by layer.
+        reasons: why a layer has no form on the chip, by layer.
+        proof: by execution.
+    """
+
+    network: SpikingNetwork
+    shape: tuple[int, int, int]
+    readout: str
+    notes: dict[str, list[str]]
+    reasons: dict[str, str]
+    proof: Proof
+
+
+def _checked(model: nn.Module) -> nn.Module:
+    """Return a copy of a model on the CPU.
+
+    Raises:
+        InputError: it is in training mode, in half precision, or cannot be copied.
+    """
+    training = [name or type(part).__name__ for name, part in model.named_modules() if part.training]
+    if training:
+        raise InputError(f"adopt: module {training[0]!r} is in training mode; call model.eval() first")
+    for name, tensor in model.state_dict().items():
+        if isinstance(tensor, Tensor) and tensor.dtype in (torch.float16, torch.bfloat16):
+            raise InputError(f"adopt: {name!r} is in half precision; give model.float()")
+        if isinstance(tensor, Tensor) and tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise InputError(f"adopt: {name!r} holds NaN or infinity")
+    reset(model, stateful(model, Neuron))
+    try:
+        return copy.deepcopy(model).cpu()
+    except RuntimeError as error:
+        raise InputError(
+            f"adopt: the model cannot be copied ({error}); call it under torch.no_grad() before"
+        ) from error
+
+
+def _run(
+    model: nn.Module,
+    sample: Tensor,
+    recorder: Recorder,
+    time: int | None,
+    steps: int | None,
+    output: Callable[[Any], Any] | int | None,
+) -> tuple[Tensor, Value]:
+    """Run a model under watch; where one call is one step, as many times as asked. Return logits and what they are."""
+    parts = stateful(model, Neuron)
+    reset(model, parts)
+    first = Value(recorder.source, "each") if time is None else Value(recorder.source, "run", axis=time)
+    recorder.static = time is None
+
+    def call(x: Tensor, value: Value) -> tuple[Tensor, Value]:
+        recorder.set(x, value, x.shape[value.axis] if value.when == "run" else None)
+        found = model(x)
+        if callable(output):
+            found = output(found)
+        elif not isinstance(found, Tensor):
+            found = list(tensors(found))[output or 0]
+        read = recorder.value(found)
+        if read is None:
+            raise UnsupportedError("what the model returns does not come from its input; say which output with output=")
+        return found, read
+
+    def again(x: Tensor) -> bool:
+        return all(seen.calls == 1 and seen.found.axis is None for seen in recorder.neurons.values()) and steps != 1
+
+    with torch.no_grad(), recorder.watching():
+        found, read = call(sample, first)
+        if read.when != "at" or not recorder.neurons or not again(sample):
+            if recorder.steps is None and recorder.neurons:
+                recorder.steps = max(seen.calls for seen in recorder.neurons.values())
+            return found, read
+        if time is not None or steps is None:
+            raise InputError("adopt: one call of the model is one time step; say how many with steps=")
+        total, factor = found, read.factor
+        for step in range(1, steps):
+            now, value = call(sample.clone(), first)
+            if value.when != "at" or value.step != step:
+                raise UnsupportedError("the model does not go on from one call to the next")
+            total = total + now
+        recorder.steps = steps
+        return total, Value(read.node, "sum", steps=frozenset(range(steps)), factor=factor)
+
+
+def _multi(part: nn.Module) -> bool:
+    return getattr(part, "step_mode", "s") == "m"
+
+
+def _sample(sample: Any, time: int | None) -> Tensor:
+    found = torch.as_tensor(sample)
+    if found.dim() < 2 + (time is not None) or 0 in found.shape:
+        raise InputError(f"adopt: samples of shape {tuple(found.shape)}; expected (samples, ...), and the axis of time")
+    return found.detach().cpu().to(torch.float32)
+
+
+def adopt_module(
+    model: nn.Module,
+    sample: Any,
+    *,
+    steps: int | None = None,
+    time: int | None = None,
+    output: Callable[[Any], Any] | int | None = None,
+    coder: Coder | None = None,
+) -> Adopted:
+    """Return a PyTorch module as a network of this package, proven equal on samples.
+
+    The model is run once and watched: every layer and function that it calls, at every time step. What was seen is
+    folded over time into one network, which then runs beside the model, in float64, and every spike of every
+    population and every logit is compared.
+
+    Args:
+        model: of snnTorch, SpikingJelly, norse, sinabs or this package, in evaluation mode; not changed.
+        sample: what it is called with: (samples, ...), or with an axis of time.
+        steps: time steps, where one call of the model is one step, or where it takes images repeated along axis 0.
+        time: the axis of time in ``sample``, 0 or 1; None for images.
+        output: of what it returns: an index, or a function of it; by default the first tensor.
+        coder: what made the sample of images; for spikes over time the coder ``events``, for images ``direct``.
+
+    Raises:
+        InputError: the model or the sample cannot be used as they are.
+        UnsupportedError: something in it has no form here; the module or function is named.
+        DisagreementError: the adopted network gives other spikes; the first layer, step and neuron are named.
+    """
+    x = _sample(sample, time)
+    copied = _checked(model)
+    names = {id(part): name or type(part).__name__ for name, part in copied.named_modules()}
+    if time is None and steps is not None and any(_multi(part) for part in copied.modules()):
+        x, time, repeated = x.unsqueeze(0).repeat(steps, *[1] * x.dim()), 0, True
+    else:
+        repeated = False
+    if coder is None and time is not None and not repeated and not bool(((x == 0) | (x == 1)).all()):
+        raise InputError(
+            "adopt: sequences of values other than 0 and 1 have no coder; give spikes, or the images and steps="
+        )
+    for wide in (True, False):
+        runs = copied.double() if wide else copied.float()
+        recorder = Recorder(names, tuple(x.shape[2 if time is not None else 1 :]))
+        try:
+            logits, read = _run(runs, x.double() if wide else x, recorder, time, steps, output)
+            break
+        except RuntimeError as error:
+            if not wide:
+                raise InputError(f"adopt: the model fails on the sample ({error})") from error
+        except (TypeError, ValueError, AttributeError, IndexError) as error:
+            raise InputError(f"adopt: the model fails on the sample ({type(error).__name__}: {error})") from error
+    total = recorder.steps
+    if coder is None:
+        coder = Direct(total or 1) if time is None or repeated else Events(total or 1)
+    built = build(recorder, read, coder)
+    images = _images(x, time, repeated, built.shape)
+    proof = _prove(built, recorder, logits, read, images, wide)
+    return Adopted(built.network.float(), built.shape, built.readout, recorder.notes, why_not(built.network), proof)
+
+
+def _images(x: Tensor, time: int | None, repeated: bool, shape: tuple[int, int, int]) -> Tensor:
+    """Return a sample as the coder takes it."""
+    if repeated:
+        return x[0].reshape(-1, *shape)
+    if time is None:
+        return x.reshape(-1, *shape)
+    sequences = x.transpose(0, 1) if time == 0 else x
+    return sequences.reshape(*sequences.shape[:2], *shape)
+
+
+def why_not(network: SpikingNetwork) -> dict[str, str]:
+    """Return the layers that have no exact form in Loihi's integers, with the reasons."""
+    found = {}
+    layers = dict(network.named_layers())
+    for name, layer in layers.items():
+        if isinstance(layer, Membrane):
+            try:
+                layer.dynamics()
+            except UnsupportedError as error:
+                found[name] = str(error)
+        elif isinstance(layer, nn.MaxPool2d):
+            before = [layers.get(source) for source in network.sources(name)]
+            if not all(part is not None and spiking(part) for part in before):
+                found[name] = "max pooling of currents has no exact form; 'adapt' puts it behind the neurons"
+    return found
+
+
+def _prove(built: Built, recorder: Recorder, logits: Tensor, read: Value, images: Tensor, wide: bool) -> Proof:
+    network = built.network.double() if wide else built.network
+    sent: dict[str, Tensor] = {}
+    with torch.no_grad():
+        last = network.spikes(images.to(logits.dtype), sent.__setitem__)
+        found = network.logits(last)
+    spikes: dict[str, tuple[int, int]] = {}
+    layers = dict(network.named_layers())
+    for one, name in built.populations.items():
+        if isinstance(layers[name], LeakyIntegrator):
+            continue  # what it is read by, the logits, is compared below
+        seen = torch.stack(recorder.neurons[one].spikes)
+        ours = sent[name].reshape(seen.shape) if sent[name].numel() == seen.numel() else None
+        if ours is None:
+            raise DisagreementError(
+                f"adopt: layer {name!r} sends {tuple(sent[name].shape)}, the model {tuple(seen.shape)}"
+            )
+        differ = ours != seen
+        spikes[name] = int(differ.sum()), differ.numel()
+        if spikes[name][0] > (0 if wide else TIES * differ.numel()):
+            step, sample, *where = (int(part) for part in np.argwhere(differ.numpy())[0])
+            raise DisagreementError(
+                f"adopt: layer {name!r} gives other spikes than the model: first at step {step}, neuron "
+                f"{tuple(where)} of sample {sample}; {spikes[name][0]} of {spikes[name][1]} differ"
+            )
+    reference = _reference(logits, read, recorder.steps or 1)
+    if reference.shape != found.shape:
+        raise DisagreementError(
+            f"adopt: logits of shape {tuple(found.shape)}, the model's are {tuple(reference.shape)}"
+        )
+    gap = float((reference - found).abs().max())
+    classes = int((reference.argmax(1) != found.argmax(1)).sum())
+    if gap > (1e-6 if wide else 1e-3) * max(1.0, float(reference.abs().max())) and not any(
+        n for n, _ in spikes.values()
+    ):
+        raise DisagreementError(f"adopt: spikes are equal, but logits differ by {gap:g}; the read-out is another")
+    return Proof(len(images), str(logits.dtype).removeprefix("torch."), spikes, gap, classes)
+
+
+def _reference(logits: Tensor, read: Value, steps: int) -> Tensor:
+    """Return the model's answer as one number a class: where it gave all steps, their mean."""
+    return logits.mean(read.axis) if read.when == "run" else logits
