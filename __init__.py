@@ -9,6 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for editors, type checkers and the documentation; a test compares it with what is loaded
+    from .eval.face.adopt import Adopted as Adopted
+    from .eval.face.adopt import adopt as adopt
     from .eval.face.faults import faults as faults
     from .eval.face.measures import agree as agree
     from .eval.face.measures import compare as compare
@@ -43,6 +45,7 @@ if TYPE_CHECKING:  # for editors, type checkers and the documentation; a test co
     from .toolkit.network.network import SpikingNetwork as SpikingNetwork
 
 _WHERE = {
+    "eval.face.adopt": ("Adopted", "adopt"),
     "eval.face.networks": ("attack", "build_network", "deploy", "load_data", "lower", "quantize", "run", "train"),
     "eval.face.measures": ("agree", "compare", "explain", "fit", "robustness"),
     "eval.face.faults": ("faults",),

@@ -59,6 +59,7 @@ class Adopted:
         notes: what was assumed, by layer.
         reasons: why a layer has no form on the chip, by layer.
         proof: by execution.
+        images: the samples, as the coder takes them.
     """
 
     network: SpikingNetwork
@@ -67,6 +68,7 @@ class Adopted:
     notes: dict[str, list[str]]
     reasons: dict[str, str]
     proof: Proof
+    images: Tensor
 
 
 def _checked(model: nn.Module) -> nn.Module:
@@ -206,7 +208,8 @@ def adopt_module(
     built = build(recorder, read, coder)
     images = _images(x, time, repeated, built.shape)
     proof = _prove(built, recorder, logits, read, images, wide)
-    return Adopted(built.network.float(), built.shape, built.readout, recorder.notes, why_not(built.network), proof)
+    reasons = why_not(built.network)
+    return Adopted(built.network.float(), built.shape, built.readout, recorder.notes, reasons, proof, images)
 
 
 def _images(x: Tensor, time: int | None, repeated: bool, shape: tuple[int, int, int]) -> Tensor:

@@ -11,8 +11,9 @@ from torch.overrides import TorchFunctionMode
 
 from ..errors import UnsupportedError
 from ..network.foreign import framework
-from .functions import DECIDES, LOOKS, RULES, SAME, adaptive
+from .functions import DECIDES, LOOKS, RULES, SAME
 from .graph import Node, Nodes, Value
+from .layers import adaptive
 from .neurons import Found, is_neuron, own, read_neuron
 
 SKIPPED = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)

@@ -1,0 +1,83 @@
+"""The record of an adoption: what a network from elsewhere was read as, and the proof that it is the same."""
+
+from pathlib import Path
+
+from .base import Part, Record, Share, read_model
+
+
+class AdoptedLayer(Part):
+    """One layer of the adopted network.
+
+    Attributes:
+        name: as in the model.
+        kind: of the layer.
+        receives: the layers whose outputs it gets.
+        parameters: how many weights and constants.
+        spikes: how many were compared with the model's; None where it sends none.
+        differing: how many of them differ.
+        refused: why it has no exact form in Loihi's integers; None if it has one.
+        notes: what was assumed.
+    """
+
+    name: str
+    kind: str
+    receives: list[str]
+    parameters: int
+    spikes: int | None
+    differing: int | None
+    refused: str | None
+    notes: list[str]
+
+
+class Adoption(Record):
+    """What was read, and how it was compared by execution.
+
+    Attributes:
+        source: class of the model, or name of the file.
+        framework: of its neurons.
+        steps: time steps a sample.
+        shape: (channels, height, width) of an image.
+        readout: what the logits are, in words.
+        layers: in order.
+        samples: on which both ran.
+        dtype: in which both ran: float64, or float32 where the model runs in no other.
+        logits: largest difference of a logit.
+        classes: samples whose class differs.
+        accuracy: of the adopted network on labels; None without them.
+    """
+
+    source: str
+    framework: str
+    steps: int
+    shape: tuple[int, int, int]
+    readout: str
+    layers: list[AdoptedLayer]
+    samples: int
+    dtype: str
+    logits: float
+    classes: int
+    accuracy: Share | None = None
+
+    @property
+    def sentences(self) -> list[str]:
+        """What was found, in words."""
+        compared = sum(layer.spikes or 0 for layer in self.layers)
+        differing = sum(layer.differing or 0 for layer in self.layers)
+        found = [
+            f"{self.source} ({self.framework}), {self.steps} time steps, read out by {self.readout}.",
+            f"Proof on {self.samples} samples in {self.dtype}: {differing:,} of {compared:,} spikes differ, logits by at "
+            f"most {self.logits:.2g}, {self.classes} classes.",
+        ]
+        refused = [layer for layer in self.layers if layer.refused]
+        if refused:
+            found.append(f"It does not deploy as it is: layer {refused[0].name!r}: {refused[0].refused}.")
+        return found
+
+
+def read_adoption(path: Path) -> Adoption:
+    """Return the adoption in ``path``.
+
+    Raises:
+        FileError: missing, damaged, or of another kind.
+    """
+    return read_model(Adoption, path, "adopt")

@@ -1,0 +1,94 @@
+"""Functions of torch that are layers: linear maps, convolutions and pools called without a module."""
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import UnsupportedError
+from .functions import argument, rule
+
+if TYPE_CHECKING:
+    from .trace import Recorder
+
+
+@rule("linear")
+def _linear(recorder: "Recorder", args: tuple[Any, ...], given: dict[str, Any], out: Tensor) -> None:
+    weight = argument(args, given, 1, "weight")
+    bias = argument(args, given, 2, "bias")
+
+    def make() -> nn.Module:
+        layer = nn.Linear(weight.shape[1], weight.shape[0], bias is not None)
+        return _with(layer, weight, bias)
+
+    recorder.apply(args[0], out, ("linear", id(weight), id(bias)), "linear", make)
+
+
+def _with(layer: Any, weight: Tensor, bias: Tensor | None) -> nn.Module:
+    with torch.no_grad():
+        layer.weight.copy_(weight)
+        if bias is not None:
+            layer.bias.copy_(bias)
+    made: nn.Module = layer
+    return made
+
+
+@rule("conv1d", "conv2d")
+def _conv(recorder: "Recorder", args: tuple[Any, ...], given: dict[str, Any], out: Tensor) -> None:
+    names = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
+    known = {
+        "bias": None,
+        "stride": 1,
+        "padding": 0,
+        "dilation": 1,
+        "groups": 1,
+        **dict(zip(names, args, strict=False)),
+        **given,
+    }
+    weight, bias = known["weight"], known["bias"]
+    kind = nn.Conv1d if recorder.now == "conv1d" else nn.Conv2d
+    how = {name: known[name] for name in ("stride", "padding", "dilation", "groups")}
+
+    def make() -> nn.Module:
+        into, kernel = weight.shape[1] * known["groups"], tuple(weight.shape[2:])
+        return _with(kind(into, weight.shape[0], kernel, bias=bias is not None, **how), weight, bias)
+
+    recorder.apply(args[0], out, (recorder.now, id(weight), id(bias), str(how)), "conv", make)
+
+
+@rule("max_pool2d", "boolean_dispatch", "avg_pool2d", "max_pool1d", "avg_pool1d")
+def _pool(recorder: "Recorder", args: tuple[Any, ...], given: dict[str, Any], out: Tensor) -> None:
+    kinds = {
+        "max_pool2d": nn.MaxPool2d,
+        "avg_pool2d": nn.AvgPool2d,
+        "max_pool1d": nn.MaxPool1d,
+        "avg_pool1d": nn.AvgPool1d,
+    }
+    name = recorder.now if recorder.now in kinds else ("max_pool2d" if args[0].dim() > 3 else "max_pool1d")
+    places = ("input", "kernel_size", "stride", "padding")
+    known = dict(zip(places, args[:4], strict=False)) | {k: v for k, v in given.items() if k != "return_indices"}
+    how = {key: value for key, value in known.items() if key != "input" and value is not None}
+    recorder.apply(args[0], out, (name, str(how)), "pool", lambda: kinds[name](**how))
+
+
+@rule("adaptive_avg_pool2d", "adaptive_max_pool2d")
+def _adaptive(recorder: "Recorder", args: tuple[Any, ...], given: dict[str, Any], out: Tensor) -> None:
+    recorder.apply(
+        args[0],
+        out,
+        (recorder.now, tuple(out.shape[-2:])),
+        "pool",
+        lambda: adaptive(tuple(args[0].shape[-2:]), tuple(out.shape[-2:]), "max" in recorder.now),
+    )
+
+
+def adaptive(before: tuple[int, ...], after: tuple[int, ...], largest: bool) -> nn.Module:
+    """Return the pool of fixed windows that an adaptive one is for images of one size.
+
+    Raises:
+        UnsupportedError: its windows are not all alike.
+    """
+    if any(size % target for size, target in zip(before, after, strict=True)):
+        raise UnsupportedError(f"adaptive pooling from {before} to {after}: its windows are not all alike")
+    kernel: Any = tuple(size // target for size, target in zip(before, after, strict=True))
+    return nn.MaxPool2d(kernel) if largest else nn.AvgPool2d(kernel)
