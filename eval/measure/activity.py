@@ -17,6 +17,7 @@ from ...toolkit.data import Images, Labels
 from ...toolkit.kernels.scan import integrate
 from ...toolkit.network.network import SpikingNetwork
 from ...toolkit.network.neurons import LIF
+from ...toolkit.network.population import Population, stepped
 from ...toolkit.progress import Track, silent
 from ...toolkit.train import seeded
 from ..records.cost import Counted, Gradient, Views
@@ -82,14 +83,14 @@ def dense_operations(program: Program) -> dict[str, int]:
 
 
 def membranes(network: SpikingNetwork, images: Images) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
-    """Return voltage after reset and spikes (time, batch, ...) of every LIF layer, by name.
+    """Return voltage after reset and spikes (time, batch, ...) of every layer of LIF neurons or populations, by name.
 
     A layer of another neuron, whose spikes its LIF equation does not give, is left out.
     """
     currents: dict[str, list[Tensor]] = {}
     fired: dict[str, Tensor] = {}
     hooks = []
-    layers = {name: layer for name, layer in network.named_layers() if isinstance(layer, LIF)}
+    layers = {name: layer for name, layer in network.named_layers() if isinstance(layer, LIF | Population)}
     for name, layer in layers.items():
         seen = currents.setdefault(name, [])
 
@@ -97,7 +98,7 @@ def membranes(network: SpikingNetwork, images: Images) -> dict[str, tuple[NDArra
             seen.append(given[0].detach())
 
         # A network with loops calls the neuron step by step, all others the layer once.
-        hooks.append((layer.neuron if network.recurrent else layer).register_forward_pre_hook(keep))
+        hooks.append((stepped(layer) if network.recurrent else layer).register_forward_pre_hook(keep))
     device = next(network.parameters()).device
     try:
         with torch.no_grad():
@@ -108,10 +109,14 @@ def membranes(network: SpikingNetwork, images: Images) -> dict[str, tuple[NDArra
     found = {}
     for name, layer in layers.items():
         current = torch.stack(currents[name]) if network.recurrent else currents[name][0]
-        before_reset, spikes = integrate(current, layer.beta, layer.threshold)
-        assert before_reset is not None
+        if isinstance(layer, Population):
+            after_reset, spikes = layer.integrate(current)
+        else:
+            before_reset, spikes = integrate(current, layer.beta, layer.threshold)
+            assert before_reset is not None
+            after_reset = before_reset * (1 - spikes)
         if torch.equal(spikes.bool(), fired[name].bool()):
-            found[name] = ((before_reset * (1 - spikes)).cpu().numpy(), spikes.cpu().numpy())
+            found[name] = (after_reset.detach().cpu().numpy(), spikes.detach().cpu().numpy())
     return found
 
 

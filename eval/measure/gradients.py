@@ -15,7 +15,8 @@ from ...toolkit.errors import InputError
 from ...toolkit.network.backward import attack_gradient
 from ...toolkit.network.layers import Scanned
 from ...toolkit.network.network import SpikingNetwork
-from ...toolkit.network.neurons import LIF
+from ...toolkit.network.neurons import Neuron
+from ...toolkit.network.population import stepped
 from ...toolkit.progress import Track, silent
 from .metrics import Metric
 
@@ -119,7 +120,7 @@ def leaves(module: nn.Module) -> dict[str, nn.Module]:
     """
     if isinstance(module, SpikingNetwork):
         return {
-            name: layer.neuron if isinstance(layer, LIF) and module.recurrent else layer
+            name: stepped(layer) if isinstance(layer, Neuron) and module.recurrent else layer
             for name, layer in module.named_layers()
         }
     return {name: part for name, part in module.named_modules() if name and not list(part.children())}

@@ -65,8 +65,8 @@ class Adoption(Record):
         differing = sum(layer.differing or 0 for layer in self.layers)
         found = [
             f"{self.source} ({self.framework}), {self.steps} time steps, read out by {self.readout}.",
-            f"Proof on {self.samples} samples in {self.dtype}: {differing:,} of {compared:,} spikes differ, logits by at "
-            f"most {self.logits:.2g}, {self.classes} classes.",
+            f"Proof on {self.samples} samples in {self.dtype}: {differing:,} of {compared:,} spikes differ, logits by "
+            f"at most {self.logits:.2g}, {self.classes} classes.",
         ]
         refused = [layer for layer in self.layers if layer.refused]
         if refused:

@@ -48,7 +48,7 @@ class Proof:
         return sum(differ for differ, _ in self.spikes.values())
 
 
-@dataclass(frozen=True)
+@dataclass
 class Adopted:
     """A network that was adopted.
 
@@ -199,9 +199,11 @@ def adopt_module(
             break
         except RuntimeError as error:
             if not wide:
-                raise InputError(f"adopt: the model fails on the sample ({error})") from error
+                raise InputError(f"adopt: the model fails on a sample of shape {tuple(x.shape)} ({error})") from error
         except (TypeError, ValueError, AttributeError, IndexError) as error:
-            raise InputError(f"adopt: the model fails on the sample ({type(error).__name__}: {error})") from error
+            raise InputError(
+                f"adopt: the model fails on a sample of shape {tuple(x.shape)} ({type(error).__name__}: {error})"
+            ) from error
     total = recorder.steps
     if coder is None:
         coder = Direct(total or 1) if time is None or repeated else Events(total or 1)

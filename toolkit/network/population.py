@@ -36,7 +36,7 @@ class _Charged(Membrane):
         for name in CONSTANTS:
             value = known.get(name)
             tensor = None if value is None else torch.as_tensor(value, dtype=torch.get_default_dtype()).clone()
-            if tensor is not None and not bool(torch.isfinite(tensor).all()) and not tensor.is_meta:
+            if tensor is not None and not tensor.is_meta and not bool(torch.isfinite(tensor).all()):
                 raise InputError(f"population: {name} holds NaN or infinity")
             if tensor is not None and name in learned:
                 self.register_parameter(name, nn.Parameter(tensor.detach()))
@@ -105,6 +105,14 @@ class LeakyIntegrator(_Charged):
         return step
 
 
+class _Cell(nn.Module):
+    """One step of a population as a module, for those who watch modules: networks with loops run step by step."""
+
+    def forward(self, x: Tensor, step: Step) -> Tensor:
+        """Return ``step(x)``."""
+        return step(x)
+
+
 class Population(Neuron, _Charged):
     """Spiking neurons as other frameworks have them, trainable and attackable.
 
@@ -151,6 +159,7 @@ class Population(Neuron, _Charged):
         self.reset: Reset = reset
         self.at_threshold, self.several, self.surrogate, self.alpha = at_threshold, several, surrogate, alpha
         self.spike_grad = Spike(Surrogate(surrogate, alpha))
+        self.cell = _Cell()
 
     def _fired(self, v: Tensor) -> Tensor:
         x = v - self.threshold
@@ -159,8 +168,7 @@ class Population(Neuron, _Charged):
         spikes = self.spike_grad(x)
         return spikes * torch.trunc(v / self.threshold).detach() if self.several else spikes
 
-    def stepper(self) -> Step:
-        """Return a function of the input (batch, ...) of one step; its state starts at ``start``."""
+    def _steps(self, told: list[Tensor] | None = None) -> Step:
         v: Tensor | None = None
         u: Tensor | None = None
         owed: Tensor | None = None
@@ -180,9 +188,28 @@ class Population(Neuron, _Charged):
                 owed = fired * self.threshold
             elif self.reset == "zero_later":
                 owed = fired
+            if told is not None:
+                told.append(v)
             return spikes
 
         return step
+
+    def stepper(self) -> Step:
+        """Return a function of the input (batch, ...) of one step; its state starts at ``start``."""
+        step = self._steps()
+        return lambda x: self.cell(x, step)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return spikes (time, batch, ...) for what arrives (time, batch, ...); the state starts at ``start``."""
+        step = self._steps()
+        return torch.stack([step(now) for now in x])
+
+    def integrate(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the membrane after each step's reset, and the spikes, (time, batch, ...), for what arrives."""
+        told: list[Tensor] = []
+        step = self._steps(told)
+        spikes = torch.stack([step(now) for now in x])
+        return torch.stack(told), spikes
 
     def why_not(self) -> str | None:
         """Return why these neurons do not exist on Loihi, None if they do."""
@@ -226,3 +253,11 @@ class Population(Neuron, _Charged):
         settled = self.gain * self.current_gain / (1 - self.current) * bias.view(-1, *[1] * (self.keep.dim() - 1))
         self.rest = (self.rest + settled).detach()
         return True
+
+
+def stepped(layer: nn.Module) -> nn.Module:
+    """Return the module that a network with loops calls at each step for a layer."""
+    if isinstance(layer, Population):
+        return layer.cell
+    inner = getattr(layer, "neuron", None)
+    return inner if isinstance(inner, nn.Module) else layer
