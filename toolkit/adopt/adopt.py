@@ -117,7 +117,10 @@ def _run(
             found = list(tensors(found))[output or 0]
         read = recorder.value(found)
         if read is None:
-            raise UnsupportedError("what the model returns does not come from its input; say which output with output=")
+            raise UnsupportedError(
+                "what the model returns cannot be followed back to the sample: a custom function made it "
+                "(autograd.Function, NumPy); or say which output with output="
+            )
         return found, read
 
     def again(x: Tensor) -> bool:
@@ -245,7 +248,7 @@ def _prove(built: Built, recorder: Recorder, logits: Tensor, read: Value, images
     network = built.network.double() if wide else built.network
     sent: dict[str, Tensor] = {}
     with torch.no_grad():
-        last = network.spikes(images.to(logits.dtype), sent.__setitem__)
+        last = network.spikes(images.double() if wide else images, sent.__setitem__)
         found = network.logits(last)
     spikes: dict[str, tuple[int, int]] = {}
     layers = dict(network.named_layers())

@@ -77,6 +77,8 @@ class Recorder(TorchFunctionMode):
         self.now = ""
         self._depth = 0
         self._inside: list[nn.Module] = []
+        self._path: list[str] = []
+        self._taken: tuple[int, ...] | None = None
         self._values: dict[int, tuple[Tensor, Value]] = {}
 
     def value(self, tensor: Any) -> Value | None:
@@ -133,11 +135,14 @@ class Recorder(TorchFunctionMode):
 
     def reshaped(self, value: Value, out: Tensor) -> bool:
         """Take another shape for the input's, if nothing has used it yet; return whether that was done."""
-        used = any(self.source in row.sources for row in self.nodes.rows)
         after = tuple(out.shape[value.leading :])
+        if self._taken == after:
+            self.set(out, value)
+            return True
+        used = any(self.source in row.sources for row in self.nodes.rows)
         if used or out.shape[0] != self._values_of_input(value) or not 1 <= len(after) <= 3:
             return False
-        self.shape = after
+        self.shape = self._taken = after
         self.set(out, value)
         return True
 
@@ -163,6 +168,10 @@ class Recorder(TorchFunctionMode):
             before, self.now = self.now, name
             try:
                 self._after(name, args, kwargs, out)
+            except UnsupportedError as error:
+                raise UnsupportedError(
+                    f"in module {self._path[-1]!r}: {error}" if self._path else str(error)
+                ) from error
             finally:
                 self.now = before
         return out
@@ -203,11 +212,15 @@ class Recorder(TorchFunctionMode):
         if self._leaf(module):
             self._inside.append(module)
             self._depth += 1
+        elif not self._depth:
+            self._path.append(self.names.get(id(module), type(module).__name__))
 
     def _leave(self, module: nn.Module, args: Any, *rest: Any) -> None:
         # Where the module failed, torch leaves the keywords out.
         kwargs, out = rest if len(rest) == 2 else ({}, None)
         if not self._inside or self._inside[-1] is not module:
+            if not self._depth and self._path:
+                self._path.pop()
             return
         self._inside.pop()
         self._depth -= 1
@@ -223,7 +236,10 @@ class Recorder(TorchFunctionMode):
         given = [*args, *kwargs.values()]
         value = self.value(given[0]) if given else None
         if value is None:
-            return
+            raise UnsupportedError(
+                "gets a tensor that cannot be followed back to the sample: a custom function made it "
+                "(autograd.Function, NumPy), or it is a constant"
+            )
         if isinstance(module, SKIPPED):
             self.set(out, value)
         elif is_neuron(module) or own(module):
@@ -326,6 +342,8 @@ class Recorder(TorchFunctionMode):
 def _activation(module: nn.Module) -> bool:
     """Return whether a module of torch is a leaf that has no form here, so that it is refused by its own name."""
     inside = type(module).__module__
+    if isinstance(module, nn.Unflatten):
+        return False
     return (
         inside.startswith("torch.nn.modules")
         and not inside.endswith(("container", "module"))
