@@ -43,9 +43,9 @@ def adopt(
 
     with show.loading(as_json):
         from ..eval.run.adopt import adopt as do
-        from ..toolkit.settings import DataSettings
-    file = data if data.endswith(".npz") else None
-    settings = DataSettings(name="arrays", path=str(Path(data).resolve())) if file else DataSettings(name=data)
+        from ..toolkit.config import parse_recipe
+    named = {"name": "arrays", "path": str(Path(data).resolve())} if data.endswith(".npz") else {"name": data}
+    settings = parse_recipe({"data": named}, f"--data {data}").data
     asked = {"steps": steps, "time": time, "output": output, "flat": flat}
     record = do(out, source, settings, **asked, samples=samples, bits=bits, epochs=epochs)  # type: ignore[arg-type]
     show.record("adopt", record, out / "adoption", as_json, _print)

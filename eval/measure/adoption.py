@@ -67,5 +67,6 @@ def adoption(found: Adopted, model: nn.Module, about: dict[str, Any], labels: La
         dtype=proof.dtype,
         logits=proof.logits,
         classes=proof.classes,
+        silent=list(proof.silent),
         accuracy=accuracy,
     )

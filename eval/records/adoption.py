@@ -43,6 +43,7 @@ class Adoption(Record):
         dtype: in which both ran: float64, or float32 where the model runs in no other.
         logits: largest difference of a logit.
         classes: samples whose class differs.
+        silent: populations that never fired, of which nothing is proved but that.
         accuracy: of the adopted network on labels; None without them.
     """
 
@@ -56,6 +57,7 @@ class Adoption(Record):
     dtype: str
     logits: float
     classes: int
+    silent: list[str]
     accuracy: Share | None = None
 
     @property
@@ -68,6 +70,10 @@ class Adoption(Record):
             f"Proof on {self.samples} samples in {self.dtype}: {differing:,} of {compared:,} spikes differ, logits by "
             f"at most {self.logits:.2g}, {self.classes} classes.",
         ]
+        if self.silent:
+            found.append(
+                f"No neuron of {', '.join(self.silent)} fired: nothing else is proved of it; give other samples."
+            )
         refused = [layer for layer in self.layers if layer.refused]
         if refused:
             found.append(f"It does not deploy as it is: layer {refused[0].name!r}: {refused[0].refused}.")

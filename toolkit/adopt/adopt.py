@@ -34,6 +34,7 @@ class Proof:
         spikes: that were compared, by layer: spikes that differ, and all.
         logits: largest difference.
         classes: samples whose class differs.
+        silent: populations none of whose neurons fired, of which nothing is proved but that.
     """
 
     samples: int
@@ -41,6 +42,7 @@ class Proof:
     spikes: dict[str, tuple[int, int]]
     logits: float
     classes: int
+    silent: tuple[str, ...]
 
     @property
     def differing(self) -> int:
@@ -251,6 +253,7 @@ def _prove(built: Built, recorder: Recorder, logits: Tensor, read: Value, images
         last = network.spikes(images.double() if wide else images, sent.__setitem__)
         found = network.logits(last)
     spikes: dict[str, tuple[int, int]] = {}
+    silent = []
     layers = dict(network.named_layers())
     for one, name in built.populations.items():
         if isinstance(layers[name], LeakyIntegrator):
@@ -263,6 +266,8 @@ def _prove(built: Built, recorder: Recorder, logits: Tensor, read: Value, images
             )
         differ = ours != seen
         spikes[name] = int(differ.sum()), differ.numel()
+        if not bool(seen.any()):
+            silent.append(name)
         if spikes[name][0] > (0 if wide else TIES * differ.numel()):
             step, sample, *where = (int(part) for part in np.argwhere(differ.numpy())[0])
             raise DisagreementError(
@@ -280,7 +285,7 @@ def _prove(built: Built, recorder: Recorder, logits: Tensor, read: Value, images
         n for n, _ in spikes.values()
     ):
         raise DisagreementError(f"adopt: spikes are equal, but logits differ by {gap:g}; the read-out is another")
-    return Proof(len(images), str(logits.dtype).removeprefix("torch."), spikes, gap, classes)
+    return Proof(len(images), "float64" if wide else "float32", spikes, gap, classes, tuple(silent))
 
 
 def _reference(logits: Tensor, read: Value, steps: int) -> Tensor:

@@ -164,7 +164,7 @@ class Population(Neuron, _Charged):
     def _fired(self, v: Tensor) -> Tensor:
         x = v - self.threshold
         if self.at_threshold:
-            x = x + (x == 0) * torch.finfo(x.dtype).tiny
+            x = x + (x == 0).to(x.dtype) * torch.finfo(x.dtype).tiny
         spikes = self.spike_grad(x)
         return spikes * torch.trunc(v / self.threshold).detach() if self.several else spikes
 
