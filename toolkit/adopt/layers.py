@@ -1,19 +1,17 @@
 """Functions of torch that are layers: linear maps, convolutions and pools called without a module."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import UnsupportedError
 from .functions import argument, rule
-
-if TYPE_CHECKING:
-    from .trace import Recorder
+from .tape import Tape
 
 
 @rule("linear")
-def _linear(recorder: "Recorder", args: tuple[Any, ...], given: dict[str, Any], out: Tensor) -> None:
+def _linear(tape: Tape, args: tuple[Any, ...], given: dict[str, Any], out: Tensor) -> None:
     weight = argument(args, given, 1, "weight")
     bias = argument(args, given, 2, "bias")
 
@@ -21,7 +19,7 @@ def _linear(recorder: "Recorder", args: tuple[Any, ...], given: dict[str, Any], 
         layer = nn.Linear(weight.shape[1], weight.shape[0], bias is not None)
         return _with(layer, weight, bias)
 
-    recorder.apply(args[0], out, ("linear", id(weight), id(bias)), "linear", make)
+    tape.apply(args[0], out, ("linear", id(weight), id(bias)), "linear", make)
 
 
 def _with(layer: Any, weight: Tensor, bias: Tensor | None) -> nn.Module:
@@ -34,7 +32,7 @@ def _with(layer: Any, weight: Tensor, bias: Tensor | None) -> nn.Module:
 
 
 @rule("conv1d", "conv2d")
-def _conv(recorder: "Recorder", args: tuple[Any, ...], given: dict[str, Any], out: Tensor) -> None:
+def _conv(tape: Tape, args: tuple[Any, ...], given: dict[str, Any], out: Tensor) -> None:
     names = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
     known = {
         "bias": None,
@@ -46,39 +44,39 @@ def _conv(recorder: "Recorder", args: tuple[Any, ...], given: dict[str, Any], ou
         **given,
     }
     weight, bias = known["weight"], known["bias"]
-    kind = nn.Conv1d if recorder.now == "conv1d" else nn.Conv2d
+    kind = nn.Conv1d if tape.now == "conv1d" else nn.Conv2d
     how = {name: known[name] for name in ("stride", "padding", "dilation", "groups")}
 
     def make() -> nn.Module:
         into, kernel = weight.shape[1] * known["groups"], tuple(weight.shape[2:])
         return _with(kind(into, weight.shape[0], kernel, bias=bias is not None, **how), weight, bias)
 
-    recorder.apply(args[0], out, (recorder.now, id(weight), id(bias), str(how)), "conv", make)
+    tape.apply(args[0], out, (tape.now, id(weight), id(bias), str(how)), "conv", make)
 
 
 @rule("max_pool2d", "boolean_dispatch", "avg_pool2d", "max_pool1d", "avg_pool1d")
-def _pool(recorder: "Recorder", args: tuple[Any, ...], given: dict[str, Any], out: Tensor) -> None:
+def _pool(tape: Tape, args: tuple[Any, ...], given: dict[str, Any], out: Tensor) -> None:
     kinds = {
         "max_pool2d": nn.MaxPool2d,
         "avg_pool2d": nn.AvgPool2d,
         "max_pool1d": nn.MaxPool1d,
         "avg_pool1d": nn.AvgPool1d,
     }
-    name = recorder.now if recorder.now in kinds else ("max_pool2d" if args[0].dim() > 3 else "max_pool1d")
+    name = tape.now if tape.now in kinds else ("max_pool2d" if args[0].dim() > 3 else "max_pool1d")
     places = ("input", "kernel_size", "stride", "padding")
     known = dict(zip(places, args[:4], strict=False)) | {k: v for k, v in given.items() if k != "return_indices"}
     how = {key: value for key, value in known.items() if key != "input" and value is not None}
-    recorder.apply(args[0], out, (name, str(how)), "pool", lambda: kinds[name](**how))
+    tape.apply(args[0], out, (name, str(how)), "pool", lambda: kinds[name](**how))
 
 
 @rule("adaptive_avg_pool2d", "adaptive_max_pool2d")
-def _adaptive(recorder: "Recorder", args: tuple[Any, ...], given: dict[str, Any], out: Tensor) -> None:
-    recorder.apply(
+def _adaptive(tape: Tape, args: tuple[Any, ...], given: dict[str, Any], out: Tensor) -> None:
+    tape.apply(
         args[0],
         out,
-        (recorder.now, tuple(out.shape[-2:])),
+        (tape.now, tuple(out.shape[-2:])),
         "pool",
-        lambda: adaptive(tuple(args[0].shape[-2:]), tuple(out.shape[-2:]), "max" in recorder.now),
+        lambda: adaptive(tuple(args[0].shape[-2:]), tuple(out.shape[-2:]), "max" in tape.now),
     )
 
 
