@@ -101,7 +101,7 @@ def _parts(network: SpikingNetwork) -> dict[str, float]:
         layer = layers[name]
         if spiking(layer) or name in seen:
             return 1
-        size = layer.kernel_size if isinstance(layer, nn.AvgPool2d) else 1
+        size = layer.kernel_size if isinstance(layer, nn.AvgPool2d) and layer.divisor_override is None else 1
         return arriving(name, seen | {name}) * (size * size if isinstance(size, int) else math.prod(size))
 
     def arriving(name: str, seen: frozenset[str] = frozenset()) -> int:

@@ -35,7 +35,9 @@ class _Charged(Membrane):
         known = {**DEFAULTS, "current_gain": None if current is None else 1.0, **values}
         for name in CONSTANTS:
             value = known.get(name)
-            tensor = None if value is None else torch.as_tensor(value, dtype=torch.get_default_dtype()).clone()
+            # A tensor keeps its type, so that a network in float64 has constants in float64.
+            own = value.dtype if isinstance(value, Tensor) and value.is_floating_point() else torch.get_default_dtype()
+            tensor = None if value is None else torch.as_tensor(value, dtype=own).clone()
             if tensor is not None and not tensor.is_meta and not bool(torch.isfinite(tensor).all()):
                 raise InputError(f"population: {name} holds NaN or infinity")
             if tensor is not None and name in learned:
