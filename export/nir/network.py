@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ...toolkit.coding import Coder
 from ...toolkit.errors import InputError, UnsupportedError
+from ...toolkit.network.layers import Membrane
 from ...toolkit.network.network import INPUT, SpikingNetwork
 from ...toolkit.network.neurons import Delay
 from ...toolkit.network.population import LeakyIntegrator, Population
@@ -187,9 +188,9 @@ class _Translator:
         return self.made.add("flat", nn.Flatten() if len(shape) == 1 else Reshape(shape), INPUT)
 
     def output(self, name: str, sources: tuple[str, ...]) -> None:
-        """Append the read-out, unless the output receives what the last layer sends."""
+        """Append the read-out, unless the output receives what neurons send that are the last layer."""
         last = next(reversed(self.made.layers), INPUT)
-        if sources != (last,) or last == INPUT:
+        if sources != (last,) or not isinstance(self.made.layers.get(last), Membrane):
             last = self.made.add("read", Read(), *sources)
         self.made.names[name] = last
 
@@ -228,9 +229,9 @@ def from_nir(
 ) -> SpikingNetwork:
     """Return the network of a graph: its weights can be trained, its neurons have a surrogate.
 
-    Every node becomes one layer (a convolution that is padded more on one side has the zeros before it), named as
-    far as a recipe can hold its name. Images have the shape :func:`image_shape`. A sum that the output receives, and
-    neurons that are read and feed others, end in a :class:`.signals.Read`.
+    Every node becomes a layer, named alike as far as a recipe can hold the name; a convolution that is padded more on
+    one side has the zeros before it. Images have the shape :func:`image_shape`. A :class:`.signals.Read` is at the
+    end where the output receives anything but neurons that are the last layer.
 
     Args:
         graph: from :func:`.graph.flatten`.

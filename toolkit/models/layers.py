@@ -135,10 +135,10 @@ def layered_network(settings: ModelSettings, coder: Coder | int, shape: Shape, c
     if len(set(names)) < len(names):
         raise InputError(f"model.layers: names must differ, got {sorted(n for n in names if names.count(n) > 1)}")
     layers = OrderedDict((row.name, _build(row)) for row in settings.layers)
+    if not isinstance(next(reversed(layers.values())), Membrane | Read):
+        raise InputError("model.layers: the last layer is what is read: neurons, an integrator, or a read")
     wiring = {row.name: tuple(row.sources) for row in settings.layers if row.sources}
     network = SpikingNetwork(layers, coder, settings.gain, wiring)
-    if not isinstance(layers[network.readout], Membrane | Read):
-        raise InputError("model.layers: the last layer is what is read: neurons, or an integrator")
     if all(not part.is_meta for part in (*network.parameters(), *network.buffers())):
         _check(network, shape, classes)
     return network

@@ -1,5 +1,6 @@
 """Neurons as other frameworks define them: one set of difference equations that covers them all."""
 
+import copy
 from collections.abc import Mapping
 from typing import Literal, get_args
 
@@ -212,6 +213,12 @@ class Population(Neuron, _Charged):
         step = self._steps(told)
         spikes = torch.stack([step(now) for now in x])
         return torch.stack(told), spikes
+
+    def quantized(self) -> nn.Module:
+        """Return neurons that fire above the threshold only, as the chip's do."""
+        made = copy.deepcopy(self)
+        made.at_threshold = False
+        return made
 
     def why_not(self) -> str | None:
         """Return why these neurons do not exist on Loihi, None if they do."""
