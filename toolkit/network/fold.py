@@ -126,7 +126,8 @@ def _bias_of_currents(layers: dict[str, nn.Module], wiring: dict[str, tuple[str,
             before = layers.get(source)
             if not isinstance(before, nn.Conv2d | nn.Linear) or before.bias is None:
                 continue
-            if not layer.take_bias(before.bias.detach()):
+            bias = before.bias.detach()
+            if not layer.take_bias(bias.view(-1, 1, 1) if isinstance(before, nn.Conv2d) else bias):
                 continue
             users = [other for other, given in wiring.items() if source in given]
             if users != [name]:

@@ -60,6 +60,9 @@ class _Charged(Membrane):
             x = u = self.current_gain * x if u is None else self.current * u + self.current_gain * x
         return self.keep * v + self.gain * x + self.rest, u
 
+    def _unlike(self, name: str, value: float) -> bool:
+        return bool((getattr(self, name) != value).any())
+
     def _one(self, name: str) -> "float | Tensor":
         """Return a constant as one number where it is the same for all."""
         value: Tensor = getattr(self, name).detach().double()
@@ -87,8 +90,8 @@ class LeakyIntegrator(_Charged):
         Raises:
             UnsupportedError: it leaks, or its current has a memory.
         """
-        plain = self._one("keep") == 1 and self._one("rest") == 0 and self._one("start") == 0 and self.current is None
-        if not plain or self._one("gain") != 1:
+        usual = {"keep": 1.0, "rest": 0.0, "start": 0.0, "gain": 1.0}
+        if self.current is not None or any(self._unlike(name, value) for name, value in usual.items()):
             raise UnsupportedError(
                 "a read-out membrane that leaks, or starts elsewhere than at 0, has no exact form; 'adapt' makes it a "
                 "plain integrator"
@@ -251,15 +254,15 @@ class Population(Neuron, _Charged):
         scale = self._one("gain") if self.current is None else self._one("gain") * self._one("current_gain")
         threshold = (self._one("threshold") - reset) / scale
         rest = (self._one("rest") - (1 - keep) * reset) / scale
-        plain = not isinstance(rest, Tensor) and rest == 0
-        bias = None if plain else torch.as_tensor(rest, dtype=torch.float64).reshape(-1)
+        given = torch.as_tensor(rest, dtype=torch.float64)
+        bias = given.reshape(-1) if bool((given != 0).any()) else None
         return Dynamics(keep, threshold, None if self.current is None else self._one("current"), bias)
 
     def take_bias(self, bias: Tensor) -> bool:
         """Make a bias b of the current, where it has a memory, one of the voltage, as :class:`.neurons.CUBA` does."""
         if self.current is None:
             return False
-        settled = self.gain * self.current_gain / (1 - self.current) * bias.view(-1, *[1] * (self.keep.dim() - 1))
+        settled = self.gain * self.current_gain / (1 - self.current) * bias
         self.rest = (self.rest + settled).detach()
         return True
 

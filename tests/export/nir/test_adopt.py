@@ -80,6 +80,28 @@ def test_a_membrane_that_is_read_gives_its_last_value() -> None:
     torch.testing.assert_close(network(x), 10 * x.flatten(1))
 
 
+def test_a_bias_of_the_current_becomes_one_of_the_voltage_channel_by_channel() -> None:
+    # u settles at b / (1 - 1/2) = 2 b, w_in at 1 and R at 2: the voltage gains share of both, 1/2 x 2 x 2 b.
+    bias, tau = np.array([0.25, -0.5]), np.full((2, 2, 2), 2e-4)
+    conv = nir.Conv2d(None, np.ones((2, 1, 2, 2)), (1, 1), (0, 0), (1, 1), 1, bias)
+    cell = nir.CubaLIF(tau, tau, 2 + 0 * tau, 0 * tau, 1 + 0 * tau, 0 * tau, 1 + 0 * tau)
+    nodes = {"a": conv, "b": cell, "f": nir.Flatten({"input": None}, 0, -1), "c": nir.Linear(np.eye(8)), "d": lif(8)}
+    network, shape = adopt_nir(drawn("i>a a>b b>f f>c c>d d>o", (1, 3, 3), **nodes), 4)
+    quantized = sp.quantize(network)
+    cells = quantized.layers.get_submodule("b")
+    assert cells.rest.flatten().tolist() == [0.25, -0.5]
+    assert spikes(quantized, np.ones((1, *shape), np.float32)).keys() == {"b", "d"}
+
+
+def test_a_read_out_that_leaks_neuron_by_neuron_is_refused_for_the_chip_only() -> None:
+    tau = np.array([2e-4, 3e-4, 4e-4])
+    graph = drawn("i>a a>b b>o", a=nir.Linear(np.eye(3)), b=nir.LI(tau, np.ones(3), np.zeros(3)))
+    network, shape = adopt_nir(graph, 4)
+    assert network(torch.rand(2, *shape)).shape == (2, 3)
+    with pytest.raises(UnsupportedError, match="layer 'b': a read-out membrane that leaks"):
+        sp.lower(sp.quantize(network), shape)
+
+
 def test_a_tie_in_float64_fires_where_the_origin_does() -> None:
     graph = flatten(drawn("i>a a>o", a=nir.IF(*(np.full(3, value) for value in (1e4, 0.5, 0.0)))), "g")
     x = torch.full((1, 1, 3), 0.5, dtype=torch.float64)
