@@ -4,7 +4,6 @@ import re
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from math import prod
-from pathlib import Path
 from typing import Any
 
 import nir
@@ -20,10 +19,9 @@ from ...toolkit.network.network import INPUT, SpikingNetwork
 from ...toolkit.network.neurons import Delay
 from ...toolkit.network.population import LeakyIntegrator, Population
 from ...toolkit.network.signals import DELAY_LIMIT, Delays, Read, Reshape, Scale, Threshold, Wire
-from .dynamics import Settings, dynamics, settings_of
-from .graph import Graph, flatten
+from .dynamics import Settings, dynamics
+from .graph import Graph
 from .nodes import Shape, bias_of, geometry, parameter, weight_of
-from .read import read_graph
 
 GAIN = 10.0
 """The logit of a class whose neuron fires at every step, as recipes have it."""
@@ -245,51 +243,3 @@ def from_nir(
     """
     made = translated(graph, settings, dtype)
     return SpikingNetwork(made.layers, coder, gain, made.wiring).eval()
-
-
-def adopt_nir(
-    source: Path | str | nir.NIRGraph,
-    coder: Coder | int,
-    settings: Settings | str = "nir",
-    *,
-    dt: float | None = None,
-    reset: str | None = None,
-    one_spike: bool = False,
-    unscaled: bool = False,
-    gain: float = GAIN,
-) -> tuple[SpikingNetwork, tuple[int, int, int]]:
-    """Return the network of a NIR file or graph of any origin, and (channels, height, width) of its images.
-
-    Args:
-        source: the file, or the graph as ``nir.read`` gives it.
-        coder: as of :func:`from_nir`.
-        settings: the framework that wrote it (:data:`.dynamics.ORIGINS`), or all that a file leaves open.
-        dt: seconds a time step, if not the framework's own.
-        reset: what a spike does, if not as the framework has it; snnTorch's files need to be told.
-        one_spike: see :func:`.dynamics.settings_of`.
-        unscaled: see :func:`.dynamics.settings_of`.
-        gain: scale of the logits.
-
-    Raises:
-        FileError: the file cannot be read.
-        UnsupportedError: the graph cannot run, is not a classifier, or its reset must be told.
-    """
-    where = "graph" if isinstance(source, nir.NIRGraph) else str(source)
-    graph = flatten(source if isinstance(source, nir.NIRGraph) else read_graph(Path(source)), where)
-    resets = any(isinstance(node, nir.IF | nir.LIF | nir.CubaLIF) for node in graph.nodes.values())
-    if settings == "snntorch" and reset is None and resets:
-        raise UnsupportedError(
-            f"{where}: snnTorch writes 'zero', 'subtract' and 'none' alike as v_reset = 0; say how the network was "
-            "trained: reset = 'zero', 'subtract_later' (its 'subtract'), 'none', or 'zero_later' (docs/nir.md)"
-        )
-    if isinstance(settings, str):
-        settings = settings_of(settings, dt, reset, one_spike=one_spike, unscaled=unscaled)
-    elif dt is not None or reset is not None or one_spike or unscaled:
-        raise InputError("adopt_nir: settings say all of dt, reset, one_spike and unscaled; change them there")
-    shape = graph.shapes[next(reversed(graph.nodes))]
-    if len(shape) != 1:
-        raise UnsupportedError(f"{where}: its output has shape {shape}, expected (classes,); flatten before it")
-    try:
-        return from_nir(graph, settings, coder, gain=gain), image_shape(graph)
-    except UnsupportedError as error:
-        raise UnsupportedError(f"{where}: {error}") from error

@@ -14,15 +14,15 @@ import torch
 from torch import nn
 
 import spikeproof as sp
+from spikeproof.export.nir.adopt import adopt_nir, adopt_nir_proven
 from spikeproof.export.nir.dynamics import Settings
 from spikeproof.export.nir.execute import run_graph
 from spikeproof.export.nir.graph import flatten
-from spikeproof.export.nir.network import adopt_nir
 from spikeproof.export.nir.roundtrip import run_nir
 from spikeproof.export.nir.write import read_nir, write_nir
 from spikeproof.toolkit.config import parse_recipe
 from spikeproof.toolkit.data import Dataset
-from spikeproof.toolkit.errors import InputError, UnsupportedError
+from spikeproof.toolkit.errors import DisagreementError, InputError, UnsupportedError
 from spikeproof.toolkit.models.layers import described
 from spikeproof.toolkit.network.network import SpikingNetwork
 
@@ -126,6 +126,47 @@ def test_what_cannot_be_adopted_is_refused_with_the_reason(graph: Any, options: 
 def test_settings_are_said_once() -> None:
     with pytest.raises(InputError, match="settings say all of dt, reset"):
         adopt_nir(drawn("i>a a>o", a=lif(3)), 4, Settings(DT), reset="zero")
+
+
+@pytest.mark.parametrize("reset", ["subtract_later", "zero"])
+def test_the_origins_own_output_shows_how_its_neurons_reset(reset: str) -> None:
+    snn, export = framework("snntorch"), framework("snntorch.export_nir").export_to_nir
+    beta, threshold = torch.full((6,), 0.8), torch.full((6,), 0.5)
+    layer = snn.Leaky(beta, threshold, init_hidden=True, reset_mechanism="subtract")
+    net = nn.Sequential(nn.Linear(12, 6), layer)
+    with torch.no_grad():
+        net[0].weight *= 4
+    graph = export(net, torch.rand(1, 12), ignore_dims=[0])
+    images = torch.rand(20, 12)
+    layer.reset_mem()
+    with torch.no_grad():
+        origin = torch.stack([net(images) for _ in range(8)]).numpy()
+    assert 0 < origin.mean() < 1
+    if reset == "zero":
+        with pytest.raises(DisagreementError, match=r"output 'output': \d+ of 960 values differ, first at step \d"):
+            adopt_nir_proven(graph, images, 8, "snntorch", reset=reset, reference=origin)
+        return
+    found = adopt_nir_proven(graph, images, 8, "snntorch", reset=reset, reference=origin)
+    assert found.shape == (12, 1, 1)
+    assert found.images.shape == (20, 12, 1, 1)
+    ((layer_name, (_, compared)),) = found.proof.spikes.items()
+    assert compared == origin.size
+    assert "reset by subtraction" in found.reasons[layer_name]
+    with torch.no_grad():
+        expected = 10 * torch.from_numpy(origin).mean(0)
+        assert (found.network(found.images) - expected).abs().max() <= 10 / 8 * (found.proof.differing > 0) + 1e-5
+
+
+@pytest.mark.parametrize(
+    ("sample", "reference", "why"),
+    [
+        (np.zeros((2, 4)), None, r"sample of shape \(2, 4\), expected \(samples, 3, 1, 1\)"),
+        (np.zeros((2, 3)), np.zeros((4, 3, 3)), r"reference of shape \(4, 3, 3\), expected \(4, 2, 3\)"),
+    ],
+)
+def test_a_sample_of_another_shape_is_refused(sample: np.ndarray, reference: Any, why: str) -> None:
+    with pytest.raises(InputError, match=why):
+        adopt_nir_proven(drawn("i>a a>o", a=lif(3)), sample, 4, reference=reference)
 
 
 # --- a file of each framework walks the whole road
