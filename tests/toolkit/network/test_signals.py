@@ -1,17 +1,19 @@
 """Small layers between weights and neurons, and what loops deliver before the first step; expected values by NumPy."""
 
 from collections import OrderedDict
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from spikeproof.toolkit.errors import InputError
+from spikeproof.toolkit.errors import InputError, UnsupportedError
 from spikeproof.toolkit.network.fold import fold
 from spikeproof.toolkit.network.network import SpikingNetwork
 from spikeproof.toolkit.network.neurons import LIF
 from spikeproof.toolkit.network.signals import DELAY_LIMIT, Delays, Read, Reshape, Scale, Threshold, Wire
+from spikeproof.toolkit.quantize import quantized_network
 
 RNG = np.random.default_rng(0)
 
@@ -59,6 +61,32 @@ def test_folding_removes_a_wire_but_not_the_read_out() -> None:
     assert network.readout == folded.readout == "cell"
     x = torch.rand(6, 1, 2, 2)
     assert torch.equal(folded(x), network(x))
+
+
+@pytest.mark.parametrize("padding", [(0, 1, 0, 1), (2, 0, 1, 3), (1, 1, 2, 2)])
+@pytest.mark.parametrize("options", [{}, {"stride": 2, "padding": (1, 0)}, {"groups": 2, "bias": False}])
+def test_padding_becomes_part_of_the_convolutions_behind_it(padding: tuple[int, ...], options: dict[str, Any]) -> None:
+    layers: OrderedDict[str, nn.Module] = OrderedDict(
+        pad=nn.ZeroPad2d(padding), conv=nn.Conv2d(2, 4, (2, 3), **options), cell=LIF(0.5, 0.3, 2.0)
+    )
+    network = SpikingNetwork(layers, 3, 10.0).double().eval()
+    folded = fold(network)
+    assert [name for name, _ in folded.named_layers()] == ["conv", "cell"]
+    x = torch.rand(4, 2, 7, 6, dtype=torch.float64)
+    with torch.no_grad():
+        assert torch.equal(folded.spikes(x), network.spikes(x))
+        assert 0 < network.spikes(x).mean() < 1
+
+
+@pytest.mark.parametrize(
+    "conv", [nn.Conv2d(1, 1, 2, dilation=2), nn.Conv2d(1, 1, 2, padding=1, padding_mode="reflect")]
+)
+def test_padding_that_no_kernel_can_hold_is_refused(conv: nn.Conv2d) -> None:
+    layers: OrderedDict[str, nn.Module] = OrderedDict(
+        pad=nn.ZeroPad2d((0, 1, 0, 1)), conv=conv, cell=LIF(0.5, 1.0, 2.0)
+    )
+    with pytest.raises(UnsupportedError, match="layer 'pad': ZeroPad2d has no exact form"):
+        quantized_network(SpikingNetwork(layers, 3, 10.0), 8)
 
 
 @pytest.mark.parametrize("spiking", [False, True])
