@@ -101,7 +101,7 @@ def _parts(network: SpikingNetwork) -> dict[str, float]:
         layer = layers[name]
         if spiking(layer) or name in seen:
             return 1
-        size = layer.kernel_size if isinstance(layer, nn.AvgPool2d) else 1
+        size = layer.kernel_size if isinstance(layer, nn.AvgPool2d) and layer.divisor_override is None else 1
         return arriving(name, seen | {name}) * (size * size if isinstance(size, int) else math.prod(size))
 
     def arriving(name: str, seen: frozenset[str] = frozenset()) -> int:
@@ -166,6 +166,8 @@ def _quantized_layer(name: str, layer: nn.Module, bits: int, step: float) -> nn.
 def quantized_network(network: SpikingNetwork, bits: int, steps: dict[str, float] | None = None) -> SpikingNetwork:
     """Return the fake-quantized copy of a float network, ready to be fine-tuned or lowered.
 
+    Neurons that fire at their threshold, too, fire above it only, as the chip's do.
+
     Args:
         network: convolutions, batch norms, linear layers, neurons, pools, flatten, joins; see :mod:`.network.fold`.
         bits: bits a weight.
@@ -186,7 +188,9 @@ def quantized_network(network: SpikingNetwork, bits: int, steps: dict[str, float
             layers[name] = _quantized_layer(name, layer, bits, step)
         elif isinstance(layer, Layer) and layer.undeployable is not None:
             raise UnsupportedError(f"layer {name!r}: {layer.undeployable}")
-        elif isinstance(layer, Layer | nn.MaxPool2d | nn.AvgPool2d | nn.Flatten):
+        elif isinstance(layer, Layer):
+            layers[name] = layer.quantized()
+        elif isinstance(layer, nn.MaxPool2d | nn.AvgPool2d | nn.Flatten):
             layers[name] = layer
         else:
             raise UnsupportedError(

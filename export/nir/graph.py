@@ -154,7 +154,9 @@ def _flat(graph: nir.NIRGraph) -> Graph:
             )
     spiking = {name for name, node in nodes.items() if isinstance(node, SPIKING)}
     feedback = feedback_edges(entry, leave, edges, spiking)
-    order = forward_order(nodes, [edge for edge in edges if edge not in feedback])
+    # A way back starts behind where it leads: whoever runs the nodes in order sees by that what comes a step later.
+    back = [(end, start) for start, end in feedback if start != end]
+    order = forward_order(nodes, [edge for edge in edges if edge not in feedback] + back)
     order.append(order.pop(order.index(leave)))
     place = {name: index for index, name in enumerate(order)}
     edges = sorted(edges, key=lambda edge: (place[edge[1]], place[edge[0]]))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ...toolkit.errors import UnsupportedError
 from ...toolkit.network.layers import Dynamics, Membrane
 from ...toolkit.network.neurons import Delay
+from ...toolkit.network.signals import Delays, Scale, Threshold
 
 TIME_STEP = 1e-4
 """Seconds a step in exported graphs: snnTorch's own choice; the number cancels out as long as the side-car keeps it."""
@@ -115,6 +116,21 @@ def _(layer: Delay, site: Site) -> list[nir.NIRNode]:
     return [nir.Delay(np.full(site.before, layer.steps * TIME_STEP))]
 
 
+@nodes.register
+def _(layer: Delays, site: Site) -> list[nir.NIRNode]:
+    return [nir.Delay(_full(layer.steps, site.before) * TIME_STEP)]
+
+
+@nodes.register
+def _(layer: Scale, site: Site) -> list[nir.NIRNode]:
+    return [nir.Scale(_full(layer.scale, site.before))]
+
+
+@nodes.register
+def _(layer: Threshold, site: Site) -> list[nir.NIRNode]:
+    return [nir.Threshold(_full(layer.threshold, site.before))]
+
+
 def _weights(layer: Any, site: Site) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
     """Return weights and bias of one of Brevitas' layers; the grid of the weights is noted."""
     if not hasattr(layer, "quant_weight"):
@@ -160,11 +176,13 @@ def _(layer: nn.MaxPool2d, site: Site) -> list[nir.NIRNode]:
 @nodes.register
 def _(layer: nn.AvgPool2d, site: Site) -> list[nir.NIRNode]:
     counted = layer.count_include_pad or not _pair(layer.padding).any()
-    if layer.ceil_mode or not counted or layer.divisor_override is not None:
+    sums = layer.divisor_override == 1
+    if layer.ceil_mode or not (counted or sums) or not (sums or layer.divisor_override is None):
         raise UnsupportedError(
             "average pooling with ceil_mode, another divisor or one that leaves out the padding has no NIR form"
         )
-    return [nir.AvgPool2d(_pair(layer.kernel_size), _pair(layer.stride), _pair(layer.padding))]
+    kind = nir.SumPool2d if sums else nir.AvgPool2d
+    return [kind(_pair(layer.kernel_size), _pair(layer.stride), _pair(layer.padding))]
 
 
 @nodes.register

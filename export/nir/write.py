@@ -22,6 +22,7 @@ from ...toolkit.network.joins import Join
 from ...toolkit.network.layers import Membrane, Scanned
 from ...toolkit.network.network import INPUT, SpikingNetwork, spiking
 from ...toolkit.network.neurons import Delay
+from ...toolkit.network.signals import Delays, Read
 from ...toolkit.quantize import InputGrid
 from ...toolkit.settings import Coding, CodingSettings
 from .dynamics import Settings
@@ -107,7 +108,7 @@ class _Writer:
         if not isinstance(layer, Scanned):
             with torch.no_grad():
                 signal = layer(signal)
-        if isinstance(layer, Delay):
+        if isinstance(layer, Delay | Delays):
             self.spikes[name] = all(told)
         elif isinstance(layer, nn.Flatten):
             self.spikes[name] = told == [True]
@@ -153,9 +154,11 @@ def to_nir(network: SpikingNetwork, shape: tuple[int, int, int]) -> tuple[nir.NI
     """
     writer = _Writer(network, shape)
     for name, layer in network.named_layers():
-        if not isinstance(layer, InputGrid):
+        # The graph's own output says what is read.
+        if not isinstance(layer, InputGrid | Read):
             writer.layer(name, layer)
-    if not isinstance(layer, Membrane):
+    name = network.readout
+    if not isinstance(network.layers.get_submodule(name), Membrane):
         raise UnsupportedError("the last layer must be LIF (classes are its spike counts) or an integrator (membrane)")
     nodes = writer.nodes | {"output": nir.Output({"output": np.array(writer.signals[name].shape[1:])})}
     # Shapes were computed here, by running the layers; the package's own inference is wrong for some (docs/nir.md).

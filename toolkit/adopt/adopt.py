@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..coding import Coder, Direct, Events
 from ..errors import DisagreementError, InputError, UnsupportedError
 from ..network.foreign import reset, stateful
-from ..network.layers import Membrane
+from ..network.layers import Layer, Membrane
 from ..network.network import SpikingNetwork, spiking
 from ..network.neurons import Neuron
 from ..network.population import LeakyIntegrator
@@ -239,6 +239,8 @@ def why_not(network: SpikingNetwork) -> dict[str, str]:
                 layer.dynamics()
             except UnsupportedError as error:
                 found[name] = str(error)
+        elif isinstance(layer, Layer) and layer.undeployable is not None:
+            found[name] = layer.undeployable
         elif isinstance(layer, nn.MaxPool2d):
             before = [layers.get(source) for source in network.sources(name)]
             if not all(part is not None and spiking(part) for part in before):

@@ -16,6 +16,7 @@ from ..network.layers import Membrane
 from ..network.network import SpikingNetwork
 from ..network.neurons import CUBA, IF, LIF, Delay, Integrator
 from ..network.population import LeakyIntegrator, Population
+from ..network.signals import Delays, Read, Reshape, Scale, Threshold, Wire
 from ..settings import LayerSettings, ModelSettings
 from .builder import Shape
 
@@ -27,9 +28,16 @@ _PLAIN: dict[str, tuple[type[nn.Module], tuple[str, ...]]] = {
     "linear": (nn.Linear, ("in_features", "out_features", "bias")),
     "norm2d": (Norm, ("num_features", "eps", "momentum")),
     "norm1d": (nn.BatchNorm1d, ("num_features", "eps", "momentum")),
-    "avgpool2d": (nn.AvgPool2d, ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad")),
+    "avgpool2d": (
+        nn.AvgPool2d,
+        ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad", "divisor_override"),
+    ),
     "maxpool2d": (MaxPool, ("kernel_size", "stride", "padding", "dilation", "ceil_mode")),
     "flatten": (nn.Flatten, ()),
+    "reshape": (Reshape, ("shape",)),
+    "pad": (nn.ZeroPad2d, ("padding",)),
+    "wire": (Wire, ()),
+    "read": (Read, ()),
     "integrator": (Integrator, ()),
     "delay": (Delay, ("steps",)),
     "join": (Join, ("kind",)),
@@ -40,7 +48,13 @@ _PLAIN: dict[str, tuple[type[nn.Module], tuple[str, ...]]] = {
 """Layers by kind, with the arguments of their constructors that a recipe gives; each is an attribute of the layer."""
 _AS_IS = {nn.BatchNorm2d: "norm2d", nn.MaxPool2d: "maxpool2d"}
 _OWN = ("reset", "at_threshold", "several", "surrogate", "alpha")
-KINDS = (*_PLAIN, "population", "leaky")
+_ARRAYS: dict[str, tuple[type[nn.Module], str, tuple[str, ...]]] = {
+    "scale": (Scale, "scale", ()),
+    "threshold": (Threshold, "threshold", ("surrogate", "alpha")),
+    "delays": (Delays, "steps", ()),
+}
+"""Layers of one constant, a number or an array; with its name, and the other arguments."""
+KINDS = (*_PLAIN, *_ARRAYS, "population", "leaky")
 
 
 def _constants(given: Any) -> dict[str, Any]:
@@ -71,11 +85,22 @@ def _leaky(options: dict[str, Any]) -> nn.Module:
     return LeakyIntegrator(_constants(options.pop("constants", {})), frozenset(options.pop("learned", ())))
 
 
-def _plain(kind: str, options: dict[str, Any]) -> nn.Module:
-    made, names = _PLAIN[kind]
+def _known(kind: str, options: dict[str, Any], names: tuple[str, ...]) -> None:
     unknown = sorted(set(options) - set(names))
     if unknown:
         raise InputError(f"unknown options {', '.join(unknown)}; {kind} takes {', '.join(names) or 'none'}")
+
+
+def _of_array(kind: str, options: dict[str, Any]) -> nn.Module:
+    made, constant, names = _ARRAYS[kind]
+    _known(kind, options, (constant, *names))
+    value = _constants({constant: options.pop(constant, 1.0)})[constant]
+    return made(torch.as_tensor(value, dtype=torch.get_default_dtype()), **options)
+
+
+def _plain(kind: str, options: dict[str, Any]) -> nn.Module:
+    made, names = _PLAIN[kind]
+    _known(kind, options, names)
     return made(**{name: tuple(value) if isinstance(value, list) else value for name, value in options.items()})
 
 
@@ -87,6 +112,8 @@ def _build(row: LayerSettings) -> nn.Module:
             return makers[row.kind](options)
         if row.kind in _PLAIN:
             return _plain(row.kind, options)
+        if row.kind in _ARRAYS:
+            return _of_array(row.kind, options)
         raise InputError(f"kind {row.kind!r} is unknown; known are {', '.join(KINDS)}")
     except (InputError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"model.layers: layer {row.name!r} ({row.kind}): {error}") from error
@@ -108,8 +135,8 @@ def layered_network(settings: ModelSettings, coder: Coder | int, shape: Shape, c
     if len(set(names)) < len(names):
         raise InputError(f"model.layers: names must differ, got {sorted(n for n in names if names.count(n) > 1)}")
     layers = OrderedDict((row.name, _build(row)) for row in settings.layers)
-    if not isinstance(next(reversed(layers.values())), Membrane):
-        raise InputError("model.layers: the last layer is what is read: neurons, or an integrator")
+    if not isinstance(next(reversed(layers.values())), Membrane | Read):
+        raise InputError("model.layers: the last layer is what is read: neurons, an integrator, or a read")
     wiring = {row.name: tuple(row.sources) for row in settings.layers if row.sources}
     network = SpikingNetwork(layers, coder, settings.gain, wiring)
     if all(not part.is_meta for part in (*network.parameters(), *network.buffers())):
@@ -131,20 +158,27 @@ def _check(network: SpikingNetwork, shape: Shape, classes: int) -> None:
         raise InputError(f"model.layers: {tuple(found.shape[2:])} outputs, the data have {classes} classes")
 
 
+def _written(constant: torch.Tensor) -> Any:
+    """Return a constant as a recipe holds it: a number, or the shape of an array."""
+    return {"shape": list(constant.shape)} if constant.dim() else float(constant)
+
+
 def _described(layer: nn.Module) -> tuple[str, dict[str, Any]]:
+    for kind, (made, constant, names) in _ARRAYS.items():
+        if type(layer) is made:
+            given = {name: getattr(layer, name) for name in names}
+            return kind, {constant: _written(getattr(layer, constant)), **given}
     if isinstance(layer, Population | LeakyIntegrator):
-        constants: dict[str, Any] = {}
-        for name, shape in layer.shapes().items():
-            constants[name] = {"shape": shape} if shape else float(getattr(layer, name))
+        constants = {name: _written(getattr(layer, name)) for name in layer.shapes()}
         options: dict[str, Any] = {"constants": constants, "learned": layer.learned()}
         if isinstance(layer, LeakyIntegrator):
             return "leaky", options
         return "population", options | {name: getattr(layer, name) for name in _OWN}
     found = [kind for kind, (made, _) in _PLAIN.items() if type(layer) is made]
-    kind = found[0] if found else _AS_IS.get(type(layer))
-    if kind is None:
+    plain = found[0] if found else _AS_IS.get(type(layer))
+    if plain is None:
         raise UnsupportedError(f"a {type(layer).__name__} cannot be written into a recipe")
-    return kind, {name: _option(layer, name) for name in _PLAIN[kind][1]}
+    return plain, {name: _option(layer, name) for name in _PLAIN[plain][1]}
 
 
 def _option(layer: Any, name: str) -> Any:

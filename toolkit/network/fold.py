@@ -10,17 +10,39 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from ..errors import UnsupportedError
 from .joins import Mix
 from .layers import Layer, Membrane
-from .network import SpikingNetwork, joins
+from .network import INPUT, SpikingNetwork, joins
+from .signals import Wire
 
 Term = tuple[str, Tensor]
 """A convolution by name, and what it is multiplied by."""
+
+
+def _padded(pad: nn.ZeroPad2d, conv: nn.Conv2d) -> nn.Conv2d | None:
+    """Return a convolution that pads by itself, on both sides alike: its kernel has zeros where one needs less.
+
+    With L zeros before and R behind, P = max(L, R): P on both sides, and a kernel with P - L and P - R zeros more.
+    None where the kernel's own entries are apart, or what is around is not zeros.
+    """
+    if conv.dilation != (1, 1) or conv.padding_mode != "zeros" or isinstance(conv.padding, str) or min(pad.padding) < 0:
+        return None
+    left, right, top, bottom = pad.padding
+    rows, columns = (
+        (a + own, b + own) for (a, b), own in zip(((top, bottom), (left, right)), conv.padding, strict=True)
+    )
+    high, wide = max(rows), max(columns)
+    more = (wide - columns[0], wide - columns[1], high - rows[0], high - rows[1])
+    made = copy.deepcopy(conv)
+    made.weight = nn.Parameter(nn.functional.pad(conv.weight.detach(), more))
+    made.kernel_size, made.padding = (made.weight.shape[2], made.weight.shape[3]), (high, wide)
+    return made
 
 
 class _Folding:
     def __init__(self, network: SpikingNetwork) -> None:
         self.network = network
         self.layers = dict(network.named_layers())
-        self.sources = {name: network.sources(name) for name in self.layers}
+        self.sources = network.wires()
+        self._pads()
         self.users: dict[str, list[str]] = {}
         for name, given in self.sources.items():
             for source in given:
@@ -28,6 +50,21 @@ class _Folding:
         norms = [name for name, layer in self.layers.items() if isinstance(layer, nn.BatchNorm2d)]
         self.terms = {name: self._terms(name) for name in norms}
         self.shared = [conv for terms in self.terms.values() for conv, _ in terms]
+
+    def _pads(self) -> None:
+        """Make padding a part of the convolutions behind it, where all that read it are such; it is a wire then."""
+        seen = {INPUT}
+        for name, pad in list(self.layers.items()):
+            seen.add(name)
+            users = [user for user, given in self.sources.items() if name in given]
+            # A wire that a way back leads to would take away the step that the way takes.
+            if not isinstance(pad, nn.ZeroPad2d) or not users or not seen.issuperset(self.sources[name]):
+                continue
+            convs = [self.layers[user] for user in users]
+            made = [_padded(pad, conv) if isinstance(conv, nn.Conv2d) else None for conv in convs]
+            if all(one is not None for one in made) and all(self.sources[user] == (name,) for user in users):
+                self.layers[name] = Wire()
+                self.layers.update({user: one for user, one in zip(users, made, strict=True) if one is not None})
 
     def _terms(self, norm: str) -> list[Term]:
         """Return the convolutions that a batch norm receives the sum of."""
@@ -92,7 +129,7 @@ def fold(network: SpikingNetwork) -> SpikingNetwork:
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     sources: dict[str, tuple[str, ...]] = {}
     instead: dict[str, tuple[str, ...]] = {}
-    for name, layer in network.named_layers():
+    for name, layer in folding.layers.items():
         if isinstance(layer, nn.BatchNorm2d):
             made = folding.norm(name)
             instead[name] = tuple(made)
@@ -126,7 +163,8 @@ def _bias_of_currents(layers: dict[str, nn.Module], wiring: dict[str, tuple[str,
             before = layers.get(source)
             if not isinstance(before, nn.Conv2d | nn.Linear) or before.bias is None:
                 continue
-            if not layer.take_bias(before.bias.detach()):
+            bias = before.bias.detach()
+            if not layer.take_bias(bias.view(-1, 1, 1) if isinstance(before, nn.Conv2d) else bias):
                 continue
             users = [other for other, given in wiring.items() if source in given]
             if users != [name]:

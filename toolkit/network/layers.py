@@ -31,6 +31,10 @@ class Layer(nn.Module):
         """
         return self
 
+    def quantized(self) -> nn.Module:
+        """Return what stands for this layer once weights are on the chip's grid; only ties may be another matter."""
+        return self
+
 
 class Scanned(Layer, ABC):
     """A layer with state: a function of one step, scanned over time. The state starts at 0 in every call."""
@@ -79,6 +83,6 @@ class Membrane(Scanned):
         """Take over a constant that enters the current, if it would pile up there; return whether it was taken.
 
         Args:
-            bias: (channels,) or (neurons,).
+            bias: (channels, 1, 1) or (neurons,).
         """
         return False

@@ -15,6 +15,7 @@ from ..kernels.scan import one_step
 from .checkpointing import Layers, Wires, recomputed, segments
 from .layers import Layer, Membrane, Scanned, Step
 from .neurons import LIF, Neuron
+from .signals import Read
 
 INPUT = "input"
 """How wiring names the images (or the layer that rounds them)."""
@@ -70,13 +71,13 @@ class SpikingNetwork(nn.Module):
         for name, sources in self.wiring.items():
             if name not in names or not sources or not known.issuperset(sources) or len(set(sources)) < len(sources):
                 raise InputError(f"wiring of layer {name!r} from {sources}: names of different layers, or {INPUT!r}")
-        reached = {INPUT}
+        reached, wires = {INPUT}, self.wires()
         for name in names:
-            if not reached.intersection(self.sources(name)):
+            if not reached.intersection(wires[name]):
                 raise InputError(f"layer {name!r}: no forward path leads to it from {INPUT!r}; it follows a loop only")
             reached.add(name)
         for name, layer in self.named_layers():
-            if joins(layer) and (self.recurrent or len(self.sources(name)) != 2):
+            if joins(layer) and (self.recurrent or len(wires[name]) != 2):
                 raise InputError(f"layer {name!r}: {type(layer).__name__} joins two layers of a network without loops")
 
     def named_layers(self) -> Iterator[tuple[str, nn.Module]]:
@@ -102,8 +103,15 @@ class SpikingNetwork(nn.Module):
 
     def hidden(self) -> list[str]:
         """Return the names of the neuron layers that are not read out."""
-        layers = list(self.named_layers())
-        return [name for name, layer in layers if isinstance(layer, Neuron) and layer is not layers[-1][1]]
+        readout = self.readout
+        return [name for name, layer in self.named_layers() if isinstance(layer, Neuron) and name != readout]
+
+    @property
+    def readout(self) -> str:
+        """The name of the layer that is read: the last one, or what a :class:`.signals.Read` at the end receives."""
+        last, layer = list(self.named_layers())[-1]
+        sources = self.sources(last)
+        return sources[0] if isinstance(layer, Read) and len(sources) == 1 else last
 
     @property
     def steps(self) -> int:
@@ -114,8 +122,8 @@ class SpikingNetwork(nn.Module):
     def recurrent(self) -> bool:
         """Whether a layer receives from itself or a later one."""
         seen = {INPUT}
-        for name, _ in self.named_layers():
-            if not seen.issuperset(self.sources(name)):
+        for name, sources in self.wires().items():
+            if not seen.issuperset(sources):
                 return True
             seen.add(name)
         return False
@@ -154,7 +162,7 @@ class SpikingNetwork(nn.Module):
             inputs: as of :meth:`spikes`, or encoded input (time, batch, ...).
             encoded: whether it is encoded.
         """
-        last = list(self.layers.children())[-1]
+        last = self.layers.get_submodule(self.readout)
         respond = self.from_encoded if encoded else self
         if self.recurrent or not isinstance(last, Neuron):
             return respond(inputs), None
@@ -245,28 +253,41 @@ class SpikingNetwork(nn.Module):
         run: dict[str, Step] = {
             name: layer.stepper() if isinstance(layer, Scanned) else layer for name, layer in self.named_layers()
         }
-        told: dict[str, list[Tensor]] = {name: [] for name in run}
+        wires, last = self.wires(), next(reversed(run))
+        told: dict[str, list[Tensor]] = {name: [] for name in (run if watch is not None else (last,))}
         earlier = self._before_the_first_step(signal[0])
         for now in signal:
             sent = {INPUT: now}
             for name, step in run.items():
-                parts = [sent.get(source, earlier.get(source)) for source in self.sources(name)]
+                parts = [sent.get(source, earlier.get(source)) for source in wires[name]]
                 sent[name] = step(_total([part for part in parts if part is not None]))
-                told[name].append(sent[name])
+                if name in told:
+                    told[name].append(sent[name])
             earlier = sent
         signals = {name: torch.stack(outputs) for name, outputs in told.items()}
         if watch is not None:
             for name, outputs in signals.items():
                 watch(name, outputs)
-        return signals[name]
+        return signals[last]
 
     def _before_the_first_step(self, image: Tensor) -> dict[str, Tensor]:
         """Return what loops deliver at the first step: what stateless layers answer to silence, which is their bias."""
-        sent = {INPUT: torch.zeros_like(image)}
+        sent, wires, left = {INPUT: torch.zeros_like(image)}, self.wires(), dict(self.named_layers())
+        late = False
         for name, layer in self.named_layers():
-            silence = _total([sent[source] for source in self.sources(name) if source in sent])
-            keeps = isinstance(layer, Scanned | nn.BatchNorm2d)
-            sent[name] = torch.zeros_like(silence) if keeps else layer(silence)
+            parts = [sent[source] for source in wires[name] if source in sent]
+            silence = _total(parts)
+            if _silent(layer):
+                sent[name] = torch.zeros_like(silence)
+                del left[name]
+            else:
+                late |= len(parts) < len(wires[name])
+                sent[name] = layer(silence)
+        while late and left:
+            # Once more, now that it is known what they receive over loops; one without neurons begins somewhere.
+            ready = (name for name in left if not any(source in left for source in wires[name]))
+            name = next(ready, next(iter(left)))
+            sent[name] = left.pop(name)(_total([sent[source] for source in wires[name]]))
         return sent
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -275,8 +296,8 @@ class SpikingNetwork(nn.Module):
 
     @property
     def membrane(self) -> bool:
-        """Whether the last layer is read by its membrane, not by its spikes."""
-        last = list(self.layers.children())[-1]
+        """Whether what is read is a membrane, not spikes."""
+        last = self.layers.get_submodule(self.readout)
         return isinstance(last, Membrane) and not last.sends_spikes
 
     def logits(self, last: Tensor) -> Tensor:
@@ -315,5 +336,10 @@ def received(layer: nn.Module, parts: list[Tensor]) -> list[Tensor]:
     return parts if joins(layer) else [_total(parts)]
 
 
+def _silent(layer: nn.Module) -> bool:
+    """Return whether a layer sends nothing before anything came in."""
+    return isinstance(layer, Scanned | nn.BatchNorm2d) or (isinstance(layer, Layer) and layer.sends_spikes)
+
+
 def _total(parts: list[Tensor]) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.stack(parts).sum(0)
+    return sum(parts[1:], parts[0])

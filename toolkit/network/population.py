@@ -1,5 +1,6 @@
 """Neurons as other frameworks define them: one set of difference equations that covers them all."""
 
+import copy
 from collections.abc import Mapping
 from typing import Literal, get_args
 
@@ -35,7 +36,9 @@ class _Charged(Membrane):
         known = {**DEFAULTS, "current_gain": None if current is None else 1.0, **values}
         for name in CONSTANTS:
             value = known.get(name)
-            tensor = None if value is None else torch.as_tensor(value, dtype=torch.get_default_dtype()).clone()
+            # A tensor keeps its type, so that a network in float64 has constants in float64.
+            own = value.dtype if isinstance(value, Tensor) and value.is_floating_point() else torch.get_default_dtype()
+            tensor = None if value is None else torch.as_tensor(value, dtype=own).clone()
             if tensor is not None and not tensor.is_meta and not bool(torch.isfinite(tensor).all()):
                 raise InputError(f"population: {name} holds NaN or infinity")
             if tensor is not None and name in learned:
@@ -56,6 +59,9 @@ class _Charged(Membrane):
         if self.current is not None:
             x = u = self.current_gain * x if u is None else self.current * u + self.current_gain * x
         return self.keep * v + self.gain * x + self.rest, u
+
+    def _unlike(self, name: str, value: float) -> bool:
+        return bool((getattr(self, name) != value).any())
 
     def _one(self, name: str) -> "float | Tensor":
         """Return a constant as one number where it is the same for all."""
@@ -84,8 +90,8 @@ class LeakyIntegrator(_Charged):
         Raises:
             UnsupportedError: it leaks, or its current has a memory.
         """
-        plain = self._one("keep") == 1 and self._one("rest") == 0 and self._one("start") == 0 and self.current is None
-        if not plain or self._one("gain") != 1:
+        usual = {"keep": 1.0, "rest": 0.0, "start": 0.0, "gain": 1.0}
+        if self.current is not None or any(self._unlike(name, value) for name, value in usual.items()):
             raise UnsupportedError(
                 "a read-out membrane that leaks, or starts elsewhere than at 0, has no exact form; 'adapt' makes it a "
                 "plain integrator"
@@ -211,6 +217,12 @@ class Population(Neuron, _Charged):
         spikes = torch.stack([step(now) for now in x])
         return torch.stack(told), spikes
 
+    def quantized(self) -> nn.Module:
+        """Return neurons that fire above the threshold only, as the chip's do."""
+        made = copy.deepcopy(self)
+        made.at_threshold = False
+        return made
+
     def why_not(self) -> str | None:
         """Return why these neurons do not exist on Loihi, None if they do."""
         kinds = {
@@ -242,15 +254,15 @@ class Population(Neuron, _Charged):
         scale = self._one("gain") if self.current is None else self._one("gain") * self._one("current_gain")
         threshold = (self._one("threshold") - reset) / scale
         rest = (self._one("rest") - (1 - keep) * reset) / scale
-        plain = not isinstance(rest, Tensor) and rest == 0
-        bias = None if plain else torch.as_tensor(rest, dtype=torch.float64).reshape(-1)
+        given = torch.as_tensor(rest, dtype=torch.float64)
+        bias = given.reshape(-1) if bool((given != 0).any()) else None
         return Dynamics(keep, threshold, None if self.current is None else self._one("current"), bias)
 
     def take_bias(self, bias: Tensor) -> bool:
         """Make a bias b of the current, where it has a memory, one of the voltage, as :class:`.neurons.CUBA` does."""
         if self.current is None:
             return False
-        settled = self.gain * self.current_gain / (1 - self.current) * bias.view(-1, *[1] * (self.keep.dim() - 1))
+        settled = self.gain * self.current_gain / (1 - self.current) * bias
         self.rest = (self.rest + settled).detach()
         return True
 

@@ -113,7 +113,7 @@ def test_a_beta_for_each_neuron_is_refused() -> None:
         ({"pool": nn.MaxPool2d(2, dilation=2)}, "layer 'pool': .*dilation"),
         ({"pool": nn.AvgPool2d(2, padding=1, count_include_pad=False)}, "layer 'pool': .*leaves out the padding"),
         ({"pool": nn.AvgPool2d(3, ceil_mode=True)}, "layer 'pool': average pooling"),
-        ({"pool": nn.AvgPool2d(2, divisor_override=1)}, "layer 'pool': average pooling"),
+        ({"pool": nn.AvgPool2d(2, divisor_override=3)}, "layer 'pool': average pooling"),
         ({"late": nn.Conv2d(2, 2, 1)}, "the last layer must be LIF"),
         pytest.param({"pool": nn.AvgPool2d(2)}, "the last layer must be LIF"),
     ],
