@@ -79,6 +79,6 @@ class Membrane(Scanned):
         """Take over a constant that enters the current, if it would pile up there; return whether it was taken.
 
         Args:
-            bias: (channels,) or (neurons,).
+            bias: (channels, 1, 1) or (neurons,).
         """
         return False

@@ -265,7 +265,7 @@ class SpikingNetwork(nn.Module):
         sent = {INPUT: torch.zeros_like(image)}
         for name, layer in self.named_layers():
             silence = _total([sent[source] for source in self.sources(name) if source in sent])
-            keeps = isinstance(layer, Scanned | nn.BatchNorm2d)
+            keeps = isinstance(layer, Scanned | nn.BatchNorm1d | nn.BatchNorm2d)
             sent[name] = torch.zeros_like(silence) if keeps else layer(silence)
         return sent
 

@@ -217,7 +217,7 @@ class CUBA(Neuron):
 
     def take_bias(self, bias: Tensor) -> bool:
         """Make a bias b of the current one of b / (1 - gamma) of the voltage: the same once the current has settled."""
-        bias = bias / (1 - self.gamma)
+        bias = bias.flatten() / (1 - self.gamma)
         self.bias = nn.Parameter(bias if self.bias is None else self.bias.detach() + bias)
         return True
 

@@ -250,7 +250,7 @@ class Population(Neuron, _Charged):
         """Make a bias b of the current, where it has a memory, one of the voltage, as :class:`.neurons.CUBA` does."""
         if self.current is None:
             return False
-        settled = self.gain * self.current_gain / (1 - self.current) * bias.view(-1, *[1] * (self.keep.dim() - 1))
+        settled = self.gain * self.current_gain / (1 - self.current) * bias
         self.rest = (self.rest + settled).detach()
         return True
 
