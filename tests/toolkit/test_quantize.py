@@ -253,3 +253,22 @@ def test_batch_norm_after_a_linear_layer_is_folded_into_it() -> None:
 def test_other_places_of_a_norm_are_refused(layers: dict[str, nn.Module], why: str) -> None:
     with pytest.raises(UnsupportedError, match=f"layer 'norm': batch norm {why}"):
         quantized_network(chain(**layers), 8)
+
+
+def test_batch_norm_of_a_sum_is_folded_into_every_part_of_it() -> None:
+    torch.manual_seed(1)
+    norm = nn.BatchNorm2d(3)
+    assert norm.running_mean is not None
+    norm.running_mean.uniform_(-1, 1)
+    layers = {"one": nn.Conv2d(1, 3, 3, padding=1), "two": nn.Conv2d(1, 3, 1), "norm": norm, "lif": LIF(0.9, 0.1, 2)}
+    wiring = {"two": ["input"], "norm": ["one", "two"]}
+    network = SpikingNetwork(OrderedDict(layers), 3, 10.0, wiring).eval().double()
+    folded = fold(network)
+    assert [name for name, _ in folded.named_layers()] == ["one", "two", "lif"]
+    x = torch.rand(5, 1, 6, 6, dtype=torch.float64)
+    heard: dict[str, list[torch.Tensor]] = {"was": [], "is": []}
+    for name, model in (("was", network), ("is", folded)):
+        model.layers.lif.register_forward_pre_hook(lambda _, given, name=name: heard[name].append(given[0]))  # type: ignore[misc]
+        with torch.no_grad():
+            model.spikes(x)
+    torch.testing.assert_close(heard["was"], heard["is"], rtol=1e-6, atol=1e-6)

@@ -32,11 +32,11 @@ class _Folding:
 
     def _terms(self, norm: str) -> list[Term]:
         """Return the convolutions, or linear layers, that a batch norm receives the sum of."""
-        (before, *others) = self.sources[norm]
         kind, weighted = (
             (nn.Conv2d, "convolution") if isinstance(self.layers[norm], nn.BatchNorm2d) else (nn.Linear, "linear layer")
         )
-        terms = [] if others else self._linear(before, torch.ones(()))
+        parts = [self._linear(source, torch.ones(())) for source in self.sources[norm]]
+        terms = [term for part in parts for term in part] if all(parts) else []
         if not terms or not all(isinstance(self.layers[name], kind) for name, _ in terms):
             raise UnsupportedError(f"layer {norm!r}: batch norm must follow a {weighted} to be folded into it")
         return terms
