@@ -68,8 +68,9 @@ def adapt(
             for index in track(range(len(changes)), "adapt", len(changes)):
                 found = classes(alone(network, changes[index]), images)
                 costs[index] = {"accuracy": share(found == labels), "same": _same(before, found)}
+    about = header_of("adapt", data, None, samples=samples, pools=pools, populations=populations)
     record = Adaptation(
-        **header_of("adapt", data, None, samples=samples, pools=pools, populations=populations),
+        **about | {"command": about["command"].replace("(forms", "(network").replace("(program", "(network")},
         **whole,
         changes=[
             ChangeCost(

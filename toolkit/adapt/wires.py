@@ -122,6 +122,8 @@ def readout(draft: Draft, name: str) -> Change | None:
     ends = draft.ends(name)
     foldable = ends is not None and draft.fits(ends, factor) and draft.fits(ends[:1], offset) and draft.passes(name)
     common = factor.mean()
+    if exact and bool((factor == 1).all()) and not bool((offset != 0).any()):
+        return None
     if not foldable or ends is None:
         exact = exact and not varies(factor) and not bool((offset != 0).any())
     if not float(common) > 0:
@@ -140,13 +142,10 @@ def readout(draft: Draft, name: str) -> Change | None:
                 draft.shift(ends, offset / common)
         draft.layers[name] = Integrator()
 
-    plain = exact and float(common) == 1 and not bool((offset != 0).any())
-    was = (
-        f"a membrane that keeps {ends_of(layer.keep)} a step" if not exact else "an integrator with a scale or a start"
-    )
-    becomes = "a plain integrator" if plain else f"a plain integrator, logits times {float(common):.4g}"
+    was = "an integrator with a scale or a start" if exact else f"a membrane that keeps {ends_of(layer.keep)} a step"
+    becomes = f"a plain integrator, logits times {float(common):.4g}"
     why = "what is read on the chip is the sum of what arrived (exact where nothing leaks, or for a constant current)"
-    return Change(name, "read-out", "an integrator" if plain else was, becomes, exact, why, make)
+    return Change(name, "read-out", was, becomes, exact, why, make)
 
 
 def _answer(layer: LeakyIntegrator, steps: int) -> tuple[Tensor, Tensor]:

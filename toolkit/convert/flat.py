@@ -24,9 +24,19 @@ class _Flat:
         self.modules = dict(traced.named_modules())
         self.graph, self.root = fx.Graph(), nn.Module()
         self.nodes: dict[fx.Node, fx.Node] = {}
+        self.late: set[fx.Node] = set()
 
     def call(self, node: fx.Node, module: nn.Module, given: fx.Node, *more: nn.Module) -> None:
-        """Append a module that stands for a node, or several in a row."""
+        """Append a module that stands for a node, or several in a row.
+
+        A ReLU goes behind a max pool, which is the same, and nearer to it in spikes: an OR of them is no maximum of
+        rates.
+        """
+        if isinstance(module, nn.ReLU) and len(node.users) == 1 and self._max_pool(*node.users):
+            self.late.add(node)
+            self.skip(node, given)
+            return
+        more = (*more, nn.ReLU()) if given in self.late else more
         sent = self.nodes[given]
         for number, each in enumerate((module, *more)):
             name = node.name if number == 0 else f"{node.name}_{number}"
@@ -38,6 +48,10 @@ class _Flat:
     def skip(self, node: fx.Node, given: fx.Node) -> None:
         """Let a node be what it receives."""
         self.nodes[node] = self.nodes[given]
+
+    def _max_pool(self, node: fx.Node) -> bool:
+        made = self.modules.get(str(node.target)) if node.op == "call_module" else _LIKE.get(_name(node))
+        return isinstance(made, nn.MaxPool2d) or made is nn.MaxPool2d
 
     def node(self, node: fx.Node) -> None:
         """Append one node.
@@ -74,7 +88,7 @@ class _Flat:
             raise _unknown(node, type(module).__name__)
 
     def _function(self, node: fx.Node) -> None:
-        name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", str(node.target))
+        name = _name(node)
         tensors = [part for part in node.args if isinstance(part, fx.Node)]
         if name in ("size", "getattr", "getitem") and _only_shapes(node):
             return
@@ -116,6 +130,10 @@ class _Flat:
             raise _unknown(node, f"adaptive pooling of {tuple(planes)} to {tuple(wanted)}")
         kernel = int(planes[0] // wanted[0]), int(planes[1] // wanted[1])
         self.call(node, nn.AvgPool2d(kernel), given, *([nn.Flatten()] if flat else []))
+
+
+def _name(node: fx.Node) -> str:
+    return node.target if isinstance(node.target, str) else getattr(node.target, "__name__", str(node.target))
 
 
 def _named(node: fx.Node) -> dict[str, Any]:

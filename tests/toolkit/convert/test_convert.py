@@ -1,5 +1,6 @@
 """Trained networks of ReLU in spikes: what SpikingJelly's converter makes, and what is refused."""
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -92,27 +93,29 @@ def test_converted_networks_give_spikingjellys_logits(make: Any) -> None:
         with torch.no_grad():
             found = convert(ann, x, steps=steps, percentile=100)[0](x)
         errors.append(float((found - wanted).abs().mean()))
-    # An OR of spikes is no maximum of rates.
-    assert errors[1] < errors[0] / (1 if make is plain else 3)
+    # The largest current of a step, of spikes, is not the largest mean.
+    assert make is plain or errors[1] < errors[0] / 3
 
 
 def test_a_chain_is_what_the_converter_alone_makes_of_it() -> None:
     """Where SpikingJelly takes the network as it stands, step by step."""
-    ann, x = settled(plain()), images()
+    ann, x = settled(pooled()), images()
     network, _ = convert(ann, x, steps=STEPS)
-    theirs = Converter(RateCodingRecipe([x], mode="99.9%")).convert(plain_copy(ann)).double()
+    copied = nn.Sequential(*ann[:5], nn.AvgPool2d(2), *ann[6:])  # 2 x 2 is what is left
+    theirs = Converter(RateCodingRecipe([x], mode="99.9%")).convert(copy.deepcopy(copied)).double()
     functional.reset_net(theirs)
     with torch.no_grad():
         steps = torch.stack([theirs(x.double()) for _ in range(STEPS)])
         ours = network.double().spikes(x.double()).diff(dim=0, prepend=torch.zeros(1, len(x), 4, dtype=torch.float64))
-    equal = torch.isclose(ours, steps, rtol=1e-5, atol=1e-7).all(-1).double().mean()
-    assert equal > 0.98
+    assert bool(steps.any())
+    assert torch.isclose(ours, steps, rtol=1e-5, atol=1e-7).all(-1).double().mean() > 0.98
 
 
-def plain_copy(ann: nn.Module) -> nn.Module:
-    copied = plain()
-    copied.load_state_dict(ann.state_dict())
-    return copied.eval()
+def test_a_relu_goes_behind_a_max_pool() -> None:
+    """As SpikingJelly's own recipe by channels does it; whichever way the network calls them."""
+    network, _ = convert(plain().eval(), images(), steps=2)
+    kinds = [type(layer).__name__ for _, layer in network.named_layers()]
+    assert kinds[:6] == ["Conv2d", "MaxPool2d", "Population", "Conv2d", "MaxPool2d", "Population"]
 
 
 def test_thresholds_are_percentiles_of_activations_and_stand_in_the_weights_behind() -> None:
