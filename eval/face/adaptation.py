@@ -1,5 +1,6 @@
 """The face's verb for networks that the chip has no form for: adapt."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,17 @@ BITS = 8
 """Of the weights with which lowering is tried."""
 
 
+@dataclass(frozen=True, repr=False)
+class Adapted(Shown[Adaptation]):
+    """An adapted network, and the changes with what they cost.
+
+    Attributes:
+        network: in evaluation mode, to be fine-tuned.
+    """
+
+    network: SpikingNetwork
+
+
 def adapt(
     network: SpikingNetwork,
     data: Samples | None = None,
@@ -34,7 +46,7 @@ def adapt(
     shape: tuple[int, int, int] | None = None,
     pools: Pools = "after",
     populations: int = MOST_POPULATIONS,
-) -> tuple[SpikingNetwork, Shown[Adaptation]]:
+) -> Adapted:
     """Change what a network has and the chip has not, where the answer is known, and say what each change costs.
 
     Soft resets become hard ones, several spikes a step one, a leaky read-out an integrator; max pools of currents go
@@ -49,9 +61,6 @@ def adapt(
         pools: what becomes of max pools of currents: "after" the neurons, or "average".
         populations: into how many populations of equal constants a layer may be split; beyond, its neurons get the
             mean.
-
-    Returns:
-        The adapted network, and the changes with what they cost.
 
     Raises:
         InputError: the data are refused.
@@ -96,11 +105,12 @@ def adapt(
     ]
     title = " ".join(record.sentences)
     notes = [f"{one.layer}, {one.kind}: {one.why}." for one in record.changes] + [f"Left: {one}." for one in left]
-    return adapted, Shown(
+    return Adapted(
         record,
         title,
         tuple(rows),
         lambda: render_table(record, "adapt", "What was changed, and what it costs", record.sentences, rows, notes),
+        adapted,
     )
 
 

@@ -1,5 +1,6 @@
 """The face's verb for trained networks of ReLU: convert."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,17 @@ CALIBRATION = 1000
 BATCH = 250
 
 
+@dataclass(frozen=True, repr=False)
+class Converted(Shown[Conversion]):
+    """A network of ReLU in spikes, and how good it is after 1, 2, 4, ... steps.
+
+    Attributes:
+        network: in evaluation mode.
+    """
+
+    network: SpikingNetwork
+
+
 def convert(
     ann: nn.Module,
     sample: "Dataset | NDArray[Any] | torch.Tensor",
@@ -33,7 +45,7 @@ def convert(
     steps: int = 32,
     percentile: float = PERCENTILE,
     samples: int | None = None,
-) -> tuple[SpikingNetwork, Shown[Conversion]]:
+) -> Converted:
     """Return a trained network of ReLU as one of integrate-and-fire neurons, and its accuracy by number of steps.
 
     SpikingJelly's converter measures the activations and makes the neurons; the network's logits are compared with
@@ -47,9 +59,6 @@ def convert(
         steps: time steps.
         percentile: of the activations of a layer, which becomes its threshold.
         samples: the first so many of ``data``; all if None.
-
-    Returns:
-        The network, and how good it is after 1, 2, 4, ... steps.
 
     Raises:
         UnsupportedError: a layer has no counterpart in spikes; by name.
@@ -95,11 +104,12 @@ def convert(
         f"Logits equal those of SpikingJelly's converted network on {100 * equal:.4g} % of the samples looked at.",
         f"Activations of {len(seen):,} samples.",
     ]
-    return network, Shown(
+    return Converted(
         record,
         " ".join(record.sentences),
         tuple(rows),
         lambda: render_table(record, "convert", "Accuracy by number of steps", record.sentences, rows, notes),
+        network,
     )
 
 

@@ -39,7 +39,7 @@ def adapt(
     for step in neurons.RULES:
         for name in list(draft.layers):
             made(step(draft, name, populations))
-    made(wires.readout(draft, draft.last))
+    made(wires.readout(draft))
     return draft.network(), found, wires.unread(draft)
 
 

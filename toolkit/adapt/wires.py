@@ -111,28 +111,31 @@ def _average(draft: Draft, name: str, pool: nn.MaxPool2d) -> Change | None:
     return Change(name, "max pool", "maximum of currents", "average pooling", False, why, make)
 
 
-def readout(draft: Draft, name: str) -> Change | None:
+def readout(draft: Draft) -> Change | None:
     """Make the membrane that is read a plain integrator, with the same answer to a constant current."""
-    layer = draft.layers[name]
-    if name != draft.last or not isinstance(layer, LeakyIntegrator):
+    name, steps = draft.last, draft.coder.steps
+    # A membrane that is added up over time is read by an integrator behind it.
+    summed = isinstance(draft.layers[name], Integrator) and len(draft.wires[name]) == 1
+    before = draft.wires[name][0]
+    summed = summed and isinstance(draft.layers.get(before), LeakyIntegrator) and draft.users(before) == [name]
+    read = before if summed else name
+    layer = draft.layers[read]
+    if not isinstance(layer, LeakyIntegrator):
         return None
-    steps = draft.coder.steps
-    factor, offset = _answer(layer, steps)
-    exact = bool((layer.keep == 1).all()) and layer.current is None
-    ends = draft.ends(name)
-    foldable = ends is not None and draft.fits(ends, factor) and draft.fits(ends[:1], offset) and draft.passes(name)
-    common = factor.mean()
-    if exact and bool((factor == 1).all()) and not bool((offset != 0).any()):
-        return None
-    if not foldable or ends is None:
+    factor, offset = _answer(layer, steps, summed)
+    exact = layer.current is None and bool((layer.keep == (0 if summed else 1)).all())
+    plain = exact and bool((factor == 1).all()) and not bool((offset != 0).any())
+    ends = draft.ends(read)
+    foldable = ends is not None and draft.fits(ends, factor) and draft.fits(ends[:1], offset) and draft.passes(read)
+    if not foldable:
         exact = exact and not varies(factor) and not bool((offset != 0).any())
-    if not float(common) > 0:
+    if (plain and not summed) or not float(factor.mean()) > 0:
         return None
 
     def make(draft: Draft) -> None:
-        changed = draft.layers[name]
+        changed = draft.layers[read]
         assert isinstance(changed, LeakyIntegrator)
-        factor, offset = _answer(changed, steps)
+        factor, offset = _answer(changed, steps, summed)
         common = factor.mean()
         draft.gain = draft.gain * float(common)
         if foldable and ends is not None:
@@ -140,20 +143,25 @@ def readout(draft: Draft, name: str) -> Change | None:
                 draft.scale(ends, factor / common)
             if bool((offset != 0).any()):
                 draft.shift(ends, offset / common)
-        draft.layers[name] = Integrator()
+        draft.layers[read] = Integrator()
+        if summed:
+            draft.bypass(name)
 
     was = "an integrator with a scale or a start" if exact else f"a membrane that keeps {ends_of(layer.keep)} a step"
-    becomes = f"a plain integrator, logits times {float(common):.4g}"
+    was += ", added up over time" if summed else ""
+    becomes = f"a plain integrator, logits times {float(factor.mean()):.4g}"
     why = "what is read on the chip is the sum of what arrived (exact where nothing leaks, or for a constant current)"
-    return Change(name, "read-out", was, becomes, exact, why, make)
+    return Change(read, "read-out", was, becomes, exact, why, make)
 
 
-def _answer(layer: LeakyIntegrator, steps: int) -> tuple[Tensor, Tensor]:
-    """Return the membrane a step, at the end: for a current of 1 minus that for none, and for none."""
+def _answer(layer: LeakyIntegrator, steps: int, summed: bool) -> tuple[Tensor, Tensor]:
+    """Return what is read, a step: for a current of 1 minus that for none, and for none."""
     sizes = torch.broadcast_shapes(*(value.shape for value in layer.state_dict().values()))
     with torch.no_grad():
-        silent = layer(torch.zeros(steps, 1, *sizes))[-1, 0] / steps
-        driven = layer(torch.ones(steps, 1, *sizes))[-1, 0] / steps
+        silent, driven = (
+            layer(made(steps, 1, *sizes, dtype=layer.keep.dtype))[:, 0] for made in (torch.zeros, torch.ones)
+        )
+    silent, driven = (one.sum(0) / steps if summed else one[-1] / steps for one in (silent, driven))
     return driven - silent, silent
 
 

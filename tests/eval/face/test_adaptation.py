@@ -1,7 +1,6 @@
 """The verbs convert and adapt: what they return, and what they measure."""
 
 from collections import OrderedDict
-from typing import Any
 
 import pytest
 import torch
@@ -35,7 +34,7 @@ def ann(data: sp.Dataset) -> nn.Module:
 
 
 @pytest.fixture(scope="module")
-def converted(ann: nn.Module, data: sp.Dataset) -> "tuple[sp.SpikingNetwork, sp.Shown[Any]]":
+def converted(ann: nn.Module, data: sp.Dataset) -> sp.Converted:
     pytest.importorskip("spikingjelly")
     return sp.convert(ann, data, steps=32)
 
@@ -47,16 +46,15 @@ def by_hand(network: nn.Module, data: sp.Dataset) -> float:
 
 
 def test_accuracy_by_steps_is_that_of_networks_of_so_many_steps(
-    ann: nn.Module, data: sp.Dataset, converted: "tuple[sp.SpikingNetwork, sp.Shown[Any]]"
+    ann: nn.Module, data: sp.Dataset, converted: sp.Converted
 ) -> None:
-    network, shown = converted
-    record = shown.record
+    network, record, shown = converted.network, converted.record, converted
     assert [one.steps for one in record.by_steps] == [1, 2, 4, 8, 16, 32]
     assert record.ann.value == by_hand(ann, data)
     assert record.ann.value > 0.9
     assert record.equal >= 0.95
     for one in (record.by_steps[1], record.by_steps[3]):
-        assert one.accuracy.value == by_hand(sp.convert(ann, data, steps=one.steps)[0], data)
+        assert one.accuracy.value == by_hand(sp.convert(ann, data, steps=one.steps).network, data)
     assert record.by_steps[-1].accuracy.value == by_hand(network, data)
     assert record.by_steps[-1].accuracy.value > record.ann.value - 0.02
     assert record.by_steps[-1].same > record.by_steps[0].same
@@ -67,18 +65,16 @@ def test_accuracy_by_steps_is_that_of_networks_of_so_many_steps(
 
 def test_images_alone_have_no_accuracy(ann: nn.Module, data: sp.Dataset) -> None:
     pytest.importorskip("spikingjelly")
-    _, shown = sp.convert(ann, torch.from_numpy(data.train_images[:50]), steps=3)
+    shown = sp.convert(ann, torch.from_numpy(data.train_images[:50]), steps=3)
     assert shown.record.ann is None
     assert [one.accuracy for one in shown.record.by_steps] == [None] * 3
     assert "\u2013" in repr(shown)
 
 
-def test_a_converted_network_walks_the_road(
-    data: sp.Dataset, converted: "tuple[sp.SpikingNetwork, sp.Shown[Any]]"
-) -> None:
-    network = converted[0]
-    adapted, shown = sp.adapt(network, data)
-    record = shown.record
+def test_a_converted_network_walks_the_road(data: sp.Dataset, converted: sp.Converted) -> None:
+    network = converted.network
+    made = sp.adapt(network, data)
+    adapted, record = made.network, made.record
     assert {change.kind for change in record.changes} == {"reset", "comparison"}
     assert all(change.exact and change.same == 1 for change in record.changes if change.kind == "comparison")
     assert record.before.value == by_hand(network, data)
@@ -99,7 +95,8 @@ def test_each_change_is_measured_alone(data: sp.Dataset) -> None:
     layers = [nn.Flatten(), nn.Linear(64, 24), cells, nn.Linear(24, 10), LeakyIntegrator({"keep": 0.8})]
     network = sp.SpikingNetwork(OrderedDict((f"l{n}", layer) for n, layer in enumerate(layers)), 6, 10.0)
     sp.train(network, (data.train_images, data.train_labels), epochs=3, rate=0.01, batch=64)
-    adapted, shown = sp.adapt(network, (data.test_images, data.test_labels), populations=8)
+    shown = sp.adapt(network, (data.test_images, data.test_labels), populations=8)
+    adapted = shown.network
     reset, constants, last = shown.record.changes
     assert (reset.kind, constants.kind, last.kind) == ("reset", "constants", "read-out")
     hard = Population({"keep": beta, "threshold": 0.5})
@@ -125,7 +122,7 @@ def test_each_change_is_measured_alone(data: sp.Dataset) -> None:
 def test_without_data_nothing_is_measured_and_the_reason_is_said() -> None:
     layers = [nn.Flatten(), nn.Linear(16, 5), LeakyIntegrator({"keep": 0.5}), nn.Linear(5, 3), LeakyIntegrator({})]
     network = sp.SpikingNetwork(OrderedDict((f"l{n}", layer) for n, layer in enumerate(layers)), 4, 1.0)
-    _, shown = sp.adapt(network, shape=(1, 4, 4))
+    shown = sp.adapt(network, shape=(1, 4, 4))
     record = shown.record
     assert record.before is None
     assert record.lowered
@@ -134,6 +131,6 @@ def test_without_data_nothing_is_measured_and_the_reason_is_said() -> None:
     assert len(record.left) == 1
     assert "does not deploy" in shown.title
     fine = sp.SpikingNetwork(OrderedDict((f"l{n}", layers[n]) for n in (0, 1, 4)), 4, 1.0)
-    assert sp.adapt(fine)[1].record.refused is None
-    assert sp.adapt(fine, shape=(1, 4, 4))[1].record.refused is None
-    assert sp.adapt(fine)[1].record.changes == []
+    assert sp.adapt(fine).record.refused is None
+    assert sp.adapt(fine, shape=(1, 4, 4)).record.refused is None
+    assert sp.adapt(fine).record.changes == []

@@ -228,6 +228,26 @@ def test_a_leaky_read_out_gives_the_same_logits_for_a_constant_current() -> None
         torch.testing.assert_close(adapted(x), expected.double(), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("keep", [0.0, 0.8])
+def test_a_membrane_that_is_added_up_over_time_is_one_integrator(keep: float) -> None:
+    last = LeakyIntegrator({"keep": keep, "gain": per_neuron(0.5, 2, 3)}), Integrator()
+    cell = Population({"keep": 0.9, "threshold": 0.3})
+    model = network(nn.Flatten(), nn.Linear(16, 9), cell, nn.Linear(9, 3), *last)
+    adapted, (change,), left = adapt(model)
+    assert (change.layer, change.exact, left) == ("l4", keep == 0, [])
+    assert list(dict(adapted.named_layers())) == ["l0", "l1", "l2", "l3", "l4"]
+    x = images(1, 4, 4)
+    with torch.no_grad():
+        assert torch.allclose(model(x), adapted(x), rtol=1e-6, atol=1e-6) == (keep == 0)
+    # Constant currents: sum over t of gain I (1 - keep^t) / (1 - keep).
+    direct = network(nn.Flatten(), nn.Linear(16, 3), *last)
+    with torch.no_grad():
+        torch.testing.assert_close(direct(x), adapt(direct)[0](x), rtol=1e-5, atol=1e-6)
+        series = sum((1 - keep**t) / (1 - keep) for t in range(1, STEPS + 1)) / STEPS
+        by_hand = last[0].gain * series * direct.layers.l1(x.flatten(1))
+        torch.testing.assert_close(direct(x), by_hand.double(), rtol=1e-5, atol=1e-6)
+
+
 def test_a_read_out_that_only_scales_is_exact_for_every_input() -> None:
     last = LeakyIntegrator({"gain": per_neuron(0.5, 2, 3), "rest": 0.1, "start": 0.3})
     cell = Population({"keep": 0.9, "threshold": 0.3})
