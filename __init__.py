@@ -9,10 +9,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for editors, type checkers and the documentation; a test compares it with what is loaded
-    from .eval.face.adopt import Adopted as Adopted
-    from .eval.face.adopt import adopt as adopt
     from .eval.face.adaptation import Adapted as Adapted
     from .eval.face.adaptation import adapt as adapt
+    from .eval.face.adopt import Adopted as Adopted
+    from .eval.face.adopt import adopt as adopt
     from .eval.face.conversion import Converted as Converted
     from .eval.face.conversion import convert as convert
     from .eval.face.faults import faults as faults
