@@ -1,6 +1,8 @@
 """The record of an adaptation: what was changed in a network so that it deploys, and what each change costs."""
 
-from .base import Part, Record, Share
+from pathlib import Path
+
+from .base import Part, Record, Share, read_model
 
 
 class ChangeCost(Part):
@@ -65,3 +67,12 @@ class Adaptation(Record):
         else:
             found.append("Its weights have a grid; with data, or the shape of an image, it is lowered, too.")
         return found
+
+
+def read_adaptation(path: Path) -> Adaptation:
+    """Return the record in ``path``.
+
+    Raises:
+        FileError: missing, corrupt, or of another schema.
+    """
+    return read_model(Adaptation, path, "run 'spikeproof adapt'")
