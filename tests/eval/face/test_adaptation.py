@@ -3,6 +3,7 @@
 from collections import OrderedDict
 
 import pytest
+import snntorch
 import torch
 from torch import nn
 
@@ -134,3 +135,55 @@ def test_without_data_nothing_is_measured_and_the_reason_is_said() -> None:
     assert sp.adapt(fine).record.refused is None
     assert sp.adapt(fine, shape=(1, 4, 4)).record.refused is None
     assert sp.adapt(fine).record.changes == []
+
+
+class Tutorial(nn.Module):
+    """The networks of snnTorch's tutorials, which reset by subtraction."""
+
+    def __init__(self, planes: bool) -> None:
+        super().__init__()
+        self.planes = planes
+        if planes:
+            self.first, self.second = nn.Conv2d(1, 12, 3, padding=1), nn.Conv2d(12, 32, 3, padding=1)
+            self.pool, self.last = nn.MaxPool2d(2), nn.Linear(128, 10)
+        else:
+            self.first, self.last = nn.Linear(64, 128), nn.Linear(128, 10)
+        beta = 0.5 if planes else 0.95
+        self.cells = nn.ModuleList(snntorch.Leaky(beta=beta) for _ in range(3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        membranes, sent = [cell.init_leaky() for cell in self.cells], []
+        for _ in range(10):
+            if self.planes:
+                now, membranes[0] = self.cells[0](self.pool(self.first(x)), membranes[0])
+                now, membranes[1] = self.cells[1](self.pool(self.second(now)), membranes[1])
+            else:
+                now, membranes[0] = self.cells[0](self.first(x.flatten(1)), membranes[0])
+            now, membranes[2] = self.cells[2](self.last(now.flatten(1)), membranes[2])
+            sent.append(now)
+        return torch.stack(sent).sum(0)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("planes", [False, True], ids=["mlp", "conv"])
+def test_programs_of_soft_reset_networks_are_within_1_5_points_of_them(planes: bool) -> None:
+    data = sp.load_data("digits", test_samples=500)
+    x, y = torch.from_numpy(data.train_images), torch.from_numpy(data.train_labels)
+    lost = []
+    for seed in range(3):
+        torch.manual_seed(seed)
+        model = Tutorial(planes)
+        optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
+        for _ in range(15):
+            for part in torch.randperm(len(x)).split(64):
+                optimizer.zero_grad()
+                nn.functional.cross_entropy(model(x[part]), y[part]).backward()
+                optimizer.step()
+        theirs = by_hand(model.eval(), data)
+        assert theirs > 0.93
+        adapted = sp.adapt(sp.adopt(model, x[:20]).network, data)
+        assert adapted.record.before.value == pytest.approx(theirs, abs=0.003)
+        tuned = sp.quantize(adapted.network, data, epochs=10, rate=2e-3, batch=64)
+        classes = sp.run(sp.lower(tuned, data.shape), data.test_images, coder=tuned).classes
+        lost.append(theirs - float((classes == data.test_labels).mean()))
+    assert sum(lost) / 3 <= 0.015, lost
