@@ -9,8 +9,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for editors, type checkers and the documentation; a test compares it with what is loaded
+    from .eval.face.adaptation import Adapted as Adapted
+    from .eval.face.adaptation import adapt as adapt
     from .eval.face.adopt import Adopted as Adopted
     from .eval.face.adopt import adopt as adopt
+    from .eval.face.conversion import Converted as Converted
+    from .eval.face.conversion import convert as convert
     from .eval.face.faults import faults as faults
     from .eval.face.measures import agree as agree
     from .eval.face.measures import compare as compare
@@ -48,6 +52,8 @@ _WHERE = {
     "eval.face.adopt": ("Adopted", "adopt"),
     "eval.face.networks": ("attack", "build_network", "deploy", "load_data", "lower", "quantize", "run", "train"),
     "eval.face.measures": ("agree", "compare", "explain", "fit", "robustness"),
+    "eval.face.adaptation": ("Adapted", "adapt"),
+    "eval.face.conversion": ("Converted", "convert"),
     "eval.face.faults": ("faults",),
     "eval.face.proofs": ("prove",),
     "eval.face.shown": ("Shown",),

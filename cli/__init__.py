@@ -11,7 +11,22 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from . import adopt, compare, explain, faults, fit, leaderboard, listing, nir, prove, robustness, steps, study, targets
+from . import (
+    adapt,
+    adopt,
+    compare,
+    explain,
+    faults,
+    fit,
+    leaderboard,
+    listing,
+    nir,
+    prove,
+    robustness,
+    steps,
+    study,
+    targets,
+)
 from .old import translated
 from .options import (
     EXIT_BUG,
@@ -47,7 +62,7 @@ _COMMANDS: dict[str, dict[str, Callable[..., None] | typer.Typer]] = {
         "agree": targets.agree,
         "profiles": targets.profiles,
     },
-    FILES: {"adopt": adopt.adopt, "nir": nir.app},
+    FILES: {"adopt": adopt.adopt, "adapt": adapt.adapt, "nir": nir.app},
     STUDIES: {"study": study.app, "leaderboard": leaderboard.command},
     HERE: {
         "list": listing.listed,

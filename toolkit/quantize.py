@@ -195,7 +195,7 @@ def quantized_network(network: SpikingNetwork, bits: int, steps: dict[str, float
         else:
             raise UnsupportedError(
                 f"layer {name!r}: {type(layer).__name__} has no exact form in Loihi's integers; deployable layers are "
-                "Conv2d, BatchNorm2d after Conv2d, Linear, neurons, Delay, MaxPool2d of spikes, AvgPool2d, Flatten and "
+                "Conv2d, Linear, batch norm after them, neurons, Delay, MaxPool2d of spikes, AvgPool2d, Flatten and "
                 "joins of spikes"
             )
     return SpikingNetwork(layers, network.coder, network.gain, folded.wiring).eval()

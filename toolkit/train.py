@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import Dataset as Samples
 
 from .checkpoint import learned, load_state, save_state
 from .code import code_hash
@@ -26,6 +27,10 @@ from .settings import TrainSettings
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""From logits (batch, classes) and labels, as the data give them, to a number."""
 
 
 @dataclass(frozen=True)
@@ -77,14 +82,43 @@ def _flipped(images: Tensor) -> Tensor:
     return torch.where(turned.view(-1, *[1] * (images.dim() - 1)), images.flip(-1), images)
 
 
-def _gradients(batch: Batch, defences: Sequence[Defence], fabric: "Fabric", optimizer: Any) -> Tensor:
+def _pair(given: Any) -> tuple[Tensor, Tensor]:
+    """Return images and labels of a batch that a loader of the user's gives."""
+    if not isinstance(given, tuple | list) or len(given) != 2 or not all(isinstance(part, Tensor) for part in given):
+        raise InputError("training data: expected batches of two tensors, images and labels")
+    images, labels = given
+    if not images.is_floating_point() or len(images) != len(labels):
+        raise InputError(
+            f"training data: a batch of {len(images)} images of {images.dtype} and {len(labels)} labels; expected as "
+            "many, images as floats in [0, 1]"
+        )
+    return images, labels
+
+
+def _loader(images: Any, labels: Labels | None, batch: int, order: torch.Generator) -> DataLoader[Any]:
+    """Return what gives the batches: the user's own loader, or one that shuffles."""
+    if isinstance(images, DataLoader):
+        try:
+            len(images)
+        except TypeError as error:
+            raise InputError("training data: a loader of unknown length; the learning rate needs to know it") from error
+        return images
+    data = images if labels is None else TensorDataset(torch.from_numpy(images), torch.from_numpy(labels))
+    return DataLoader(data, batch, shuffle=True, generator=order)
+
+
+def _gradients(
+    batch: Batch, defences: Sequence[Defence], fabric: "Fabric", optimizer: Any, criterion: Loss | None
+) -> Tensor:
     """Compute the gradients of all weights for one batch and return its loss."""
 
     def plainly() -> Tensor:
         if any(defence.needs_input_gradient for defence in defences):
             batch.images = batch.images.detach().requires_grad_()
         batch.logits = batch.model(batch.images)
-        loss = nn.functional.cross_entropy(batch.logits, batch.labels)
+        loss = (criterion or nn.functional.cross_entropy)(batch.logits, batch.labels)
+        if not isinstance(loss, Tensor) or loss.dim():
+            raise InputError(f"loss: gave {loss!r:.60}, expected a tensor of one number")
         for term in (defence.loss(batch) for defence in defences):
             loss = loss if term is None else loss + term
         if not math.isfinite(loss.item()):
@@ -101,8 +135,8 @@ def _gradients(batch: Batch, defences: Sequence[Defence], fabric: "Fabric", opti
 
 def train_network(
     network: SpikingNetwork,
-    images: Images,
-    labels: Labels,
+    images: "Images | Samples[Any] | DataLoader[Any]",
+    labels: Labels | None,
     settings: TrainSettings,
     *,
     epochs: int,
@@ -110,24 +144,27 @@ def train_network(
     defences: Sequence[Defence] = (),
     state: Path | None = None,
     identity: str = "",
+    loss: Loss | None = None,
     what: str = "train",
     track: Track = silent,
     after_epoch: Callable[[Epoch], None] | None = None,
 ) -> list[Epoch]:
-    """Minimise the cross-entropy of ``network`` with Adam.
+    """Minimise the cross-entropy of ``network``, or another loss, with Adam.
 
     Over all K batches rate(k) = rate (1 + cos(pi k / K)) / 2, unless the schedule is constant.
 
     Args:
         network: trained in place, left in evaluation mode on the CPU.
-        images: (samples, channels, height, width).
-        labels: (samples,).
+        images: (samples, channels, height, width); or PyTorch's own: a data set of (image, label), or a loader of
+            (images, labels), whose batches are taken as they come.
+        labels: (samples,); None where ``images`` brings its own.
         settings: seed, batch size and devices.
         epochs: how many.
         rate: the initial learning rate.
         defences: hooks into every step, see :class:`.defences.base.Defence`.
         state: file that holds the training state after each epoch; training resumes from it and removes it at the end.
         identity: hash of recipe and data; a state with another one is refused.
+        loss: in the place of cross-entropy; defences add their terms to it.
         what: label of the progress bar.
         track: progress.
         after_epoch: called after every epoch, its state being safe; after a resumption, called for the last one again.
@@ -138,7 +175,8 @@ def train_network(
 
     Raises:
         FileError: ``state`` is damaged, belongs to another recipe or other data, or was begun by other code.
-        InputError: the loss became NaN, or the devices are absent.
+        InputError: the loss became NaN or is no number, the devices are absent, or a loader's batches are no images
+            with labels.
         OtherProcessError: several devices: in every process but the first, once its share is done.
     """
     fabric = make_fabric(settings)
@@ -161,8 +199,7 @@ def train_network(
         except (KeyError, TypeError) as error:
             raise FileError(f"{state}: its history is damaged; delete it to start over") from error
     order = torch.Generator()
-    data = TensorDataset(torch.from_numpy(images), torch.from_numpy(labels))
-    loader: Any = fabric.setup_dataloaders(DataLoader(data, settings.batch, shuffle=True, generator=order))
+    loader: Any = fabric.setup_dataloaders(_loader(images, labels, settings.batch, order))
     model, optimizer = fabric.setup(network, optimizer)
     total = epochs * len(loader)
     if history and after_epoch is not None:
@@ -179,19 +216,19 @@ def train_network(
             torch.manual_seed(settings.seed * 100_003 + epoch)
             model.train()
             loss_sum, correct, seen = 0.0, 0, 0
-            for index, (x, y) in enumerate(loader):
+            for index, (x, y) in enumerate(map(_pair, loader)):
                 for group in optimizer.param_groups if settings.schedule == "cosine" else ():
                     group["lr"] = rate * (1 + math.cos(math.pi * (epoch * len(loader) + index) / total)) / 2
                 shown = _flipped(x) if settings.flip else x
                 batch = Batch(model, network, shown, y, epoch, done := epoch * len(loader) + index, done / total)
                 for defence in defences:
                     batch.images = defence.inputs(batch)
-                loss = _gradients(batch, defences, fabric, optimizer)
+                found = _gradients(batch, defences, fabric, optimizer, loss)
                 optimizer.step()
                 for defence in defences:
                     defence.after_step(network)
-                loss_sum += loss.item() * len(y)
-                correct += int((batch.logits.argmax(1) == y).sum())
+                loss_sum += found.item() * len(y)
+                correct += int((batch.logits.argmax(1) == (y.argmax(1) if y.dim() == 2 else y)).sum())
                 seen += len(y)
             # Spikes are 0 or 1, so the loss can look healthy while the weights no longer are.
             if not all(bool(torch.isfinite(tensor).all()) for tensor in learned(network).values()):

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
 
 from ...export.chip import chips
 from ...export.lowering.lower import lower as lower_graph
@@ -27,11 +29,13 @@ from ...toolkit.models import build_network as build_recipe
 from ...toolkit.network.network import SpikingNetwork
 from ...toolkit.progress import bars
 from ...toolkit.quantize import quantized_network
-from ...toolkit.train import Epoch, seeded, train_network
+from ...toolkit.train import Epoch, Loss, seeded, train_network
 from ..measure.forms import DRAWS, Forms
 
 Samples = Dataset | tuple[NDArray[Any], NDArray[Any]]
 """A data set, whose test images are taken, or images and labels."""
+Training = Dataset | tuple[Any, Any] | TorchDataset[Any] | DataLoader[Any]
+"""A data set, whose training images are taken, images and labels, or PyTorch's own data sets and loaders."""
 
 
 def load_data(
@@ -86,21 +90,24 @@ def build_network(
 
 def train(
     network: SpikingNetwork,
-    data: Dataset,
+    data: Training,
     *,
     epochs: int = 40,
     rate: float = 2e-3,
     defences: Sequence[Any] = (),
+    loss: Loss | None = None,
     **settings: Any,
 ) -> list[Epoch]:
-    """Train a network in place: Adam on the cross-entropy, the rate falling along half a cosine.
+    """Train a network in place: Adam on the cross-entropy or a loss, the rate falling along half a cosine.
 
     Args:
         network: left in evaluation mode on the CPU.
-        data: its training images.
+        data: its training images; or images and labels, or PyTorch's own: a data set of (image, label), or a loader,
+            whose batches of (images, labels) are taken as they come.
         epochs: how many.
         rate: the initial learning rate.
         defences: names, dictionaries with a name and settings, or objects; each prepares the network first.
+        loss: from logits (batch, classes) and labels to a number, in the place of cross-entropy.
         settings: the other keys of a recipe's section ``train``: ``seed``, ``batch``, ``schedule``, ...
 
     Returns:
@@ -117,12 +124,12 @@ def train(
     with bars() as track:
         return train_network(
             network,
-            data.train_images,
-            data.train_labels,
+            *training_part(data),
             recipe.train,
             epochs=epochs,
             rate=rate,
             defences=recipe.defences,
+            loss=loss,
             track=track,
         )
 
@@ -157,23 +164,25 @@ def attack(
 
 def quantize(
     network: SpikingNetwork,
-    data: Dataset | None = None,
+    data: Training | None = None,
     *,
     bits: int = 8,
     epochs: int = 0,
     rate: float = 1e-3,
     defences: Sequence[Any] = (),
+    loss: Loss | None = None,
     **settings: Any,
 ) -> SpikingNetwork:
     """Return the network on Loihi's weight grid: batch norm folded, weights fake-quantized, fine-tuned if asked.
 
     Args:
         network: in float; not changed.
-        data: its training images; needed for epochs.
+        data: as of :func:`train`; needed for epochs.
         bits: a weight.
         epochs: of fine-tuning; 0 rounds only.
         rate: its initial learning rate.
         defences: as of :func:`train`, in fine-tuning.
+        loss: as of :func:`train`.
         settings: as of :func:`train`.
 
     Raises:
@@ -194,12 +203,12 @@ def quantize(
     with bars() as track:
         train_network(
             quantized,
-            data.train_images,
-            data.train_labels,
+            *training_part(data),
             recipe.train,
             epochs=epochs,
             rate=rate,
             defences=recipe.defences,
+            loss=loss,
             what="quantize",
             track=track,
         )
@@ -288,6 +297,13 @@ def run(
             inputs = coder.integers(np.asarray(inputs))
     with bars() as track:
         return compiled.run(np.asarray(inputs), rasters=rasters, track=track)
+
+
+def training_part(data: Training) -> tuple[Any, Labels | None]:
+    """Return training images and labels, or PyTorch's data set or loader and None."""
+    if isinstance(data, Dataset):
+        return data.train_images, data.train_labels
+    return test_part(data, None) if isinstance(data, tuple) else (data, None)
 
 
 def test_part(data: Samples, samples: int | None) -> tuple[Images, Labels]:

@@ -166,7 +166,7 @@ def _(layer: nn.Conv2d, site: Site) -> list[nir.NIRNode]:
 @nodes.register
 def _(layer: nn.MaxPool2d, site: Site) -> list[nir.NIRNode]:
     if not site.spiking:
-        raise UnsupportedError("max pooling is an OR of spikes; put it right after a LIF layer")
+        raise UnsupportedError("max pooling is an OR of spikes; put it right after a LIF layer, as 'adapt' does")
     if layer.ceil_mode or _pair(layer.dilation).max() > 1:
         raise UnsupportedError("max pooling with ceil_mode or dilation has no exact NIR form")
     pool = nir.SumPool2d(_pair(layer.kernel_size), _pair(layer.stride), _pair(layer.padding))

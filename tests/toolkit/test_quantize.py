@@ -19,7 +19,7 @@ from spikeproof.toolkit.errors import FileError, UnsupportedError
 from spikeproof.toolkit.files import read_arrays, write_arrays
 from spikeproof.toolkit.network.fold import fold
 from spikeproof.toolkit.network.network import SpikingNetwork
-from spikeproof.toolkit.network.neurons import LIF
+from spikeproof.toolkit.network.neurons import LIF, Integrator
 from spikeproof.toolkit.quantize import (
     InputGrid,
     load_quantized,
@@ -116,7 +116,7 @@ def test_the_float_network_is_left_alone(random_network: Make, make: Callable[[S
         ({"drop": nn.Dropout()}, "drop", "Dropout"),
         ({"first": nn.BatchNorm2d(1)}, "first", "must follow a convolution"),
         ({"conv": nn.Conv2d(1, 1, 3), "lif": LIF(0.5, 1, 2), "late": nn.BatchNorm2d(1)}, "late", "must follow"),
-        ({"fc": nn.Linear(2, 2), "norm": nn.BatchNorm1d(2)}, "norm", "BatchNorm1d"),
+        ({"fc": nn.Linear(2, 2), "norm": nn.LayerNorm(2)}, "norm", "LayerNorm"),
         ({"edge": nn.Conv2d(1, 1, 3, padding=1, padding_mode="reflect")}, "edge", "padding"),
         ({"same": nn.Conv2d(1, 1, 3, padding="same")}, "same", "padding"),
         ({"up": nn.ConvTranspose2d(1, 1, 3)}, "up", "ConvTranspose2d"),
@@ -208,3 +208,67 @@ def test_a_float_model_is_not_taken_for_a_quantized_one(
     write_arrays(tmp_path / "model", "model", arrays, {**header, "kind": "model"})
     with pytest.raises(FileError, match="holds 'model', expected 'quantized'"):
         load_quantized(tmp_path / "model")
+
+
+def test_batch_norm_after_a_linear_layer_is_folded_into_it() -> None:
+    torch.manual_seed(1)
+    norms = {"first": nn.BatchNorm1d(6), "second": nn.BatchNorm1d(3, affine=False)}
+    for norm in norms.values():
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        norm.running_mean.uniform_(-1, 1)
+        norm.running_var.uniform_(0.5, 2)
+    network = chain(
+        flat=nn.Flatten(),
+        one=nn.Linear(16, 6, bias=False),
+        first=norms["first"],
+        lif=LIF(0.5, 0.1, 2),
+        two=nn.Linear(6, 3),
+        second=norms["second"],
+        last=Integrator(),
+    ).double()
+    folded = fold(network)
+    assert [name for name, _ in folded.named_layers()] == ["flat", "one", "lif", "two", "last"]
+    x = torch.rand(9, 1, 4, 4, dtype=torch.float64)
+    with torch.no_grad():
+        torch.testing.assert_close(folded(x), network(x), rtol=1e-6, atol=1e-6)
+        # y = (W x - mean) / sqrt(var + eps), by hand
+        scale = 1 / np.sqrt(norms["second"].running_var.double().numpy() + 1e-5)
+        by_hand = network.layers.two.weight.numpy() * scale[:, None]
+        assert np.allclose(folded.layers.two.weight.numpy(), by_hand, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("layers", "why"),
+    [
+        ({"flat": nn.Flatten(), "norm": nn.BatchNorm1d(4)}, "must follow a linear layer"),
+        ({"conv": nn.Conv2d(1, 4, 4), "flat": nn.Flatten(), "norm": nn.BatchNorm1d(4)}, "must follow a linear layer"),
+        ({"linear": nn.Linear(4, 4), "norm": nn.BatchNorm2d(4)}, "must follow a convolution"),
+        (
+            {"linear": nn.Linear(4, 4), "norm": nn.BatchNorm1d(4, track_running_stats=False)},
+            "without running statistics",
+        ),
+    ],
+)
+def test_other_places_of_a_norm_are_refused(layers: dict[str, nn.Module], why: str) -> None:
+    with pytest.raises(UnsupportedError, match=f"layer 'norm': batch norm {why}"):
+        quantized_network(chain(**layers), 8)
+
+
+def test_batch_norm_of_a_sum_is_folded_into_every_part_of_it() -> None:
+    torch.manual_seed(1)
+    norm = nn.BatchNorm2d(3)
+    assert norm.running_mean is not None
+    norm.running_mean.uniform_(-1, 1)
+    layers = {"one": nn.Conv2d(1, 3, 3, padding=1), "two": nn.Conv2d(1, 3, 1), "norm": norm, "lif": LIF(0.9, 0.1, 2)}
+    wiring = {"two": ["input"], "norm": ["one", "two"]}
+    network = SpikingNetwork(OrderedDict(layers), 3, 10.0, wiring).eval().double()
+    folded = fold(network)
+    assert [name for name, _ in folded.named_layers()] == ["one", "two", "lif"]
+    x = torch.rand(5, 1, 6, 6, dtype=torch.float64)
+    heard: dict[str, list[torch.Tensor]] = {"was": [], "is": []}
+    for name, model in (("was", network), ("is", folded)):
+        model.layers.lif.register_forward_pre_hook(lambda _, given, name=name: heard[name].append(given[0]))  # type: ignore[misc]
+        with torch.no_grad():
+            model.spikes(x)
+    torch.testing.assert_close(heard["was"], heard["is"], rtol=1e-6, atol=1e-6)

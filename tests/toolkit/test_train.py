@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from spikeproof.toolkit.config import CodingSettings, ModelSettings, Recipe, TrainSettings
 from spikeproof.toolkit.errors import FileError, InputError, OtherProcessError
@@ -309,3 +310,82 @@ def test_a_process_that_is_not_the_first_ends_no_interpreter(
     network = build_network(Recipe(model=MODEL, coding=CodingSettings(steps=3)), (1, 4, 4), 3, seed=1)
     with pytest.raises(OtherProcessError, match="the first one goes on"):
         train_network(network, *data, SETTINGS, epochs=1, rate=0.01)
+
+
+def test_a_loss_of_ones_own_is_minimised_in_the_place_of_cross_entropy(
+    data: tuple[np.ndarray, np.ndarray], train: Train
+) -> None:
+    """One batch an epoch, as in :func:`test_training_is_this_loop`."""
+    settings, epochs, rate = TrainSettings(seed=11, batch=len(data[0]), schedule="constant"), 4, 0.02
+    criterion = torch.nn.MultiMarginLoss()
+    found, history = train(settings=settings, epochs=epochs, rate=rate, loss=criterion)
+    network = build_network(Recipe(model=MODEL, coding=CodingSettings(steps=3)), (1, 4, 4), 3, seed=1)
+    optimizer = torch.optim.Adam(network.parameters(), lr=rate)
+    images, labels = map(torch.from_numpy, data)
+    network.train()
+    for epoch in range(epochs):
+        optimizer.zero_grad()
+        loss = criterion(network(images), labels)
+        assert history[epoch].loss == pytest.approx(loss.item(), rel=1e-3)
+        loss.backward()
+        optimizer.step()
+    for one, other in zip(found.parameters(), network.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+
+
+def test_a_loss_that_is_no_number_is_refused(train: Train) -> None:
+    with pytest.raises(InputError, match=r"loss: gave .* expected a tensor of one number"):
+        train(loss=torch.nn.CrossEntropyLoss(reduction="none"))
+
+
+def test_pytorchs_data_sets_and_loaders_train_as_arrays_do(data: tuple[np.ndarray, np.ndarray], train: Train) -> None:
+    samples = TensorDataset(*map(torch.from_numpy, data))
+    network = build_network(Recipe(model=MODEL, coding=CodingSettings(steps=3)), (1, 4, 4), 3, seed=1)
+    train_network(network, samples, None, SETTINGS, epochs=EPOCHS, rate=0.01)
+    assert_same_bits(network, train()[0])
+    trained: list[SpikingNetwork] = []
+    for _ in range(2):
+        network = build_network(Recipe(model=MODEL, coding=CodingSettings(steps=3)), (1, 4, 4), 3, seed=1)
+        sizes: list[int] = []
+        handle = network.register_forward_pre_hook(lambda _, given, sizes=sizes: sizes.append(len(given[0])))  # type: ignore[misc]
+        loader = DataLoader(samples, 7, shuffle=True, drop_last=True)
+        train_network(network, loader, None, SETTINGS, epochs=2, rate=0.01)
+        handle.remove()
+        assert sizes == [7] * 8
+        trained.append(network)
+    # The user's batches, in an order that depends on the seed alone.
+    assert_same_bits(*trained)
+
+
+def test_labels_may_be_shares_of_classes(data: tuple[np.ndarray, np.ndarray], train: Train) -> None:
+    shares = torch.nn.functional.one_hot(torch.from_numpy(data[1]), 3).float()
+    network = build_network(Recipe(model=MODEL, coding=CodingSettings(steps=3)), (1, 4, 4), 3, seed=1)
+    samples = TensorDataset(torch.from_numpy(data[0]), shares)
+    history = train_network(network, samples, None, SETTINGS, epochs=EPOCHS, rate=0.01)
+    assert_same_bits(network, train()[0])
+    assert [one.accuracy for one in history] == [one.accuracy for one in train()[1]]
+
+
+@pytest.mark.parametrize(
+    ("batches", "why"),
+    [
+        ([torch.rand(2, 1, 4, 4)], "expected batches of two tensors"),
+        ([(torch.zeros(2, 1, 4, 4, dtype=torch.uint8), torch.tensor([0, 1]))], "2 images of torch.uint8"),
+        ([(torch.rand(2, 1, 4, 4), torch.tensor([0]))], "2 images of torch.float32 and 1 labels"),
+    ],
+)
+def test_batches_that_are_no_images_with_labels_are_refused(batches: Any, why: str) -> None:
+    network = build_network(Recipe(model=MODEL, coding=CodingSettings(steps=3)), (1, 4, 4), 3, seed=1)
+    loader = DataLoader(batches, batch_size=None)
+    with pytest.raises(InputError, match=f"training data: .*{why}"):
+        train_network(network, loader, None, SETTINGS, epochs=1, rate=0.01)
+
+
+def test_a_loader_without_a_length_is_refused() -> None:
+    class Endless(IterableDataset[Any]):
+        def __iter__(self) -> Any:
+            yield torch.rand(1, 4, 4), 0
+
+    network = build_network(Recipe(model=MODEL, coding=CodingSettings(steps=3)), (1, 4, 4), 3, seed=1)
+    with pytest.raises(InputError, match="unknown length"):
+        train_network(network, DataLoader(Endless(), 2), None, SETTINGS, epochs=1, rate=0.01)

@@ -5,7 +5,7 @@ from collections import OrderedDict
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from ..errors import UnsupportedError
 from .joins import Mix
@@ -14,7 +14,8 @@ from .network import INPUT, SpikingNetwork, joins
 from .signals import Wire
 
 Term = tuple[str, Tensor]
-"""A convolution by name, and what it is multiplied by."""
+"""A convolution or linear layer by name, and what it is multiplied by."""
+NORMS = (nn.BatchNorm2d, nn.BatchNorm1d)
 
 
 def _padded(pad: nn.ZeroPad2d, conv: nn.Conv2d) -> nn.Conv2d | None:
@@ -47,7 +48,7 @@ class _Folding:
         for name, given in self.sources.items():
             for source in given:
                 self.users.setdefault(source, []).append(name)
-        norms = [name for name, layer in self.layers.items() if isinstance(layer, nn.BatchNorm2d)]
+        norms = [name for name, layer in self.layers.items() if isinstance(layer, NORMS)]
         self.terms = {name: self._terms(name) for name in norms}
         self.shared = [conv for terms in self.terms.values() for conv, _ in terms]
 
@@ -67,18 +68,21 @@ class _Folding:
                 self.layers.update({user: one for user, one in zip(users, made, strict=True) if one is not None})
 
     def _terms(self, norm: str) -> list[Term]:
-        """Return the convolutions that a batch norm receives the sum of."""
-        (before, *others) = self.sources[norm]
-        terms = [] if others else self._linear(before, torch.ones(()))
-        if not terms:
-            raise UnsupportedError(f"layer {norm!r}: batch norm must follow a convolution to be folded into it")
+        """Return the convolutions, or linear layers, that a batch norm receives the sum of."""
+        kind, weighted = (
+            (nn.Conv2d, "convolution") if isinstance(self.layers[norm], nn.BatchNorm2d) else (nn.Linear, "linear layer")
+        )
+        parts = [self._linear(source, torch.ones(())) for source in self.sources[norm]]
+        terms = [term for part in parts for term in part] if all(parts) else []
+        if not terms or not all(isinstance(self.layers[name], kind) for name, _ in terms):
+            raise UnsupportedError(f"layer {norm!r}: batch norm must follow a {weighted} to be folded into it")
         return terms
 
     def _linear(self, name: str, scale: Tensor) -> list[Term]:
         layer = self.layers.get(name)
-        if any(not isinstance(self.layers[user], nn.BatchNorm2d | Mix) for user in self.users.get(name, [])):
+        if any(not isinstance(self.layers[user], (*NORMS, Mix)) for user in self.users.get(name, [])):
             return []
-        if isinstance(layer, nn.Conv2d):
+        if isinstance(layer, nn.Conv2d | nn.Linear):
             return [(name, scale)]
         if not isinstance(layer, Mix):
             return []
@@ -88,22 +92,27 @@ class _Folding:
         ]
         return parts[0] + parts[1] if all(parts) else []
 
-    def norm(self, name: str) -> dict[str, tuple[nn.Conv2d, tuple[str, ...]]]:
-        """Return the convolutions that a batch norm becomes, with their sources; the norm's shift goes to the first."""
+    def norm(self, name: str) -> dict[str, tuple[nn.Conv2d | nn.Linear, tuple[str, ...]]]:
+        """Return the layers that a batch norm becomes, with their sources; the norm's shift goes to the first."""
         norm = copy.deepcopy(self.layers[name]).eval()
-        assert isinstance(norm, nn.BatchNorm2d)
+        assert isinstance(norm, NORMS)
+        if norm.running_mean is None:
+            raise UnsupportedError(f"layer {name!r}: batch norm without running statistics is no fixed function")
+        if norm.bias is None:  # without affine: gamma 1, beta 0
+            norm.weight = nn.Parameter(torch.ones_like(norm.running_mean))
+            norm.bias = nn.Parameter(torch.zeros_like(norm.running_mean))
         found = {}
         for number, (conv, scale) in enumerate(self.terms[name]):
             layer = copy.deepcopy(self.layers[conv]).eval()
-            assert isinstance(layer, nn.Conv2d)
+            assert isinstance(layer, nn.Conv2d | nn.Linear)
             if len(self.terms[name]) > 1:
                 layer.weight.data *= scale
                 if layer.bias is not None:
                     layer.bias.data *= scale
-            folded = fuse_conv_bn_eval(layer, norm)
+            folded = (
+                fuse_conv_bn_eval(layer, norm) if isinstance(layer, nn.Conv2d) else fuse_linear_bn_eval(layer, norm)
+            )
             if number == 0:
-                assert norm.bias is not None
-                assert norm.running_mean is not None
                 norm.bias.data.zero_()
                 norm.running_mean.zero_()
             elif layer.bias is None:
@@ -116,8 +125,8 @@ class _Folding:
 def fold(network: SpikingNetwork) -> SpikingNetwork:
     """Return a copy of convolutions, linear layers, pools and neurons alone, in evaluation mode.
 
-    Every batch norm is folded into the convolution before it, with its running statistics; where it follows
-    :class:`.joins.Mix`, into a copy of each convolution that is mixed. An ADD becomes wiring. A bias b that enters the
+    Every batch norm is folded into the convolution or linear layer before it, with its running statistics; where it
+    follows :class:`.joins.Mix`, into a copy of each one that is mixed. An ADD becomes wiring. A bias b that enters the
     current of a :class:`.neurons.CUBA`, where it would pile up to b / (1 - gamma), becomes a bias of that size of the
     voltage, which is the one that Loihi has: the same from the step on at which the current has settled.
 
@@ -130,7 +139,7 @@ def fold(network: SpikingNetwork) -> SpikingNetwork:
     sources: dict[str, tuple[str, ...]] = {}
     instead: dict[str, tuple[str, ...]] = {}
     for name, layer in folding.layers.items():
-        if isinstance(layer, nn.BatchNorm2d):
+        if isinstance(layer, NORMS):
             made = folding.norm(name)
             instead[name] = tuple(made)
             for conv, (folded, given) in made.items():
