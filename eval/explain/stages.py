@@ -17,7 +17,7 @@ from ...toolkit.data import Images
 from ...toolkit.network.network import SpikingNetwork
 from ...toolkit.train import seeded
 from ..measure.forms import DRAWS
-from .causes import FLOAT, FOLDED, LAVA, PROGRAM, QUANTIZED, TUNED, UNDELAYED
+from .causes import FLOAT, FOLDED, LAVA, MOVED, PROGRAM, QUANTIZED, TUNED, UNDELAYED
 from .model import Outcome
 
 
@@ -113,12 +113,17 @@ def fine_tuned(folded: SpikingNetwork, quantized: SpikingNetwork) -> SpikingNetw
 
 
 def network_stages(
-    network: SpikingNetwork, folded: SpikingNetwork, tuned: SpikingNetwork | None, quantized: SpikingNetwork
+    network: SpikingNetwork,
+    folded: SpikingNetwork,
+    moved: SpikingNetwork | None,
+    tuned: SpikingNetwork | None,
+    quantized: SpikingNetwork,
 ) -> list[Stage]:
-    """Return the stages that are networks in PyTorch."""
+    """Return the stages that are networks in PyTorch; None for one that is like the one before it."""
     found = [
         (FLOAT, "the trained network in float32", network),
         (FOLDED, "batch norms folded into the convolutions before them", folded),
+        (MOVED, "biases of currents moved to the voltage, where the chip has one", moved),
         (TUNED, "trained on by 'quantize', its weights before rounding", tuned),
         (QUANTIZED, "weights and input on the chip's grids, membranes in float32", quantized),
     ]

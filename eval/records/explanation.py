@@ -137,8 +137,9 @@ class Contribution(Part):
 
     @property
     def acts(self) -> bool:
-        """Whether it changes any spike, alone or as the last one."""
-        return bool(self.alone.different or self.repaired.different)
+        """Whether it changes any spike or class, alone or as the last one."""
+        both = self.alone, self.repaired
+        return any(one.different or one.paired.classes_changed for one in both)
 
 
 class Findings(Part):
