@@ -13,6 +13,7 @@ from ...toolkit.defences.exact import exact
 from ...toolkit.errors import InputError
 from ...toolkit.network.fold import fold, moved_biases
 from ...toolkit.progress import Track, silent
+from ...toolkit.quantize import weight_bits
 from ..measure.forms import Forms
 from ..records.explanation import Contribution, Findings, Pair, Place, Reason
 from ..records.explanation import Stage as StageRecord
@@ -92,10 +93,11 @@ class _Walk:
         base: str,
         by_step: bool,
         order: dict[str, tuple[int, ...]],
+        bits: int,
     ) -> None:
         self.stages, self.model, self.coder, self.base = stages, model, coder, base
         self.codes: Codes = model.codes
-        self.bits = min((one.bits for one in model.program.synapses), default=0)
+        self.bits = bits
         names = [stage.name for stage in stages]
         self.pairs = {pair: Tally(order, by_step) for pair in pairwise(names)}
         self.own = tallies(names, order, by_step)
@@ -229,8 +231,9 @@ def explain(
     rounded = _off_grid(coder, images, batch)
     if rounded:
         model = replace(model, evidence={**model.evidence, "input_rounding": rounded})
+    least = min(weight_bits(given.quantized).values(), default=0)
     order = {name: given.program.shape_of(name) for name in folded.populations()}
-    walk = _Walk(stages, model, coder, FOLDED if tuned is None else TUNED, folded.recurrent, order)
+    walk = _Walk(stages, model, coder, FOLDED if tuned is None else TUNED, folded.recurrent, order, least)
     starts = range(0, len(images), batch)
     jobs = (job for s in starts for job in walk.batch(shown(coder, images[s : s + batch], s), labels[s : s + batch], s))
     for _ in track(jobs, "explain", len(starts) * walk.runs()):

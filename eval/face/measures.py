@@ -205,7 +205,6 @@ def compare(
     robustness: Shown[Robustness] | None = None,
     worst_energy: float | None = None,
     samples: int | None = None,
-    bits: int = 8,
 ) -> Shown[Cost]:
     """Put float, quantized and deployed side by side: robustness, sparsity, latency, energy, memory.
 
@@ -216,13 +215,12 @@ def compare(
         robustness: of the same forms, for its rows.
         worst_energy: epsilon of an energy attack, L-infinity in pixels of [0, 1]; None: none.
         samples: the first so many; all if None.
-        bits: of the quantized weights.
     """
     images, labels = test_part(data, samples)
     conditions = {"clean": images} | {name: part[:samples] for name, part in (attacked or {}).items()}
     with bars() as track:
-        about = header_of("compare", data, forms.program, worst_energy=worst_energy, samples=samples, bits=bits)
-        options: dict[str, Any] = {"bits": bits, "batch": BATCH, "epsilon": worst_energy}
+        about = header_of("compare", data, forms.program, worst_energy=worst_energy, samples=samples)
+        options: dict[str, Any] = {"batch": BATCH, "epsilon": worst_energy}
         record = measure_cost(about, forms, conditions, labels, **options, track=track)
         measured = evaluate(forms, conditions, labels, {"loihi": len(labels)}, batch=BATCH, track=track)
     found = side_by_side(None, None if robustness is None else robustness.record, record, NAME)

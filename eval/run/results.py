@@ -61,14 +61,14 @@ class Quantized(Result):
     """``quantize``: the network on the chip's weight grid.
 
     Attributes:
-        bits: a weight.
+        bits: a weight: of all layers, or by layer.
         rounded_accuracy: before fine-tuning.
         test_accuracy: after it.
         samples: how many test images.
     """
 
     step = "quantize"
-    bits: int
+    bits: int | dict[str, int]
     rounded_accuracy: float
     test_accuracy: float
     samples: int
