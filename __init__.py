@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # for editors, type checkers and the documentation; a test co
     from .eval.face.networks import run as run
     from .eval.face.networks import train as train
     from .eval.face.proofs import prove as prove
+    from .eval.face.sensitivity import sensitivity as sensitivity
     from .eval.face.shown import Shown as Shown
     from .eval.measure.forms import Forms as Forms
     from .eval.run.folder import Run as Run
@@ -47,6 +48,7 @@ _WHERE = {
     "eval.face.measures": ("agree", "compare", "explain", "fit", "robustness"),
     "eval.face.faults": ("faults",),
     "eval.face.proofs": ("prove",),
+    "eval.face.sensitivity": ("sensitivity",),
     "eval.face.shown": ("Shown",),
     "eval.measure.forms": ("Forms",),
     "eval.run.folder": ("Run",),

@@ -211,14 +211,13 @@ def quantized_network(network: SpikingNetwork, bits: Bits, steps: dict[str, floa
     coder = network.coder
     layers: OrderedDict[str, nn.Module] = OrderedDict() if coder.binary else OrderedDict({INPUT: InputGrid(coder)})
     folded = exact(fold(network))
-    parts, widths = _parts(folded), bits_by_layer(bits, weight_layers(folded))
+    widths = bits_by_layer(bits, weight_layers(folded))
+    steps = steps_of(folded, bits) if steps is None else steps
     for name, layer in folded.named_layers():
         if name == INPUT:
             raise UnsupportedError(f"layer {name!r}: this name is taken by the layer that rounds the input; rename it")
         if isinstance(layer, nn.Conv2d | nn.Linear):
-            width = widths[name]
-            step = weight_step(layer.weight, width, parts.get(name, 1.0)) if steps is None else steps[name]
-            layers[name] = _quantized_layer(name, layer, width, step)
+            layers[name] = _quantized_layer(name, layer, widths[name], steps[name])
         elif isinstance(layer, Layer) and layer.undeployable is not None:
             raise UnsupportedError(f"layer {name!r}: {layer.undeployable}")
         elif isinstance(layer, Layer | nn.MaxPool2d | nn.AvgPool2d | nn.Flatten):
@@ -238,6 +237,22 @@ def weight_steps(network: SpikingNetwork) -> dict[str, float]:
         name: float(cast(Any, layer).quant_weight().scale)
         for name, layer in network.named_layers()
         if hasattr(layer, "quant_weight")
+    }
+
+
+def on_grid(weight: Tensor, bits: int, step: float) -> Tensor:
+    """Return weights on the grid of ``bits`` bits: step q, q = round(w / step) in [-2^(bits-1), 2^(bits-1) - 1]."""
+    top = 2 ** (bits - 1)
+    return step * (weight.detach() / step).round().clamp(-top, top - 1)
+
+
+def steps_of(folded: SpikingNetwork, bits: Bits) -> dict[str, float]:
+    """Return the weight step that each layer of a folded network gets, by name."""
+    layers, parts = dict(folded.named_layers()), _parts(folded)
+    widths = bits_by_layer(bits, weight_layers(folded))
+    return {
+        name: weight_step(cast(Tensor, layers[name].weight), width, parts.get(name, 1.0))
+        for name, width in widths.items()
     }
 
 

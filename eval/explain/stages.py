@@ -67,11 +67,20 @@ class Stage:
     most: int | None = None
 
 
+def classes_of(
+    network: SpikingNetwork, batch: Shown, watch: Callable[[str, Tensor], None] | None = None
+) -> NDArray[np.int64]:
+    """Return the classes (batch,) that a network in evaluation mode answers; ``watch`` sees what each layer sends."""
+    with seeded(batch.seed), torch.no_grad():
+        last = network.respond(batch.encoded, watch)
+    found: NDArray[np.int64] = (last[-1] if network.membrane else last.sum(0)).numpy().argmax(1)
+    return found
+
+
 def _network(network: SpikingNetwork) -> Callable[[Shown], Outcome]:
     network.eval()
     names = network.populations()
 
-    @torch.no_grad()
     def run(batch: Shown) -> Outcome:
         spikes: dict[str, NDArray[np.bool_]] = {}
 
@@ -79,9 +88,8 @@ def _network(network: SpikingNetwork) -> Callable[[Shown], Outcome]:
             if name in names:
                 spikes[name] = signal.bool().numpy()
 
-        with seeded(batch.seed):
-            last = network.respond(batch.encoded, watch)
-        return Outcome(spikes, (last[-1] if network.membrane else last.sum(0)).numpy().argmax(1))
+        classes = classes_of(network, batch, watch)
+        return Outcome(spikes, classes)
 
     return run
 

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from itertools import pairwise
 
-from ..records.explanation import Contribution, Findings, Pair, Paired, Place
+from ..records.explanation import Contribution, Findings, Pair, Place
+from ..records.sensitivity import Paired
 from ..report.words import listed, percent, plural
 from .causes import CAUSES, LAVA, MOVED, PROGRAM, TUNED
 

@@ -22,6 +22,7 @@ from ..agreement.targets import compare as run_targets
 from ..cost.measure import measure_cost
 from ..cost.table import Cell, column, side_by_side
 from ..explain.forms import explain_forms
+from ..explain.sensitivity import LOSS
 from ..fit import fit as place
 from ..measure.forms import Forms, evaluate
 from ..records.base import Data, header
@@ -126,7 +127,15 @@ def _robust(form: FormResult) -> dict[str, Any]:
     }
 
 
-def explain(forms: Forms, data: Samples, *, samples: int | None = None, lava: bool | None = None) -> Shown[Explanation]:
+def explain(
+    forms: Forms,
+    data: Samples,
+    *,
+    samples: int | None = None,
+    lava: bool | None = None,
+    layers: bool = True,
+    loss: float = LOSS,
+) -> Shown[Explanation]:
     """Say where spikes differ from float to the Program, what causes it, and what to do.
 
     Args:
@@ -134,14 +143,19 @@ def explain(forms: Forms, data: Samples, *, samples: int | None = None, lava: bo
         data: whose test images, or images and labels.
         samples: the first so many; all if None.
         lava: whether Lava is run; None: where it is installed.
+        layers: whether each layer is quantized alone, as :func:`.sensitivity.sensitivity` does.
+        loss: points of accuracy that a layer may cost alone.
 
     Raises:
         UnsupportedError: the Program has other populations than the network.
     """
     images, labels = test_part(data, samples)
-    about = header_of("explain", data, forms.program, samples=samples, lava=lava)
+    given: dict[str, Any] = {"layers": None if layers else False, "loss": None if loss == LOSS else loss}
+    about = header_of("explain", data, forms.program, samples=samples, lava=lava, **given)
     with bars() as track:
-        record, overlays = explain_forms(forms, images, labels, about, lava=lava, track=track)
+        record, overlays = explain_forms(
+            forms, images, labels, about, lava=lava, loss=loss if layers else None, track=track
+        )
     accuracy = {stage.name: stage.accuracy.value for stage in record.stages}
     rows = [
         {

@@ -15,7 +15,8 @@ from spikeproof.eval.explain.verdict import verdict
 from spikeproof.eval.measure.forms import Forms
 from spikeproof.eval.records.base import header, share_of, write_record
 from spikeproof.eval.records.explanation import Explanation, Findings, read
-from spikeproof.eval.report.explain import points, render_explanation, write_explanation
+from spikeproof.eval.report.explain import render_explanation, write_explanation
+from spikeproof.eval.report.words import points
 from spikeproof.export.lowering.lower import Deployment, lower_graph
 from spikeproof.export.nir.dynamics import ORIGINS
 from spikeproof.export.nir.graph import flatten
