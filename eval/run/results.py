@@ -97,6 +97,24 @@ class Exported(Result):
 
 
 @dataclass(frozen=True)
+class LavaProject(Result):
+    """``export --lava-project``: a folder that runs the Program on Lava.
+
+    Attributes:
+        folder: its path.
+        files: in it.
+        samples: test images that go with it.
+        program_sha256: of the Program.
+    """
+
+    step = "lava-project"
+    folder: str
+    files: list[str]
+    samples: int
+    program_sha256: str
+
+
+@dataclass(frozen=True)
 class Simulated(Result):
     """``simulate``: the Program on one target.
 
