@@ -31,9 +31,14 @@ def explain(
 ) -> None:
     """Say where spikes differ from float to the Program, what causes it, and what to do."""
     from ..eval.run.folder import Run
-    from ..toolkit.errors import DisagreementError
+    from ..toolkit.errors import DisagreementError, InputError
     from . import show
 
+    if run.is_file():
+        raise InputError(
+            f"{run}: explain compares the forms of a run; for a NIR file 'spikeproof nir evaluate {run} --data "
+            "SAMPLES.npz' says how far float and Program differ"
+        )
     found = Run.open(run)
     with show.loading(as_json):
         from ..eval.run.explain import explain as find_causes
