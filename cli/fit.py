@@ -5,8 +5,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .nir import Bits, Data, InputBits, OneSpike, Origin, OutFile, Reset, Steps, TimeStep, Unscaled
-from .options import EXIT_DOES_NOT_FIT, Json, RunFolder
+from .options import (
+    EXIT_DOES_NOT_FIT,
+    Bits,
+    Data,
+    InputBits,
+    Json,
+    OneSpike,
+    Origin,
+    OutFile,
+    Reset,
+    RunFolder,
+    Steps,
+    TimeStep,
+    Unscaled,
+)
 
 if TYPE_CHECKING:
     from ..eval.records.fit import Fit

@@ -21,6 +21,8 @@ Numbers = NDArray[Any]
 NAME = re.compile(r"(spikes|u|v)/([^/]+)(?:/(\d+))?")
 LARGEST = 2**28
 """Values that an array of a file may have."""
+WIDEST = 2**53
+"""Largest magnitude of a value: beyond, a double is no exact integer."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,10 @@ def _csv(path: Path, columns: Sequence[str] | None) -> dict[str, Numbers]:
         text = read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise FileError(f"{path}: not a CSV in UTF-8 ({error})") from error
-    rows = [row for row in csv.reader(io.StringIO(text)) if row]
+    try:
+        rows = [row for row in csv.reader(io.StringIO(text)) if row]
+    except csv.Error as error:
+        raise FileError(f"{path}: not a readable CSV ({error})") from error
     if columns is None and rows:
         columns, rows = [name.strip() for name in rows[0]], rows[1:]
         if all(re.fullmatch(r"[-+0-9.eE]+", name) for name in columns):
@@ -131,6 +136,9 @@ def _whole(name: str, values: Numbers) -> Numbers:
             raise InputError(
                 f"trace: {name!r} holds fractions; a Program has integers: record them as the chip has them"
             )
+    if values.size and (float(values.min()) < -WIDEST or float(values.max()) > WIDEST):
+        low, high = float(values.min()), float(values.max())
+        raise InputError(f"trace: {name!r} holds {low:g} to {high:g}; no value of a chip is that large")
     return values.astype(np.int64)
 
 
@@ -194,6 +202,8 @@ def recorded(program: Program, arrays: Mapping[str, Numbers]) -> Recorded:
     if not columns:
         raise InputError("trace: nothing recorded; name arrays spikes/POPULATION, u/POPULATION, v/POPULATION")
     _same_length({f"{one.quantity}/{one.population}": one.values[..., 0] for one in columns})
+    if not columns[0].values.size:
+        raise InputError("trace: no rows, or no samples")
     order = list(names)
     columns.sort(key=lambda one: (order.index(one.population), ("u", "v", "spikes").index(one.quantity)))
     found = Recorded(tuple(columns), None)

@@ -1,6 +1,5 @@
 """Which layer costs the accuracy when its weights alone are quantized, and how many bits each would need."""
 
-import copy
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,14 +10,14 @@ from torch import Tensor
 from ...toolkit.data import Images, Labels
 from ...toolkit.defences.exact import exact
 from ...toolkit.errors import InputError
-from ...toolkit.network.fold import fold, moved_biases
+from ...toolkit.network.fold import fold
 from ...toolkit.network.network import SpikingNetwork
 from ...toolkit.progress import Track, silent
 from ...toolkit.quantize import on_grid, steps_of, weight_bits, weight_layers, weight_steps
 from ..records.base import Share, share
 from ..records.sensitivity import AtBits, LayerBits, Paired, Sensitivities, Together
 from ..report.words import listed, percent, points
-from .causes import FOLDED, MOVED, TUNED
+from .causes import FOLDED, TUNED
 from .stages import Shown, classes_of, fine_tuned, shown
 from .tally import paired
 
@@ -63,12 +62,10 @@ class _Trials:
 
 
 def _base(network: SpikingNetwork, quantized: SpikingNetwork | None) -> tuple[str, SpikingNetwork]:
-    """Return the last form before weights are rounded, with its name."""
-    moved = exact(fold(network))
-    tuned = None if quantized is None else fine_tuned(moved, quantized)
-    if tuned is not None:
-        return TUNED, tuned
-    return (MOVED if moved_biases(network) else FOLDED), copy.deepcopy(moved)
+    """Return the network whose weights are rounded, with its name: fine-tuned, else as it was trained."""
+    tuned = None if quantized is None else fine_tuned(exact(fold(network)), quantized)
+    # Biases stay where the network has them: what moving them costs is no layer's fault.
+    return (FOLDED, exact(fold(network, move_biases=False))) if tuned is None else (TUNED, tuned)
 
 
 def find_sensitivity(
@@ -186,8 +183,9 @@ def words(found: Sensitivities) -> list[str]:
         f"{one.layer!r} {one.needs}" if one.needs is not None else f"{one.layer!r} more than {one.tried[-1].bits}"
         for one in found.layers
     ]
+    within = f"{found.loss:g} point{'' if found.loss == 1 else 's'}"
     said.append(
-        f"To stay within {found.loss:g} points of the {found.base} network alone, without fine-tuning, they need bits: "
+        f"To stay within {within} of the {found.base} network alone, without fine-tuning, they need bits: "
         f"{listed(needs)}."
     )
     if found.together is not None:

@@ -168,7 +168,8 @@ def explain(
         }
         for pair in record.pairs
     ]
-    return Shown(record, " ".join(record.verdict), tuple(rows), lambda: render_explanation(record, overlays))
+    said = [*record.verdict, *(record.layers.verdict if record.layers is not None else ())]
+    return Shown(record, " ".join(said), tuple(rows), lambda: render_explanation(record, overlays))
 
 
 def fit(

@@ -79,7 +79,7 @@ class Sensitivities(Part):
     """What :func:`..explain.sensitivity.find_sensitivity` finds.
 
     Attributes:
-        base: the stage whose weights are quantized layer by layer: folded, biases moved, or fine-tuned.
+        base: the stage whose weights are quantized layer by layer: folded, or fine-tuned.
         samples: images, the first so many.
         accuracy: of the base.
         loss: points of accuracy that a layer may cost alone.

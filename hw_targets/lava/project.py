@@ -15,7 +15,7 @@ from ..loihi.simulator import LoihiTarget
 from .client import WORKER, LavaTarget
 from .environment import requirements
 
-SCRIPT = Path(__file__).with_name("stand_alone.py")
+SCRIPT = Path(__file__).with_name("worker_project.py")
 FILES = (
     "README.md",
     "expected.npz",

@@ -212,6 +212,10 @@ REFUSED: dict[str, tuple[Callable[[Arrays], Any], str]] = {
     "input range": (lambda a: {**a, "input": a["input"] + 10}, "messages are 0 to 15"),
     "input samples": (lambda a: {**a, "input": a["input"][:, :2]}, "input of 2 samples, but 3"),
     "no input": (lambda a: {n: p for n, p in a.items() if n != "input"}, "no 'input'"),
+    "no rows": (lambda a: {n: p[:0] for n, p in a.items()}, "no rows, or no samples"),
+    "no samples": (lambda a: {n: p[:, :0] for n, p in a.items()}, "no rows, or no samples"),
+    "too large": (lambda a: {**a, "v/b": a["v/b"] + 1e300}, "no value of a chip is that large"),
+    "unsigned": (lambda a: {**a, "v/b": np.full((9, 3, 4), 2**64 - 1, np.uint64)}, "no value of a chip is that large"),
     "neuron": (lambda a: {**a, "v/b/4": a["v/b"][..., 0]}, "the population has 4 neurons"),
 }
 
@@ -231,6 +235,8 @@ FILES: dict[str, tuple[str, bytes, type[Exception], str]] = {
     "text": ("t.csv", b"v/a/0\nx\n", InputError, "column 'v/a/0'"),
     "empty": ("t.csv", b"", InputError, "no rows"),
     "no npz": ("t.npz", b"PK\x03\x04", FileError, "not a readable .npz"),
+    "NUL": ("t.csv", b"v/a/0\n\x00\n", InputError, "column 'v/a/0'"),
+    "long field": ("t.csv", b"v/a/0\n" + b"1" * 200_000, FileError, "not a readable CSV"),
     "no utf-8": ("t.csv", b"\xff\xfe\x00", FileError, "UTF-8"),
     "program": ("t.safetensors", b"\x00", FileError, r"t\.safetensors"),
 }
@@ -242,3 +248,24 @@ def test_files_that_are_none(case: str, program: Program, tmp_path: Path) -> Non
     (tmp_path / name).write_bytes(content)
     with pytest.raises(kind, match=said):
         sp.compare_trace(program, tmp_path / name)
+
+
+def test_damaged_files_are_refused_in_words(program: Program, arrays: Arrays, tmp_path: Path) -> None:
+    rng = np.random.default_rng(11)
+    np.savez(tmp_path / "whole.npz", **arrays)
+    names = [*(f"input/{i}" for i in range(5)), "v/a/0"]
+    rows = [[*arrays["input"][t, 0], arrays["v/a"][t, 0, 0]] for t in range(9)]
+    text = "\n".join(",".join(map(str, row)) for row in [names, *rows])
+    refused = 0
+    for number in range(150):
+        suffix = ".npz" if number % 2 else ".csv"
+        content = bytearray((tmp_path / "whole.npz").read_bytes() if number % 2 else text.encode())
+        for _ in range(rng.integers(1, 6)):
+            content[rng.integers(len(content))] = rng.integers(256)
+        path = tmp_path / f"damaged{suffix}"
+        path.write_bytes(content[: rng.integers(1, len(content))] if number % 5 == 0 else content)
+        try:
+            sp.compare_trace(program, path)
+        except (FileError, InputError):
+            refused += 1
+    assert refused > 50

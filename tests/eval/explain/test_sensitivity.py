@@ -15,8 +15,9 @@ from spikeproof.eval.measure.forms import Forms
 from spikeproof.eval.records.base import share_of
 from spikeproof.eval.records.sensitivity import Sensitivities, read
 from spikeproof.toolkit.errors import InputError
+from spikeproof.toolkit.network.fold import fold
 from spikeproof.toolkit.network.network import SpikingNetwork
-from spikeproof.toolkit.network.neurons import LIF
+from spikeproof.toolkit.network.neurons import CUBA, LIF
 from spikeproof.toolkit.quantize import quantized_network
 
 from .conftest import lowered
@@ -176,3 +177,17 @@ def test_explain_has_it(network: SpikingNetwork, images: np.ndarray) -> None:
     assert shown.record.layers == find_sensitivity(network, quantized, *data, loss=2.0)
     assert "Layer by layer" in shown.page()
     assert sp.explain(forms, data, lava=False, layers=False).record.layers is None
+
+
+def test_biases_of_currents_stay_where_the_network_has_them(images: np.ndarray) -> None:
+    """Else every layer would be judged beside a network that has lost its accuracy already."""
+    torch.manual_seed(8)
+    linear = nn.Linear(64, 10)
+    linear.bias.data = torch.randn(10) * 0.3
+    network = SpikingNetwork(OrderedDict(flat=nn.Flatten(), linear=linear, lif1=CUBA(0.8, BETA, 1.0, 2.0)), STEPS, 10.0)
+    with torch.no_grad():
+        labels = network.eval()(torch.from_numpy(images)).argmax(1).numpy()
+        moved = fold(network)(torch.from_numpy(images)).argmax(1).numpy()
+    assert (moved != labels).mean() > 0.1
+    answer = find_sensitivity(network, quantized_network(network, 8), images, labels)
+    assert (answer.base, answer.accuracy.correct) == ("folded", SAMPLES)
