@@ -27,7 +27,7 @@ def recorded(run_folder: Path, tmp_path: Path) -> Path:
     program = read_program(run_folder / "program.safetensors")
     data = load_data(Run.open(run_folder).recipe().data)
     trace = LoihiTarget().compile(program).run(direct_integers(data.test_images[2:5], program.steps), rasters=True)
-    arrays = {f"spikes/{name}": raster.spikes.astype(np.int8) for name, raster in trace.rasters.items()}
+    arrays: dict[str, Any] = {f"spikes/{name}": raster.spikes.astype(np.int8) for name, raster in trace.rasters.items()}
     arrays |= {f"v/{name}": raster.v for name, raster in trace.rasters.items() if raster.v is not None}
     np.savez(tmp_path / "board.npz", **arrays)
     return tmp_path / "board.npz"

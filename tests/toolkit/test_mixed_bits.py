@@ -136,3 +136,11 @@ def test_layers_and_numbers_that_there_are_not(network: SpikingNetwork, bits: di
         sp.quantize(network, bits=bits)
     with pytest.raises(InputError):
         quantized_network(network, bits)
+
+
+@pytest.mark.usefixtures("need_netx")
+def test_lava_dls_importer_runs_them(random_network: Make, images: np.ndarray) -> None:
+    network = random_network("avg", (4, 6), 4, 5)
+    program = sp.lower(quantized_network(network, {"conv1": 4, "linear": 3}), (1, 8, 8), bias_exponent=6)
+    assert sp.get_target("netx").unsupported(program) == []
+    assert sp.agree(program, images, ("loihi", "netx"), coder=network).equal
