@@ -30,7 +30,9 @@ if TYPE_CHECKING:  # for editors, type checkers and the documentation; a test co
     from .eval.face.networks import run as run
     from .eval.face.networks import train as train
     from .eval.face.proofs import prove as prove
+    from .eval.face.sensitivity import sensitivity as sensitivity
     from .eval.face.shown import Shown as Shown
+    from .eval.face.traces import compare_trace as compare_trace
     from .eval.measure.forms import Forms as Forms
     from .eval.run.folder import Run as Run
     from .export.program import Program as Program
@@ -56,7 +58,9 @@ _WHERE = {
     "eval.face.conversion": ("Converted", "convert"),
     "eval.face.faults": ("faults",),
     "eval.face.proofs": ("prove",),
+    "eval.face.sensitivity": ("sensitivity",),
     "eval.face.shown": ("Shown",),
+    "eval.face.traces": ("compare_trace",),
     "eval.measure.forms": ("Forms",),
     "eval.run.folder": ("Run",),
     "export.program": ("Program", "read_program", "write_program"),

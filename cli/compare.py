@@ -9,6 +9,7 @@ from .options import Json, RunFolder, Samples
 
 if TYPE_CHECKING:
     from ..eval.cost.table import Row, SideBySide
+    from ..eval.records.trace import TraceComparison
 
 
 def compare(
@@ -23,12 +24,35 @@ def compare(
             help="Search the ball for the images that cost most, and bound what any can cost; direct coding.",
         ),
     ] = None,
+    trace: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Compare nothing but this: spikes, u and v that a board or a simulator recorded, .npz or .csv.",
+        ),
+    ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(metavar="NAMES", help="Of a CSV trace without names: input,v/lif,spikes/lif; '-' skips one."),
+    ] = None,
+    clock: Annotated[
+        bool, typer.Option("--clock", help="Rows of the trace are steps of one clock, not of each window.")
+    ] = False,
+    first: Annotated[
+        int, typer.Option(metavar="IMAGE", min=0, help="Test image that the trace begins with, if it holds no input.")
+    ] = 0,
     as_json: Json = False,
 ) -> None:
     """Put float, quantized and deployed side by side: accuracy, robustness, sparsity, latency, energy, memory."""
     from ..eval.run.folder import Run
+    from ..toolkit.errors import InputError
     from . import show
 
+    if trace is not None:
+        _traced(run, trace, columns, clock, first, as_json, samples or csv or again or worst_energy is not None)
+        return
+    if columns is not None or clock or first:
+        raise InputError("--columns, --clock and --first belong to --trace")
     found = Run.open(run)
     with show.loading(as_json):
         from ..eval.run.compare import compare as put_beside
@@ -42,6 +66,55 @@ def compare(
     else:
         _print(result.table)
         show.files(result.record_file, result.report_file)
+
+
+def _traced(
+    run: Path, trace: Path, columns: str | None, clock: bool, first: int, as_json: bool, others: object
+) -> None:
+    """Compare a recorded trace with the Program, and nothing else; exit code 4 where they part."""
+    from ..eval.run.folder import Run
+    from ..toolkit.errors import DisagreementError, InputError
+    from . import show
+
+    if others:
+        raise InputError("--trace compares the trace alone; leave the other options out")
+    if not run.is_file():
+        Run.open(run)
+    with show.loading(as_json):
+        from ..eval.run.trace import trace as compare_with
+    names = None if columns is None else [name.strip() for name in columns.split(",")]
+    with show.progress(as_json) as track:
+        record = compare_with(run, trace, columns=names, clock=clock, first=first, track=track)
+    if as_json:
+        show.print_json({"step": "trace", **record.model_dump(mode="json")})
+    else:
+        _print_trace(record)
+    if not record.equal:
+        raise DisagreementError(record.verdict[0])
+
+
+def _print_trace(record: "TraceComparison") -> None:
+    from rich.markup import escape
+
+    from .show import out, table
+
+    shown = table(
+        f"{record.file}: {record.samples} samples, {record.steps} steps, against the Program",
+        ("population",),
+        ("neurons", "values", "differ", "steps equal", "first at"),
+    )
+    for one in record.values:
+        where = "" if one.first is None else f"step {one.first.step}, neuron {one.first.neuron}"
+        counts = (
+            f"{one.neurons:,}",
+            f"{one.compared:,}",
+            f"{one.different:,}",
+            f"{one.equal_steps:,} of {one.steps:,}",
+        )
+        shown.add_row(f"{escape(one.population)}, {one.quantity}", *counts, where)
+    out.print(shown)
+    for sentence in record.verdict if record.equal else record.verdict[1:]:
+        out.print(escape(sentence), highlight=False)
 
 
 def _print(found: "SideBySide") -> None:

@@ -8,6 +8,7 @@ from .options import Json, RunFolder, Samples
 
 if TYPE_CHECKING:
     from ..eval.records.explanation import Explanation
+    from ..eval.records.sensitivity import Sensitivities
 
 WIDTH = 16
 """Least width of a table's first column: names wrap between words, not letters."""
@@ -19,18 +20,30 @@ def explain(
     lava: Annotated[
         bool | None, typer.Option("--lava/--no-lava", help="Walk on to Lava; by default where it is installed.")
     ] = None,
+    layers: Annotated[
+        bool, typer.Option("--layers/--no-layers", help="Quantize each layer alone, at 2 to 8 bits.")
+    ] = True,
+    loss: Annotated[
+        float,
+        typer.Option(metavar="POINTS", min=0, max=100, help="Accuracy that a layer may cost alone, for its bits."),
+    ] = 1.0,
     as_json: Json = False,
 ) -> None:
     """Say where spikes differ from float to the Program, what causes it, and what to do."""
     from ..eval.run.folder import Run
-    from ..toolkit.errors import DisagreementError
+    from ..toolkit.errors import DisagreementError, InputError
     from . import show
 
+    if run.is_file():
+        raise InputError(
+            f"{run}: explain compares the forms of a run; for a NIR file 'spikeproof nir evaluate {run} --data "
+            "SAMPLES.npz' says how far float and Program differ"
+        )
     found = Run.open(run)
     with show.loading(as_json):
         from ..eval.run.explain import explain as find_causes
     with show.progress(as_json) as track:
-        record = find_causes(found, samples=samples, lava=lava, track=track)
+        record = find_causes(found, samples=samples, lava=lava, loss=loss if layers else None, track=track)
     show.record("explain", record, found.path("explain"), as_json, _print)
     last = record.pairs[-1]
     if last.after == "Lava" and last.effect.different:
@@ -44,8 +57,7 @@ def _print(record: "Explanation") -> None:
     from rich.markup import escape
 
     from ..eval.explain.causes import CAUSES
-    from ..eval.report.explain import points
-    from ..eval.report.words import listed
+    from ..eval.report.words import listed, points
     from .show import out, percent, table
 
     columns = ("accuracy, %", "spikes differ", "classes\nchanged", "lost, won", "p")
@@ -80,8 +92,34 @@ def _print(record: "Explanation") -> None:
     for one in record.causes:
         if one.acts and one.kind == "rounding":
             out.print(f"[bold]{one.title}:[/] {escape(one.remedy)}", highlight=False)
+    if record.layers is not None:
+        _print_layers(record.layers)
     for note in record.notes:
         out.print(f"[yellow]note:[/] {escape(note)}", highlight=False)
+
+
+def _print_layers(found: "Sensitivities") -> None:
+    from rich.markup import escape
+
+    from ..eval.report.words import points
+    from .show import out, percent, table
+
+    bits = sorted({one.bits for layer in found.layers for one in layer.tried})
+    shown = table(
+        f"each layer's weights alone quantized: points from the {found.base} {percent(found.accuracy.value)} %",
+        ("layer",),
+        (*(f"{number} bits" for number in bits), "needs"),
+    )
+    for layer in found.layers:
+        cells = []
+        for number in bits:
+            one = layer.at(number)
+            text = "" if one is None else points(found.accuracy, one.accuracy)
+            cells.append(f"[bold]{text}[/]" if number == layer.own else text)
+        shown.add_row(escape(layer.layer), *cells, "more" if layer.needs is None else str(layer.needs))
+    out.print(shown)
+    for sentence in found.verdict:
+        out.print(escape(sentence), highlight=False)
 
 
 def _changes(effect: Any) -> list[str]:

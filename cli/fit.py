@@ -1,10 +1,25 @@
 """``fit``: whether a run's Program fits a chip, where it lies, and what each core holds."""
 
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import EXIT_DOES_NOT_FIT, Json, RunFolder
+from .options import (
+    EXIT_DOES_NOT_FIT,
+    Bits,
+    Data,
+    InputBits,
+    Json,
+    OneSpike,
+    Origin,
+    OutFile,
+    Reset,
+    RunFolder,
+    Steps,
+    TimeStep,
+    Unscaled,
+)
 
 if TYPE_CHECKING:
     from ..eval.records.fit import Fit
@@ -27,12 +42,35 @@ def fit(
     chip: ChipName = "loihi1",
     mapper: MapperName = "partition",
     samples: RunSamples = 8,
+    data: Data = None,
+    steps: Steps = None,
+    bits: Bits = None,
+    input_bits: InputBits = None,
+    out: OutFile = None,
+    dt: TimeStep = None,
+    origin: Origin = None,
+    reset: Reset = None,
+    one_spike: OneSpike = False,
+    unscaled: Unscaled = False,
     as_json: Json = False,
 ) -> None:
-    """Place the Program on a chip: fit-CHIP.json and fit.html; exit code 5 if it does not fit."""
+    """Place the Program on a chip: fit-CHIP.json and fit.html; exit code 5 if it does not fit.
+
+    RUN may also be a NIR file, which is lowered as 'nir evaluate' does it and with its options, or a Program's file.
+    """
     from ..eval.run.folder import Run
+    from ..toolkit.errors import InputError
     from . import show
 
+    told = {"origin": origin, "dt": dt, "reset": reset, "one_spike": one_spike, "unscaled": unscaled}
+    lowering = {"data": data, "steps": steps, "bits": bits, "input_bits": input_bits}
+    if run.is_file():
+        _file(run, told, lowering, chip, mapper, samples, out, as_json)
+        return
+    if out is not None or any(value not in (None, False) for value in (*told.values(), *lowering.values())):
+        raise InputError(
+            "--data, --steps, --bits, --out and what a NIR file means belong to NIR files; a run has its own"
+        )
     found = Run.open(run)
     with show.loading(as_json):
         from ..eval.run.fit import fit as place
@@ -42,6 +80,43 @@ def fit(
     if as_json:
         show.print_json({"step": "fit", **record.model_dump(mode="json"), **files})
     else:
+        _print(record, files)
+    if record.verdict == "refused":
+        raise typer.Exit(EXIT_DOES_NOT_FIT)
+
+
+def _file(
+    file: Path,
+    told: dict[str, Any],
+    lowering: dict[str, Any],
+    chip: str,
+    mapper: str,
+    samples: int,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Place the Program of a NIR file, or one by itself; ``out``: record to write, and the page beside it."""
+    from rich.markup import escape
+
+    from . import show
+
+    with show.loading(as_json):
+        from ..eval.agreement.foreign import Told
+        from ..eval.agreement.nir_fit import fit_file
+        from ..eval.records.base import write_record
+        from ..eval.report.fit import write_fit
+    with show.loading(as_json, f"placing it on {chip}"):
+        found = fit_file(file, Told(**told), chip=chip, mapper=mapper, samples=samples, **lowering)
+    record, files = found.record, dict[str, str]()
+    if out is not None:
+        write_record(out, record)
+        write_fit(out.with_suffix(".html"), file.name, [record])
+        files = {"record": str(out), "report": str(out.with_suffix(".html"))}
+    if as_json:
+        show.print_json({"step": "fit", **record.model_dump(mode="json"), **files})
+    else:
+        for text in found.warnings:
+            show.err.print(f"[yellow]warning:[/] {escape(text)}", soft_wrap=True, highlight=False)
         _print(record, files)
     if record.verdict == "refused":
         raise typer.Exit(EXIT_DOES_NOT_FIT)
@@ -99,4 +174,5 @@ def _print(record: "Fit", files: dict[str, str]) -> None:
         names = ", ".join(name.replace("_", " ") for name in record.unknown)
         out.print(f"[yellow]note:[/] no public limit of {names}", highlight=False)
     out.print(f"{record.limits.title}: [{colours[record.verdict]}]{record.verdict}[/]")
-    out.print(f"record: {files['record']}\nreport: {files['report']}", soft_wrap=True, highlight=False)
+    for what, path in files.items():
+        out.print(f"{what}: {path}", soft_wrap=True, highlight=False)

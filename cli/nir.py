@@ -5,54 +5,33 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import EXIT_REFUSED, Json, Targets, names
+from .options import (
+    EXIT_REFUSED,
+    Bits,
+    Data,
+    InputBits,
+    Json,
+    OneSpike,
+    Origin,
+    OutFile,
+    Reset,
+    Steps,
+    Targets,
+    TimeStep,
+    Unscaled,
+    names,
+)
 
 if TYPE_CHECKING:
     from ..eval.records.foreign import Foreign
     from ..export.lint import Report
 
 NirFile = Annotated[Path, typer.Argument(metavar="FILE", help="A NIR file of any framework.")]
-TimeStep = Annotated[float | None, typer.Option("--dt", help="Seconds a time step; NIR files do not hold it.")]
-Origin = Annotated[
-    str | None,
-    typer.Option(help="The framework that wrote it: nir, norse, sinabs, snntorch, spikeproof or spikingjelly."),
-]
-Reset = Annotated[
-    str | None,
-    typer.Option(
-        help="How its neurons reset, if not as its origin's do: zero, subtract, subtract_later, zero_later, none."
-    ),
-]
-OneSpike = Annotated[
-    bool, typer.Option("--one-spike", help="Its neurons send at most one spike a step (sinabs' SingleSpike).")
-]
-Unscaled = Annotated[
-    bool, typer.Option("--unscaled", help="Its LIF nodes add their input as it is (sinabs' norm_input=False).")
-]
 Strict = Annotated[bool, typer.Option("--strict", help="Fail on warnings, too.")]
-
-
-Data = Annotated[
-    Path | None,
-    typer.Option(
-        help="An .npz with x: images (samples, ...) in [0, 1] or spikes (time, samples, ...); and labels y, if any."
-    ),
-]
-Steps = Annotated[int | None, typer.Option(min=1, max=2**16, help="Time steps a sample, needed for images.")]
-Bits = Annotated[int | None, typer.Option(min=2, max=8, help="Weight bits, 8 by default.")]
-InputBits = Annotated[
-    int | None,
-    typer.Option(
-        min=0,
-        max=24,
-        help="Bits of an input message; 0: binary spikes. By default 8 for images, 0 for (time, samples, ...).",
-    ),
-]
 Count = Annotated[
     int | None,
     typer.Option("--samples", "-n", min=1, help="The first so many of --data; all by default."),
 ]
-OutFile = Annotated[Path | None, typer.Option("--out", "-o", help="Record to write, JSON.")]
 
 app = typer.Typer(
     help="NIR files of any framework: look for faults, run them as meant and as integers.", no_args_is_help=True

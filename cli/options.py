@@ -29,6 +29,41 @@ Ray = Annotated[
     str | None, typer.Option(metavar="local|ADDRESS", help="Run cells on Ray: here, or on a cluster that sees --out.")
 ]
 
+TimeStep = Annotated[float | None, typer.Option("--dt", help="Seconds a time step; NIR files do not hold it.")]
+Origin = Annotated[
+    str | None,
+    typer.Option(help="The framework that wrote it: nir, norse, sinabs, snntorch, spikeproof or spikingjelly."),
+]
+Reset = Annotated[
+    str | None,
+    typer.Option(
+        help="How its neurons reset, if not as its origin's do: zero, subtract, subtract_later, zero_later, none."
+    ),
+]
+OneSpike = Annotated[
+    bool, typer.Option("--one-spike", help="Its neurons send at most one spike a step (sinabs' SingleSpike).")
+]
+Unscaled = Annotated[
+    bool, typer.Option("--unscaled", help="Its LIF nodes add their input as it is (sinabs' norm_input=False).")
+]
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        help="An .npz with x: images (samples, ...) in [0, 1] or spikes (time, samples, ...); and labels y, if any."
+    ),
+]
+Steps = Annotated[int | None, typer.Option(min=1, max=2**16, help="Time steps a sample, needed for images.")]
+Bits = Annotated[int | None, typer.Option(min=2, max=8, help="Weight bits, 8 by default.")]
+InputBits = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        max=24,
+        help="Bits of an input message; 0: binary spikes. By default 8 for images, 0 for (time, samples, ...).",
+    ),
+]
+OutFile = Annotated[Path | None, typer.Option("--out", "-o", help="Record to write, JSON.")]
+
 
 def names(text: str | None) -> list[str] | None:
     """Return the names in a comma-separated option; None if it was not given."""

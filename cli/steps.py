@@ -61,9 +61,25 @@ def quantize(run: RunFolder, as_json: Json = False) -> None:
     step(run, as_json, _steps("quantize"))
 
 
-def export(run: RunFolder, as_json: Json = False) -> None:
+def export(
+    run: RunFolder,
+    lava_project: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write a folder, too, that runs the Program on Lava without spikeproof."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Write NIR (checked by executing it), the integer Program and its ONNX form."""
-    step(run, as_json, _steps("export"))
+    if lava_project is None:
+        step(run, as_json, _steps("export"))
+        return
+
+    def find() -> Callable[..., "Result"]:
+        from ..eval.run.lava_project import lava_project as write
+
+        return write
+
+    step(run, as_json, find, place=lava_project)
 
 
 def simulate(

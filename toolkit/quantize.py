@@ -2,6 +2,7 @@
 
 import math
 from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -14,7 +15,7 @@ from .coding import Coder
 from .config import Recipe
 from .defences.exact import exact
 from .defences.self_connection import Diagonal
-from .errors import FileError, UnsupportedError
+from .errors import FileError, InputError, UnsupportedError
 from .extras import extra
 from .files import read_arrays, write_arrays
 from .models import build_network
@@ -79,6 +80,33 @@ def weight_step(weight: Tensor, bits: int, part: float = 1.0) -> float:
     peak = float(weight.detach().abs().max()) / part
     # A layer of zeros has no scale of its own; any power of two represents it exactly.
     return part * (2.0 ** math.ceil(math.log2(peak / (2 ** (bits - 1) - 1))) if peak > 0 else 1.0)
+
+
+Bits = int | Mapping[str, int]
+"""Bits a weight, 2 to 8: of all layers, or by layer, with "default" (8) for those that are not named."""
+DEFAULT_BITS = 8
+
+
+def bits_by_layer(bits: Bits, names: Sequence[str]) -> dict[str, int]:
+    """Return the bits of each weight layer.
+
+    Args:
+        bits: of all, or by layer.
+        names: of the weight layers.
+
+    Raises:
+        InputError: a layer that there is not, or bits other than 2 to 8.
+    """
+    table: Mapping[str, int] = {"default": bits} if isinstance(bits, int) else bits
+    unknown = [name for name in table if name != "default" and name not in names]
+    if unknown:
+        raise InputError(
+            f"quantize.bits: no weight layer {', '.join(map(repr, unknown))}; there are {', '.join(names)}"
+        )
+    wrong = {name: one for name, one in table.items() if type(one) is not int or not 2 <= one <= 8}
+    if wrong:
+        raise InputError(f"quantize.bits: {wrong}; a weight has 2 to 8 bits")
+    return {name: table.get(name, table.get("default", DEFAULT_BITS)) for name in names}
 
 
 def _whole(number: float) -> bool:
@@ -163,29 +191,35 @@ def _quantized_layer(name: str, layer: nn.Module, bits: int, step: float) -> nn.
     return made
 
 
-def quantized_network(network: SpikingNetwork, bits: int, steps: dict[str, float] | None = None) -> SpikingNetwork:
+def weight_layers(folded: SpikingNetwork) -> list[str]:
+    """Return the names of the layers of a folded network that have weights."""
+    return [name for name, layer in folded.named_layers() if isinstance(layer, nn.Conv2d | nn.Linear)]
+
+
+def quantized_network(network: SpikingNetwork, bits: Bits, steps: dict[str, float] | None = None) -> SpikingNetwork:
     """Return the fake-quantized copy of a float network, ready to be fine-tuned or lowered.
 
     Neurons that fire at their threshold, too, fire above it only, as the chip's do.
 
     Args:
         network: convolutions, batch norms, linear layers, neurons, pools, flatten, joins; see :mod:`.network.fold`.
-        bits: bits a weight.
+        bits: bits a weight: of all layers, or by layer.
         steps: weight step a layer; chosen from the weights by :func:`weight_step` when absent.
 
     Raises:
         UnsupportedError: a layer that cannot be deployed, by name and with the reason.
+        InputError: bits of a layer that there is not.
     """
     coder = network.coder
     layers: OrderedDict[str, nn.Module] = OrderedDict() if coder.binary else OrderedDict({INPUT: InputGrid(coder)})
     folded = exact(fold(network))
-    parts = _parts(folded)
+    widths = bits_by_layer(bits, weight_layers(folded))
+    steps = steps_of(folded, bits) if steps is None else steps
     for name, layer in folded.named_layers():
         if name == INPUT:
             raise UnsupportedError(f"layer {name!r}: this name is taken by the layer that rounds the input; rename it")
         if isinstance(layer, nn.Conv2d | nn.Linear):
-            step = weight_step(layer.weight, bits, parts.get(name, 1.0)) if steps is None else steps[name]
-            layers[name] = _quantized_layer(name, layer, bits, step)
+            layers[name] = _quantized_layer(name, layer, widths[name], steps[name])
         elif isinstance(layer, Layer) and layer.undeployable is not None:
             raise UnsupportedError(f"layer {name!r}: {layer.undeployable}")
         elif isinstance(layer, Layer):
@@ -205,6 +239,31 @@ def weight_steps(network: SpikingNetwork) -> dict[str, float]:
     """Return the weight step of every quantized layer, by name."""
     return {
         name: float(cast(Any, layer).quant_weight().scale)
+        for name, layer in network.named_layers()
+        if hasattr(layer, "quant_weight")
+    }
+
+
+def on_grid(weight: Tensor, bits: int, step: float) -> Tensor:
+    """Return weights on the grid of ``bits`` bits: step q, q = round(w / step) in [-2^(bits-1), 2^(bits-1) - 1]."""
+    top = 2 ** (bits - 1)
+    return step * (weight.detach() / step).round().clamp(-top, top - 1)
+
+
+def steps_of(folded: SpikingNetwork, bits: Bits) -> dict[str, float]:
+    """Return the weight step that each layer of a folded network gets, by name."""
+    layers, parts = dict(folded.named_layers()), _parts(folded)
+    widths = bits_by_layer(bits, weight_layers(folded))
+    return {
+        name: weight_step(cast(Tensor, layers[name].weight), width, parts.get(name, 1.0))
+        for name, width in widths.items()
+    }
+
+
+def weight_bits(network: SpikingNetwork) -> dict[str, int]:
+    """Return the bits of every quantized layer's weights, by name."""
+    return {
+        name: int(cast(Any, layer).quant_weight().bit_width)
         for name, layer in network.named_layers()
         if hasattr(layer, "quant_weight")
     }
@@ -232,7 +291,7 @@ def load_quantized(path: Path) -> tuple[SpikingNetwork, Recipe]:
     steps = header.get("steps")
     network = build_network(recipe, shape, classes)
     folded = fold(network)
-    wanted = [name for name, layer in folded.named_layers() if isinstance(layer, nn.Conv2d | nn.Linear)]
+    wanted = weight_layers(folded)
     if not isinstance(steps, dict) or sorted(steps) != sorted(wanted):
         raise FileError(f"{path}: no weight steps for {', '.join(wanted)}; write it again with 'quantize'")
     parts = _parts(folded)
@@ -243,6 +302,9 @@ def load_quantized(path: Path) -> tuple[SpikingNetwork, Recipe]:
                 f"{path}: step {step!r} of {name!r} is not a power of two, times {part:g}, from 2^-40 to 2^40; "
                 "quantize again"
             )
-    quantized = quantized_network(network, recipe.quantize.bits, steps)
+    try:
+        quantized = quantized_network(network, recipe.quantize.bits, steps)
+    except InputError as error:
+        raise FileError(f"{path}: {error}") from error
     load_weights(quantized, to_tensors(arrays), path)
     return quantized, recipe

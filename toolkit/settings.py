@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
+from pydantic_core import PydanticCustomError
 
 from .named import Named, Positive, Rules, Section, by_name, known, own_settings, parse_named
 
@@ -233,10 +234,26 @@ class AttackSettings(Named):
 Attacking = Annotated[SerializeAsAny[AttackSettings], by_name(AttackSettings)]
 
 
-class QuantizeSettings(Section):
-    """Quantization-aware fine-tuning: ``bits`` a weight, on Loihi's mixed-sign grid; 0 epochs means rounding only."""
+def _parse_bits(value: Any) -> Any:
+    for layer, bits in value.items() if isinstance(value, Mapping) else [(None, value)]:
+        if type(bits) is not int or not 2 <= bits <= 8:
+            where = "" if layer is None else f"layer {layer!r}: "
+            reason = (
+                f"{where}bits of a weight must be greater than or equal to 2 and less than or equal to 8 (got "
+                f"{bits!r}); give a number, or a table of numbers by layer"
+            )
+            raise PydanticCustomError("named", "{reason}", {"reason": reason})
+    return dict(value) if isinstance(value, Mapping) else value
 
-    bits: Annotated[int, Field(ge=2, le=8)] = 8
+
+class QuantizeSettings(Section):
+    """Quantization-aware fine-tuning: ``bits`` a weight, on Loihi's mixed-sign grid; 0 epochs means rounding only.
+
+    ``bits`` is one number, or a table by layer: ``{ default = 8, conv1 = 4 }``; ``default`` (8) is for layers that it
+    does not name.
+    """
+
+    bits: Annotated[int | dict[str, int], BeforeValidator(_parse_bits)] = 8
     epochs: Annotated[int, Field(ge=0)] = 20
     rate: Annotated[float, Field(gt=0.0, le=1e3)] = 1e-3
 

@@ -19,6 +19,7 @@ from ...toolkit.data import Images, Labels
 from ...toolkit.errors import TargetError, UnsupportedError
 from ...toolkit.network.network import SpikingNetwork
 from ...toolkit.progress import Track, silent
+from ...toolkit.quantize import weight_bits
 from ..measure.activity import views
 from ..measure.forms import Forms
 from ..measure.metrics import fan_out
@@ -64,16 +65,17 @@ def timing(run: Infer, images: Images, batch: int) -> Timing:
     )
 
 
-def _network_memory(network: SpikingNetwork, program: Program, bits: int | None) -> Memory:
-    """Return what a network in PyTorch needs, as float32, or with weights at ``bits`` bits."""
+def _network_memory(network: SpikingNetwork, program: Program) -> Memory:
+    """Return what a network in PyTorch needs: float32, but quantized weights at their own bits."""
     layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+    bits = weight_bits(network)
+    widths = {id(layer): bits[name] for name, layer in network.named_layers() if name in bits}
     weights = sum(layer.weight.numel() for layer in layers)
     others = sum(parameter.numel() for parameter in network.parameters()) - weights
     neurons = sum(int(np.prod(population.shape)) for population in program.spiking)
-    size = weights * (bits or 32) / 8 + others * 4
-    said = (
-        "float32" if bits is None else f"weights at {bits} bits, the rest float32; PyTorch itself keeps all as float32"
-    )
+    size = sum(layer.weight.numel() * widths.get(id(layer), 32) for layer in layers) / 8 + others * 4
+    all_bits = " and ".join(str(width) for width in sorted(set(bits.values())))
+    said = f"weights at {all_bits} bits, the rest float32; PyTorch itself keeps all as float32" if bits else "float32"
     return Memory(parameters=(size, size), state=4.0 * neurons, basis=f"{said}; one voltage a neuron")
 
 
@@ -156,7 +158,6 @@ def measure_cost(
     conditions: Mapping[str, Images],
     labels: Labels,
     *,
-    bits: int,
     batch: int,
     epsilon: float | None = None,
     queries: int = QUERIES,
@@ -169,7 +170,6 @@ def measure_cost(
         forms: the network's forms.
         conditions: images by condition, "clean" and one entry an attack, same order of samples.
         labels: (samples,).
-        bits: of the quantized weights.
         batch: samples a run.
         epsilon: of an energy attack, whose images become one more condition; None: no such attack.
         queries: that it spends, a sample.
@@ -204,11 +204,11 @@ def measure_cost(
 
     for device in devices:
         ready = TorchTarget(device=device, batch=batch, graded=program.graded).compile(forms.network)
-        add("float", forms.network, device, _network_memory(forms.network, program, None), ready.run, None)
+        add("float", forms.network, device, _network_memory(forms.network, program), ready.run, None)
     forms.network.to("cpu")
     ready = TorchTarget(batch=batch, graded=program.graded).compile(forms.quantized)
     in_floats = Metering(absent="fake quantization computes in float32, so it costs what float costs")
-    add("quantized", forms.quantized, "cpu", _network_memory(forms.quantized, program, bits), ready.run, in_floats)
+    add("quantized", forms.quantized, "cpu", _network_memory(forms.quantized, program), ready.run, in_floats)
     simulator = get_target("loihi").compile(program)
     simulated = Metering(absent="runs in a simulator here; the chip's energy is estimated below")
     add(

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal["rounding", "limit", "fault"]
-FLOAT, FOLDED, TUNED, QUANTIZED, UNDELAYED, PROGRAM, LAVA = STAGES = (
+FLOAT, FOLDED, MOVED, TUNED, QUANTIZED, UNDELAYED, PROGRAM, LAVA = STAGES = (
     "float",
     "folded",
+    "biases moved",
     "fine-tuned",
     "quantized",
     "Program, delay 0",
@@ -27,6 +28,7 @@ class Cause:
             together.
         stage: the first form that has it.
         remedy: what to do about it.
+        widest: the same where weights have as many bits as the chip takes; empty: the same words.
     """
 
     code: str
@@ -34,8 +36,15 @@ class Cause:
     kind: Kind
     stage: str
     remedy: str
+    widest: str = ""
+
+    def advice(self, bits: int) -> str:
+        """Return what to do about it in a network whose weights have ``bits`` bits at least."""
+        return self.widest if self.widest and bits >= MOST_BITS else self.remedy
 
 
+MOST_BITS = 8
+"""The most that ``quantize.bits`` takes."""
 _AGAIN = "export the Program again, and look at what changed it in between"
 CAUSES = {
     cause.code: cause
@@ -47,6 +56,16 @@ CAUSES = {
             FOLDED,
             "Nothing to do: sums in another order end differently in the last bit, which shows where a membrane stands "
             "exactly at its threshold.",
+        ),
+        Cause(
+            "moved_bias",
+            "bias moved from current to voltage",
+            "fault",
+            MOVED,
+            "Loihi's neuron has a bias of its voltage only: one of a synaptic current acts there in full from the "
+            "first step, not once the current has settled. Fine-tune (quantize.epochs above 0), which trains with the "
+            "bias where the chip has it; or take a shorter memory (model.current), or more time steps, of which fewer "
+            "are spent before the current has settled.",
         ),
         Cause(
             "fine_tuning",
@@ -61,7 +80,11 @@ CAUSES = {
             "weight rounding",
             "rounding",
             QUANTIZED,
-            "Fine-tune longer on the weight grid (quantize.epochs) or use more bits (quantize.bits).",
+            "Fine-tune longer on the weight grid (quantize.epochs) or use more bits (quantize.bits), for the layers "
+            "that need them.",
+            "Fine-tune longer on the weight grid (quantize.epochs); weights have the most bits that there are. A layer "
+            "whose largest weights stand far out has the coarsest step: hold them back in training "
+            "(train.weight_decay).",
         ),
         Cause(
             "input_rounding",
@@ -84,6 +107,8 @@ CAUSES = {
             UNDELAYED,
             "Choose a threshold that is a whole number of units of the layer's sum (a power of two, for weight steps "
             "that are), or weights of more bits, which make the unit finer.",
+            "Choose a threshold that is a whole number of units of the layer's sum (a power of two, for weight steps "
+            "that are), or fine-tune through the twin, which computes with it.",
         ),
         Cause(
             "bias_rounding",
@@ -108,6 +133,7 @@ CAUSES = {
             UNDELAYED,
             "The chip's decay rounds toward zero: keep membranes large in units of the chip (weights of more bits), or "
             "fine-tune through the twin, which computes with these roundings.",
+            "The chip's decay rounds toward zero: fine-tune through the twin, which computes with these roundings.",
         ),
         Cause(
             "current_wrap",

@@ -11,13 +11,14 @@ from ...toolkit.coding import Coder
 from ...toolkit.data import Images, Labels
 from ...toolkit.defences.exact import exact
 from ...toolkit.errors import InputError
-from ...toolkit.network.fold import fold
+from ...toolkit.network.fold import fold, moved_biases
 from ...toolkit.progress import Track, silent
+from ...toolkit.quantize import weight_bits
 from ..measure.forms import Forms
 from ..records.explanation import Contribution, Findings, Pair, Place, Reason
 from ..records.explanation import Stage as StageRecord
 from . import stages as forms
-from .causes import CAUSES, FOLDED, PROGRAM, TUNED, present
+from .causes import CAUSES, FOLDED, MOVED, PROGRAM, TUNED, present
 from .model import Codes, Field, Model, Outcome, Spikes, simulate
 from .origins import match
 from .stages import Shown, shown
@@ -25,8 +26,8 @@ from .tally import Tally, tallies
 from .verdict import verdict
 
 RANK = {"fault": 0, "limit": 1, "rounding": 2}
-WALKED = frozenset({"floating_point", "fine_tuning", "target"})
-"""Causes that are stages of their own, not switches of the model."""
+WALKED = frozenset({"floating_point", "moved_bias", "fine_tuning", "target"})
+"""Causes that are stages of their own; of these only a moved bias can be a switch of the model, too."""
 
 
 CLOSE = 1e-4
@@ -92,9 +93,11 @@ class _Walk:
         base: str,
         by_step: bool,
         order: dict[str, tuple[int, ...]],
+        bits: int,
     ) -> None:
         self.stages, self.model, self.coder, self.base = stages, model, coder, base
         self.codes: Codes = model.codes
+        self.bits = bits
         names = [stage.name for stage in stages]
         self.pairs = {pair: Tally(order, by_step) for pair in pairwise(names)}
         self.own = tallies(names, order, by_step)
@@ -157,7 +160,7 @@ class _Walk:
             repaired=self.repaired[code].effect(),
             left=left,
             share=(alone + total - left) / 2 / total if total else 0.0,
-            remedy=cause.remedy,
+            remedy=cause.advice(self.bits),
         )
 
 
@@ -217,16 +220,20 @@ def explain(
     if len(images) == 0 or len(images) != len(labels):
         raise InputError(f"explain: {len(images)} images and {len(labels)} labels; give one label an image")
     coder = given.network.coder
-    folded = exact(fold(given.network))
-    tuned = forms.fine_tuned(folded, given.quantized)
-    model = match(folded, given.quantized, given.program, coder.encoded_shape(images.shape[-3:]))
-    stages = forms.network_stages(given.network, folded, tuned, given.quantized)
+    folded, moved = exact(fold(given.network, move_biases=False)), exact(fold(given.network))
+    biases = moved_biases(given.network)
+    tuned = forms.fine_tuned(moved, given.quantized)
+    shape = coder.encoded_shape(images.shape[-3:])
+    # Fine-tuning trained with the bias where the chip has it: what it left is no longer due to the move.
+    model = match(tuned or moved, given.quantized, given.program, shape, biases if tuned is None else {})
+    stages = forms.network_stages(given.network, folded, moved if biases else None, tuned, given.quantized)
     stages += forms.program_stages(given.program, model.meant, min(lava, len(images)))
     rounded = _off_grid(coder, images, batch)
     if rounded:
         model = replace(model, evidence={**model.evidence, "input_rounding": rounded})
+    least = min(weight_bits(given.quantized).values(), default=0)
     order = {name: given.program.shape_of(name) for name in folded.populations()}
-    walk = _Walk(stages, model, coder, FOLDED if tuned is None else TUNED, folded.recurrent, order)
+    walk = _Walk(stages, model, coder, FOLDED if tuned is None else TUNED, folded.recurrent, order, least)
     starts = range(0, len(images), batch)
     jobs = (job for s in starts for job in walk.batch(shown(coder, images[s : s + batch], s), labels[s : s + batch], s))
     for _ in track(jobs, "explain", len(starts) * walk.runs()):
@@ -237,6 +244,11 @@ def explain(
         return shown(coder, images[start : start + batch], start), sample - start
 
     return _findings(walk, len(images), again, order)
+
+
+def _walked(code: str, walk: _Walk) -> bool:
+    """Return whether the walk shows by itself whether a cause acts."""
+    return code in WALKED and (code != "moved_bias" or any(stage.name == MOVED for stage in walk.stages))
 
 
 def _findings(
@@ -296,7 +308,7 @@ def _findings(
         base=walk.base,
         total=walk.total.different,
         causes=causes,
-        exact=[code for code in CAUSES if code not in walk.codes and code not in WALKED],
+        exact=[code for code in CAUSES if code not in walk.codes and not _walked(code, walk)],
         base_differs=walk.real.different,
         program_differs=walk.integers.different,
         overflow=walk.overflow,

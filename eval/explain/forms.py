@@ -9,6 +9,7 @@ from ...toolkit.progress import Track, silent
 from ..measure.forms import Forms
 from ..records.explanation import Explanation
 from .explainer import Overlay, explain
+from .sensitivity import LOSS, find_sensitivity
 
 FEW = 300
 """Below so many samples intervals are too wide to quote."""
@@ -23,6 +24,7 @@ def explain_forms(
     lava: bool | None = None,
     slow: int = 64,
     batch: int = 250,
+    loss: float | None = LOSS,
     track: Track = silent,
 ) -> tuple[Explanation, list[Overlay]]:
     """Explain why the forms differ, walking on to Lava where it can be.
@@ -35,6 +37,7 @@ def explain_forms(
         lava: whether Lava is run; None: where it is installed.
         slow: samples that Lava gets at most.
         batch: samples a run.
+        loss: points of accuracy that a layer may cost when it alone is quantized; None: layers are not looked at.
         track: progress.
 
     Returns:
@@ -58,5 +61,8 @@ def explain_forms(
     if len(labels) < FEW:
         notes.append(f"Only {len(labels)} test samples: intervals are wide, do not quote.")
     found, overlays = explain(forms, images, labels, lava=most, batch=batch, track=track)
-    record = Explanation(**about, **dict(found), notes=notes, seconds=time.perf_counter() - begun)
+    layers = None
+    if loss is not None:
+        layers = find_sensitivity(forms.network, forms.quantized, images, labels, loss=loss, batch=batch, track=track)
+    record = Explanation(**about, **dict(found), layers=layers, notes=notes, seconds=time.perf_counter() - begun)
     return record, overlays

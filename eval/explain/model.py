@@ -58,6 +58,7 @@ class Cells:
         bias: a neuron.
         reset: the network's rule; ``subtract_now`` at once, ``subtract`` in the next step.
         drive: what the voltage gains from a bias-coded message of 1; 0 where the input has synapses.
+        moved: the part of the bias that the network adds to the current instead, where it piles up to this.
     """
 
     keep_u: Field
@@ -66,6 +67,7 @@ class Cells:
     bias: Field
     reset: Reset = "zero"
     drive: float = 0.0
+    moved: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,9 @@ class _State:
         self.threshold, self.bias = cells.threshold.value(on), cells.bias.value(on)
         self.reset: Reset = "zero" if "reset_rule" in on else cells.reset
         self.drive, self.takes_input, self.on = cells.drive, cells.drive != 0, on
+        self.feed: Tensor | None = None
+        if cells.moved is not None and "moved_bias" not in on:
+            self.bias, self.feed = self.bias - cells.moved, cells.moved * (1 - cells.keep_u.meant)
         self.sent: list[Tensor] = []
         self.membranes: list[Tensor] | None = [] if membranes else None
 
@@ -168,6 +173,8 @@ class _State:
         self.u = self._decayed(self.u, self.keep_u) + 64 * a
         if "current_wrap" in self.on:
             self.u = wrap_current(_wrapped(self.u, 32))
+        if self.feed is not None:
+            self.u = self.u + self.feed
         v = self._decayed(self.v, self.keep_v) + self.u + self.bias
         if drive is not None:
             v = v + drive * self.drive

@@ -3,6 +3,7 @@
 import copy
 import re
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -96,8 +97,8 @@ def as_it_is(population: Population) -> Cells:
 class _Matching:
     """Collects fields and evidence, population by population."""
 
-    def __init__(self, program: Program, resets: dict[str, Reset]) -> None:
-        self.program, self.resets = program, resets
+    def __init__(self, program: Program, resets: dict[str, Reset], moved: Mapping[str, Tensor]) -> None:
+        self.program, self.resets, self.moved = program, resets, moved
         self.evidence: Evidence = {}
         self.weights: dict[int, Field] = {}
         self.cells: dict[str, Cells] = {}
@@ -153,6 +154,7 @@ class _Matching:
             self._bias(population, meaning.bias.reshape(population.shape) * 64 / unit),
             self.resets.get(name, "zero"),
             2.0**population.bias_exponent if population.input_bias else 0.0,
+            self._moved(population, 64 / unit, meaning.neuron.current or 0.0),
         )
         if self.cells[name].reset != "zero":
             rule = "subtracts the threshold" if self.cells[name].reset != "none" else "does not reset"
@@ -272,6 +274,19 @@ class _Matching:
             steps.append((code, _tensor(found)))
         return Field(_tensor(meant), tuple(steps))
 
+    def _moved(self, population: Population, scale: float, keep: float) -> Tensor | None:
+        """Return the part of the bias that the network has in the current, in units of the voltage."""
+        name, part = population.name, self.moved.get(population.name)
+        if part is None:
+            return None
+        self.note(
+            "moved_bias",
+            f"population {name!r}: {int(part.count_nonzero()):,} of {part.numel():,} biases enter a current that keeps "
+            f"{keep:.6g} of itself a step; the first step has {1 - keep:.3g} of what the Program adds to the voltage",
+        )
+        each = part.double().reshape(-1, *[1] * (len(population.shape) - 1))
+        return each.expand(population.shape) * scale
+
     def limits(self) -> None:
         """Note which ranges of the chip this Program's sums and membranes could leave at all."""
         program = self.program
@@ -315,7 +330,13 @@ def _with_lags(program: Program, lags: dict[int, int]) -> Program:
     return balance(program.model_copy(update={"synapses": synapses, "populations": populations}))
 
 
-def match(network: SpikingNetwork, quantized: SpikingNetwork, program: Program, shape: tuple[int, ...]) -> Model:
+def match(
+    network: SpikingNetwork,
+    quantized: SpikingNetwork,
+    program: Program,
+    shape: tuple[int, ...],
+    moved: Mapping[str, Tensor] | None = None,
+) -> Model:
     """Return the Program beside the network that it was made from, or should have been.
 
     Args:
@@ -323,6 +344,7 @@ def match(network: SpikingNetwork, quantized: SpikingNetwork, program: Program, 
         quantized: the same layers with weights on their grids; says what the weights are, before and after rounding.
         program: integers, right or wrong.
         shape: (channels, height, width) of one step of the input.
+        moved: biases that the network has in its currents, by layer, as :func:`.fold.moved_biases` gives them.
 
     Raises:
         UnsupportedError: network and Program have other populations or connections, or no exact counterpart.
@@ -338,7 +360,7 @@ def match(network: SpikingNetwork, quantized: SpikingNetwork, program: Program, 
         )
         for one, given in ((graph, grids), (real, None))
     )
-    matching = _Matching(program, _resets(network))
+    matching = _Matching(program, _resets(network), moved or {})
     names = {population.name for population in program.populations}
     lags = {(synapse.source, synapse.target): synapse.delay for synapse in units}
     graded = {synapse.target for synapse in units}

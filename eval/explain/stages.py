@@ -17,7 +17,7 @@ from ...toolkit.data import Images
 from ...toolkit.network.network import SpikingNetwork
 from ...toolkit.train import seeded
 from ..measure.forms import DRAWS
-from .causes import FLOAT, FOLDED, LAVA, PROGRAM, QUANTIZED, TUNED, UNDELAYED
+from .causes import FLOAT, FOLDED, LAVA, MOVED, PROGRAM, QUANTIZED, TUNED, UNDELAYED
 from .model import Outcome
 
 
@@ -67,11 +67,20 @@ class Stage:
     most: int | None = None
 
 
+def classes_of(
+    network: SpikingNetwork, batch: Shown, watch: Callable[[str, Tensor], None] | None = None
+) -> NDArray[np.int64]:
+    """Return the classes (batch,) that a network in evaluation mode answers; ``watch`` sees what each layer sends."""
+    with seeded(batch.seed), torch.no_grad():
+        last = network.respond(batch.encoded, watch)
+    found: NDArray[np.int64] = (last[-1] if network.membrane else last.sum(0)).numpy().argmax(1)
+    return found
+
+
 def _network(network: SpikingNetwork) -> Callable[[Shown], Outcome]:
     network.eval()
     names = network.populations()
 
-    @torch.no_grad()
     def run(batch: Shown) -> Outcome:
         spikes: dict[str, NDArray[np.bool_]] = {}
 
@@ -79,9 +88,8 @@ def _network(network: SpikingNetwork) -> Callable[[Shown], Outcome]:
             if name in names:
                 spikes[name] = signal.bool().numpy()
 
-        with seeded(batch.seed):
-            last = network.respond(batch.encoded, watch)
-        return Outcome(spikes, (last[-1] if network.membrane else last.sum(0)).numpy().argmax(1))
+        classes = classes_of(network, batch, watch)
+        return Outcome(spikes, classes)
 
     return run
 
@@ -113,12 +121,17 @@ def fine_tuned(folded: SpikingNetwork, quantized: SpikingNetwork) -> SpikingNetw
 
 
 def network_stages(
-    network: SpikingNetwork, folded: SpikingNetwork, tuned: SpikingNetwork | None, quantized: SpikingNetwork
+    network: SpikingNetwork,
+    folded: SpikingNetwork,
+    moved: SpikingNetwork | None,
+    tuned: SpikingNetwork | None,
+    quantized: SpikingNetwork,
 ) -> list[Stage]:
-    """Return the stages that are networks in PyTorch."""
+    """Return the stages that are networks in PyTorch; None for one that is like the one before it."""
     found = [
         (FLOAT, "the trained network in float32", network),
         (FOLDED, "batch norms folded into the convolutions before them", folded),
+        (MOVED, "biases of currents moved to the voltage, where the chip has one", moved),
         (TUNED, "trained on by 'quantize', its weights before rounding", tuned),
         (QUANTIZED, "weights and input on the chip's grids, membranes in float32", quantized),
     ]

@@ -8,13 +8,19 @@ from scipy.stats import binomtest
 
 from ...toolkit.data import Labels
 from ..records.base import Share, share_of
-from ..records.explanation import Effect, Paired, Place
+from ..records.explanation import Effect, Place
+from ..records.sensitivity import Paired
 from .model import Outcome
 
 
 def mcnemar(lost: int, won: int) -> float:
     """Return the p of McNemar's exact test: of ``lost`` against ``won`` in a fair toss; 1 for no tosses."""
     return float(binomtest(lost, lost + won).pvalue) if lost + won else 1.0
+
+
+def paired(samples: int, changed: int, lost: int, won: int) -> Paired:
+    """Return two forms on the same samples, with McNemar's exact test."""
+    return Paired(samples=samples, classes_changed=changed, lost=lost, won=won, p=mcnemar(lost, won))
 
 
 class Tally:
@@ -75,13 +81,7 @@ class Tally:
         return Effect(
             different=self.different,
             compared=self.compared,
-            paired=Paired(
-                samples=self.samples,
-                classes_changed=self.changed,
-                lost=self.lost,
-                won=self.won,
-                p=mcnemar(self.lost, self.won),
-            ),
+            paired=paired(self.samples, self.changed, self.lost, self.won),
             accuracy=self.accuracy(),
             first=None if self.first is None else self.first[1],
         )

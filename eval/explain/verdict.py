@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from itertools import pairwise
 
-from ..records.explanation import Contribution, Findings, Pair, Paired, Place
+from ..records.explanation import Contribution, Findings, Pair, Place
+from ..records.sensitivity import Paired
 from ..report.words import listed, percent, plural
-from .causes import CAUSES, LAVA, PROGRAM, TUNED
+from .causes import CAUSES, LAVA, MOVED, PROGRAM, TUNED
 
 
 def place_words(place: Place) -> str:
@@ -54,6 +55,33 @@ def _fault(one: Contribution, total: int) -> str:
     return f"{one.title[0].upper()}{one.title[1:]}: {'; '.join(one.evidence)}; {repaired}{shows}. {one.remedy}"
 
 
+EVENTS = {"wraps": "a current wraps", "saturations": "a voltage saturates"}
+
+
+def _no_fault(found: Findings) -> Iterator[str]:
+    """Yield what there is beside roundings: limits that are met, but change nothing."""
+    met = [
+        f"{what} {count:,} times in {listed(places)}"
+        for kind, what in EVENTS.items()
+        if (count := sum(counts.get(kind, 0) for counts in found.overflow.values()))
+        and (places := [f"{name!r}" for name, counts in found.overflow.items() if counts.get(kind, 0)])
+    ]
+    # Moved biases that were trained on are behind the network that roundings are counted from.
+    moved = next((pair for pair in found.pairs if pair.after == MOVED and pair.effect.different), None)
+    if moved is not None:
+        yield (
+            f"Biases moved from current to voltage, before fine-tuning trained with them there: "
+            f"{paired_words(moved.effect.paired)}."
+        )
+    if met:
+        yield (
+            f"No fault is found. Limits of the chip are met ({listed(met)}), but no spike and no class depends on it: "
+            "what differs is rounding."
+        )
+    else:
+        yield "No fault is found and no limit of the chip is met: what differs is rounding."
+
+
 def _largest_step(found: Findings) -> Iterator[str]:
     """Yield between which stages accuracy moves most; stages on fewer samples do not count."""
     whole = [stage for stage in found.stages if stage.samples == found.samples]
@@ -75,12 +103,13 @@ def _sentences(found: Findings) -> Iterator[str]:
     faults = [one for one in acting if one.kind != "rounding"]
     yield from (_fault(one, found.total) for one in faults)
     if not faults:
-        yield "No fault is found and no limit of the chip is met: what differs is rounding."
+        yield from _no_fault(found)
     parted = [pair for pair in found.pairs if pair.effect.first is not None and pair.after != LAVA]
     if not parted:
         yield "All forms fire the same spikes."
-    # Fine-tuning makes another network; what deployment does to it begins behind it.
-    shown = parted[: 2 if parted and parted[0].after == TUNED else 1]
+    # Moved biases and fine-tuning make another network; what else deployment does to it begins behind them.
+    made = [pair for pair in parted if pair.after in (MOVED, TUNED)]
+    shown = parted[: parted.index(made[-1]) + 2 if made and parted[0] == made[0] else 1]
     for number, pair in enumerate(shown):
         assert pair.effect.first is not None
         how = "first" if number == 0 else "next"

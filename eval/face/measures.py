@@ -22,6 +22,7 @@ from ..agreement.targets import compare as run_targets
 from ..cost.measure import measure_cost
 from ..cost.table import Cell, column, side_by_side
 from ..explain.forms import explain_forms
+from ..explain.sensitivity import LOSS
 from ..fit import fit as place
 from ..measure.forms import Forms, evaluate
 from ..records.base import Data, header
@@ -126,7 +127,15 @@ def _robust(form: FormResult) -> dict[str, Any]:
     }
 
 
-def explain(forms: Forms, data: Samples, *, samples: int | None = None, lava: bool | None = None) -> Shown[Explanation]:
+def explain(
+    forms: Forms,
+    data: Samples,
+    *,
+    samples: int | None = None,
+    lava: bool | None = None,
+    layers: bool = True,
+    loss: float = LOSS,
+) -> Shown[Explanation]:
     """Say where spikes differ from float to the Program, what causes it, and what to do.
 
     Args:
@@ -134,14 +143,19 @@ def explain(forms: Forms, data: Samples, *, samples: int | None = None, lava: bo
         data: whose test images, or images and labels.
         samples: the first so many; all if None.
         lava: whether Lava is run; None: where it is installed.
+        layers: whether each layer is quantized alone, as :func:`.sensitivity.sensitivity` does.
+        loss: points of accuracy that a layer may cost alone.
 
     Raises:
         UnsupportedError: the Program has other populations than the network.
     """
     images, labels = test_part(data, samples)
-    about = header_of("explain", data, forms.program, samples=samples, lava=lava)
+    given: dict[str, Any] = {"layers": None if layers else False, "loss": None if loss == LOSS else loss}
+    about = header_of("explain", data, forms.program, samples=samples, lava=lava, **given)
     with bars() as track:
-        record, overlays = explain_forms(forms, images, labels, about, lava=lava, track=track)
+        record, overlays = explain_forms(
+            forms, images, labels, about, lava=lava, loss=loss if layers else None, track=track
+        )
     accuracy = {stage.name: stage.accuracy.value for stage in record.stages}
     rows = [
         {
@@ -154,7 +168,8 @@ def explain(forms: Forms, data: Samples, *, samples: int | None = None, lava: bo
         }
         for pair in record.pairs
     ]
-    return Shown(record, " ".join(record.verdict), tuple(rows), lambda: render_explanation(record, overlays))
+    said = [*record.verdict, *(record.layers.verdict if record.layers is not None else ())]
+    return Shown(record, " ".join(said), tuple(rows), lambda: render_explanation(record, overlays))
 
 
 def fit(
@@ -205,7 +220,6 @@ def compare(
     robustness: Shown[Robustness] | None = None,
     worst_energy: float | None = None,
     samples: int | None = None,
-    bits: int = 8,
 ) -> Shown[Cost]:
     """Put float, quantized and deployed side by side: robustness, sparsity, latency, energy, memory.
 
@@ -216,13 +230,12 @@ def compare(
         robustness: of the same forms, for its rows.
         worst_energy: epsilon of an energy attack, L-infinity in pixels of [0, 1]; None: none.
         samples: the first so many; all if None.
-        bits: of the quantized weights.
     """
     images, labels = test_part(data, samples)
     conditions = {"clean": images} | {name: part[:samples] for name, part in (attacked or {}).items()}
     with bars() as track:
-        about = header_of("compare", data, forms.program, worst_energy=worst_energy, samples=samples, bits=bits)
-        options: dict[str, Any] = {"bits": bits, "batch": BATCH, "epsilon": worst_energy}
+        about = header_of("compare", data, forms.program, worst_energy=worst_energy, samples=samples)
+        options: dict[str, Any] = {"batch": BATCH, "epsilon": worst_energy}
         record = measure_cost(about, forms, conditions, labels, **options, track=track)
         measured = evaluate(forms, conditions, labels, {"loihi": len(labels)}, batch=BATCH, track=track)
     found = side_by_side(None, None if robustness is None else robustness.record, record, NAME)

@@ -28,7 +28,7 @@ from ...toolkit.errors import InputError, UnsupportedError
 from ...toolkit.models import build_network as build_recipe
 from ...toolkit.network.network import SpikingNetwork
 from ...toolkit.progress import bars
-from ...toolkit.quantize import quantized_network
+from ...toolkit.quantize import Bits, quantized_network
 from ...toolkit.train import Epoch, Loss, seeded, train_network
 from ..measure.forms import DRAWS, Forms
 
@@ -166,7 +166,7 @@ def quantize(
     network: SpikingNetwork,
     data: Training | None = None,
     *,
-    bits: int = 8,
+    bits: Bits = 8,
     epochs: int = 0,
     rate: float = 1e-3,
     defences: Sequence[Any] = (),
@@ -178,7 +178,7 @@ def quantize(
     Args:
         network: in float; not changed.
         data: as of :func:`train`; needed for epochs.
-        bits: a weight.
+        bits: a weight, 2 to 8: of all layers, or by layer, {"default": 8, "conv1": 4}.
         epochs: of fine-tuning; 0 rounds only.
         rate: its initial learning rate.
         defences: as of :func:`train`, in fine-tuning.
@@ -191,7 +191,7 @@ def quantize(
     """
     values = {
         "train": settings,
-        "quantize": {"bits": bits, "epochs": epochs, "rate": rate},
+        "quantize": {"bits": bits if isinstance(bits, int) else dict(bits), "epochs": epochs, "rate": rate},
         "defences": list(defences),
     }
     recipe = parse_recipe(values, "quantize")
@@ -251,13 +251,13 @@ def lower(
     return program
 
 
-def deploy(network: SpikingNetwork, data: Dataset, *, bits: int = 8, epochs: int = 20, **settings: Any) -> Forms:
+def deploy(network: SpikingNetwork, data: Dataset, *, bits: Bits = 8, epochs: int = 20, **settings: Any) -> Forms:
     """Return all forms of a network: itself, quantized and fine-tuned, and its Program.
 
     Args:
         network: in float, trained.
         data: for fine-tuning, and the shape of an image.
-        bits: a weight.
+        bits: a weight, as of :func:`quantize`.
         epochs: of fine-tuning.
         settings: as of :func:`quantize`.
     """

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .base import Data, Machine, Part, ProgramId, Record, Share, read_model
+from .sensitivity import Paired, Sensitivities
 
 
 class Stage(Part):
@@ -20,24 +21,6 @@ class Stage(Part):
     what: str
     samples: int
     accuracy: Share
-
-
-class Paired(Part):
-    """Two forms on the same samples.
-
-    Attributes:
-        samples: how many.
-        classes_changed: samples that get another class.
-        lost: samples that only the first answers rightly.
-        won: samples that only the second does.
-        p: of McNemar's exact test, which is the sign test of ``lost`` against ``won``; 1 if both are 0.
-    """
-
-    samples: int
-    classes_changed: int
-    lost: int
-    won: int
-    p: float
 
 
 class Place(Part):
@@ -137,8 +120,9 @@ class Contribution(Part):
 
     @property
     def acts(self) -> bool:
-        """Whether it changes any spike, alone or as the last one."""
-        return bool(self.alone.different or self.repaired.different)
+        """Whether it changes any spike or class, alone or as the last one."""
+        both = self.alone, self.repaired
+        return any(one.different or one.paired.classes_changed for one in both)
 
 
 class Findings(Part):
@@ -174,12 +158,13 @@ class Findings(Part):
 
 
 class Explanation(Record, Findings):
-    """The same with where it comes from."""
+    """The same with where it comes from, and with what each layer's weights cost; None where that was not looked at."""
 
     data: Data
     program: ProgramId
     recipe: dict[str, Any] | None
     machine: Machine
+    layers: Sensitivities | None = None
     notes: list[str]
     seconds: float
 

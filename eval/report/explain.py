@@ -10,6 +10,7 @@ from ..explain.explainer import Overlay
 from ..explain.verdict import place_words, reason_words
 from ..records.base import Share
 from ..records.explanation import Effect, Explanation, Pair
+from ..records.sensitivity import Sensitivities, Sensitivity
 from . import environment, words
 from .overlay import overlay_plot
 
@@ -17,12 +18,6 @@ from .overlay import overlay_plot
 def _share(one: Share) -> dict[str, Any]:
     value, low, high = (words.percent(number) for number in (one.value, one.low, one.high))
     return {"value": value, "low": low, "high": high, "correct": one.correct, "samples": one.samples}
-
-
-def points(before: Share, after: Share) -> str:
-    """Return the change of accuracy in points, signed."""
-    change = 100 * (after.value - before.value)
-    return "0" if after.correct * before.samples == before.correct * after.samples else f"{change:+.1f}"
 
 
 def _pair(pair: Pair, number: int, overlays: Sequence[Overlay]) -> dict[str, Any]:
@@ -51,6 +46,31 @@ def _pair(pair: Pair, number: int, overlays: Sequence[Overlay]) -> dict[str, Any
     }
 
 
+def _layers(found: Sensitivities) -> dict[str, Any]:
+    bits = sorted({one.bits for layer in found.layers for one in layer.tried})
+    rows = []
+    for layer in found.layers:
+        tried = [layer.at(number) for number in bits]
+        cells = [
+            None
+            if one is None
+            else {
+                "points": words.points(found.accuracy, one.accuracy),
+                "accuracy": _share(one.accuracy),
+                "p": f"{one.paired.p:.2g}",
+                "own": one.bits == layer.own,
+            }
+            for one in tried
+        ]
+        rows.append({"record": layer, "cells": cells})
+    return {"record": found, "bits": bits, "rows": rows, "accuracy": _share(found.accuracy)}
+
+
+def render_sensitivity(record: Sensitivity) -> str:
+    """Return the page of a sensitivity as HTML."""
+    return environment().get_template("sensitivity.html.j2").render(record=record, layers=_layers(record))
+
+
 def render_explanation(record: Explanation, overlays: Sequence[Overlay]) -> str:
     """Return the page of an explanation as HTML.
 
@@ -68,7 +88,7 @@ def render_explanation(record: Explanation, overlays: Sequence[Overlay]) -> str:
             "lost": one.paired.lost,
             "won": one.paired.won,
             "p": f"{one.paired.p:.2g}",
-            "points": points(beside, one.accuracy),
+            "points": words.points(beside, one.accuracy),
             "accuracy": _share(one.accuracy),
         }
 
@@ -91,6 +111,7 @@ def render_explanation(record: Explanation, overlays: Sequence[Overlay]) -> str:
             causes=causes,
             exact=[CAUSES[code].title for code in record.exact],
             listed=words.listed,
+            layers=None if record.layers is None else _layers(record.layers),
         )
     )
     return page.strip() + "\n"

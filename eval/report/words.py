@@ -17,6 +17,12 @@ def percent(share: float) -> str:
     return "> 99.9" if 0.9995 <= share < 1 else f"{100 * share:.1f}"
 
 
+def points(before: Share, after: Share) -> str:
+    """Return the change of accuracy in points, signed."""
+    change = 100 * (after.value - before.value)
+    return "0" if after.correct * before.samples == before.correct * after.samples else f"{change:+.1f}"
+
+
 def share_text(share: float) -> str:
     """Return a share to three decimals; "0" and "1" are kept for the exact values."""
     if share in (0.0, 1.0):

@@ -55,7 +55,6 @@ def cost(
         forms,
         conditions,
         data.test_labels[:samples],
-        bits=recipe.quantize.bits,
         batch=recipe.evaluate.batch,
         epsilon=worst_energy,
         track=track,

@@ -2,27 +2,39 @@
 
 from ...toolkit.progress import Track, silent
 from ..explain.forms import explain_forms
+from ..explain.sensitivity import LOSS
 from ..records.base import command_line, header, write_record
 from ..records.explanation import Explanation
 from ..report.explain import write_explanation
 from .folder import Run
 
 
-def explain(run: Run, *, samples: int | None = None, lava: bool | None = None, track: Track = silent) -> Explanation:
+def explain(
+    run: Run,
+    *,
+    samples: int | None = None,
+    lava: bool | None = None,
+    loss: float | None = LOSS,
+    track: Track = silent,
+) -> Explanation:
     """Explain a run and write explain.json and explain.html.
 
     Args:
         run: trained, quantized and exported.
         samples: the first so many test images; all if None.
         lava: whether Lava is run; None: where it is installed.
+        loss: points of accuracy that a layer may cost when it alone is quantized; None: layers are not looked at.
         track: progress.
 
     Raises:
+        InputError: a loss that is none.
         FileError: a step is missing, or a file has changed since.
         TargetError: Lava was asked for and is not there.
     """
     recipe, forms, data = run.recipe(), run.forms(), run.data()
-    typed = command_line("explain", "DIR", samples=samples, **{"lava": lava} if lava else {"no-lava": lava is False})
+    switches = {"lava": lava} if lava else {"no-lava": lava is False}
+    how = {"no-layers": True} if loss is None else {"loss": loss} if loss != LOSS else {}
+    typed = command_line("explain", "DIR", samples=samples, **switches, **how)
     record, overlays = explain_forms(
         forms,
         data.test_images[:samples],
@@ -31,6 +43,7 @@ def explain(run: Run, *, samples: int | None = None, lava: bool | None = None, t
         lava=lava,
         slow=recipe.evaluate.lava_samples,
         batch=recipe.evaluate.batch,
+        loss=loss,
         track=track,
     )
     write_record(run.path("explain.json"), record)

@@ -61,14 +61,14 @@ class Quantized(Result):
     """``quantize``: the network on the chip's weight grid.
 
     Attributes:
-        bits: a weight.
+        bits: a weight: of all layers, or by layer.
         rounded_accuracy: before fine-tuning.
         test_accuracy: after it.
         samples: how many test images.
     """
 
     step = "quantize"
-    bits: int
+    bits: int | dict[str, int]
     rounded_accuracy: float
     test_accuracy: float
     samples: int
@@ -94,6 +94,24 @@ class Exported(Result):
     qcdq: dict[str, Any] | None
     without_qcdq: list[str]
     populations: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class LavaProject(Result):
+    """``export --lava-project``: a folder that runs the Program on Lava.
+
+    Attributes:
+        folder: its path.
+        files: in it.
+        samples: test images that go with it.
+        program_sha256: of the Program.
+    """
+
+    step = "lava-project"
+    folder: str
+    files: list[str]
+    samples: int
+    program_sha256: str
 
 
 @dataclass(frozen=True)

@@ -248,18 +248,19 @@ class Program(Part):
         return digest(b"\0".join(parts))
 
 
-def write_program(path: Path, program: Program) -> None:
+def write_program(path: str | Path, program: Program) -> None:
     """Write a Program as one safetensors file: integers by name, and a JSON header with :data:`FORMAT`."""
-    write_arrays(path, "program", program.arrays(), program.header(), FORMAT)
+    write_arrays(Path(path), "program", program.arrays(), program.header(), FORMAT)
 
 
-def read_program(path: Path) -> Program:
+def read_program(path: str | Path) -> Program:
     """Return the Program in ``path``, equal bit for bit to the one written.
 
     Raises:
         FileError: missing, corrupt, foreign, not a valid Program (the message names the faulty part), or written by a
             newer spikeproof.
     """
+    path = Path(path)
     arrays, header = read_arrays(path, "program", FORMAT)
     values: Any = header.get("program")
     try:

@@ -76,6 +76,12 @@ def folder(kind: Kind = "lava") -> Path:
     return cache() / f"{kind}-{digest(_KINDS[kind].path.read_bytes())[:16]}"
 
 
+def requirements(kind: Kind = "lava") -> str:
+    """Return the pinned requirements of the environment as text, without what only spikeproof's workers need."""
+    lines = _KINDS[kind].path.read_text(encoding="utf-8").splitlines()
+    return "".join(f"{line}\n" for line in lines if not line.startswith(("#", "safetensors")))
+
+
 def environment_python(kind: Kind = "lava") -> Path | None:
     """Return the environment's interpreter, or None if it is not installed completely."""
     python = folder(kind) / "bin" / "python"

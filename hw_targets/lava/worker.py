@@ -241,14 +241,14 @@ class Network:
         (port.flatten() if len(start) == 3 else port).connect(wires.s_in)
         (wires.a_out.reshape(target.a_in.shape) if len(end) == 3 else wires.a_out).connect(target.a_in)
 
-    def run(self) -> None:
+    def run(self, config: Any = None) -> None:
         """Run to the end; stop where a population's biases change, to set them."""
         from lava.magma.core.run_conditions import RunSteps
         from lava.magma.core.run_configs import Loihi2SimCfg
 
         first = next(iter(self.made.values()))
         # Without the tag Lava silently picks the floating-point models.
-        config = Loihi2SimCfg(select_tag="fixed_pt")
+        config = config or Loihi2SimCfg(select_tag="fixed_pt")
         stops = sorted({now for changes in self.biases.values() for now in changes if 0 < now < self.total})
         for now, then in zip([0, *stops], [*stops, self.total], strict=True):
             for name, changes in self.biases.items():
@@ -256,12 +256,13 @@ class Network:
                     self.made[name].bias_mant.set(changes[now])
             first.run(condition=RunSteps(num_steps=then - now), run_cfg=config)
 
-    def observe(self, states: bool, membranes: Sequence[str]) -> dict[str, Array]:
+    def observe(self, states: bool, membranes: Sequence[str], config: Any = None) -> dict[str, Array]:
         """Run, and return what every population did, (time, samples, ...) in its own window.
 
         Args:
             states: whether u and v of every population are wanted beside the spikes.
             membranes: populations of which v is wanted in any case.
+            config: where Lava runs; None: its simulator of fixed-point models.
         """
         from lava.proc.monitor.process import Monitor
 
@@ -275,7 +276,7 @@ class Network:
             for what, target in observed.items():
                 probes[name, what] = Monitor()
                 probes[name, what].probe(target, self.total)
-        self.run()
+        self.run(config)
         found = {}
         for (name, what), monitor in probes.items():
             ((values,),) = [list(parts.values()) for parts in monitor.get_data().values()]

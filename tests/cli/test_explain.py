@@ -133,3 +133,18 @@ def test_the_terminal_marks_a_fault(call: Call, run_folder: Path, monkeypatch: p
     assert "A [planted] fault." in answer.out
     assert "wrong leak" in answer.out
     assert np.char.count(answer.out, "fault") >= 2
+
+
+def test_layers_and_how_much_they_may_cost(call: Call, run_folder: Path) -> None:
+    assert call("explain", run_folder, "-n", 10, "--no-lava", "--loss", "20").code == 0
+    record = read(run_folder / "explain.json")
+    assert record.layers is not None
+    assert record.layers.loss == 20
+    assert record.command == "spikeproof explain DIR --samples 10 --no-lava --loss 20.0"
+    assert [one.own for one in record.layers.layers] == [8] * len(record.layers.layers)
+    answer = call("explain", run_folder, "-n", 10, "--no-lava", "--no-layers")
+    record = read(run_folder / "explain.json")
+    assert (answer.code, record.layers) == (0, None)
+    assert "alone quantized" not in answer.out
+    assert record.command == "spikeproof explain DIR --samples 10 --no-lava --no-layers"
+    assert call("explain", run_folder, "--loss", "-1").code == 2

@@ -2,6 +2,8 @@
 
 import io
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +27,30 @@ def read_npz(path: Path, names: tuple[str, ...], optional: tuple[str, ...] = ())
 
 def unzipped(path: Path, content: bytes, names: tuple[str, ...], optional: tuple[str, ...] = ()) -> list[NDArray[Any]]:
     """As :func:`read_npz`, of bytes that were read already."""
+    with _archive(path, content, ", ".join(names)) as archive:
+        missing = [name for name in names if name not in archive]
+        if missing:
+            raise FileError(f"{path}: no array named {', '.join(missing)}; it has {', '.join(archive.files)}")
+        return [archive[name] for name in (*names, *(name for name in optional if name in archive))]
+
+
+def read_all(path: Path) -> dict[str, NDArray[Any]]:
+    """Return all arrays of an ``.npz`` file by name; as :func:`read_npz` else."""
+    with _archive(path, read_bytes(path), "arrays by name") as archive:
+        return {name: archive[name] for name in archive.files}
+
+
+@contextmanager
+def _archive(path: Path, content: bytes, wanted: str) -> Iterator[np.lib.npyio.NpzFile]:
     try:
         archive = np.load(io.BytesIO(content), allow_pickle=False)
         if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise FileError(f"{path}: a single array, expected an .npz archive with {', '.join(names)}")
+            raise FileError(f"{path}: a single array, expected an .npz archive with {wanted}")
         with archive:
-            missing = [name for name in names if name not in archive]
-            if missing:
-                raise FileError(f"{path}: no array named {', '.join(missing)}; it has {', '.join(archive.files)}")
             unpacked = sum(entry.file_size for entry in zipfile.ZipFile(io.BytesIO(content)).infolist())
             if unpacked > MOST_BYTES:
                 raise FileError(f"{path}: unpacks to {unpacked:,} bytes, {MOST_BYTES:,} at most")
-            return [archive[name] for name in (*names, *(name for name in optional if name in archive))]
+            yield archive
     except FileError:
         raise
     except Exception as error:  # NumPy, zipfile and zlib raise a dozen kinds on damaged archives

@@ -2,6 +2,7 @@
 
 import copy
 from collections import OrderedDict
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -122,13 +123,17 @@ class _Folding:
         return found
 
 
-def fold(network: SpikingNetwork) -> SpikingNetwork:
+def fold(network: SpikingNetwork, *, move_biases: bool = True) -> SpikingNetwork:
     """Return a copy of convolutions, linear layers, pools and neurons alone, in evaluation mode.
 
     Every batch norm is folded into the convolution or linear layer before it, with its running statistics; where it
     follows :class:`.joins.Mix`, into a copy of each one that is mixed. An ADD becomes wiring. A bias b that enters the
     current of a :class:`.neurons.CUBA`, where it would pile up to b / (1 - gamma), becomes a bias of that size of the
     voltage, which is the one that Loihi has: the same from the step on at which the current has settled.
+
+    Args:
+        network: not changed.
+        move_biases: whether biases of currents are moved; without, the copy answers as the network does.
 
     Raises:
         UnsupportedError: a norm or a join that cannot be folded, by name.
@@ -160,7 +165,8 @@ def fold(network: SpikingNetwork) -> SpikingNetwork:
             raise UnsupportedError(f"layer {name!r}: the same spikes are added to it twice; the chip has one synapse")
         if joins(layers[name]) and len(given) != 2:
             raise UnsupportedError(f"layer {name!r}: joins sums, but AND and IAND are of the spikes of two layers")
-    _bias_of_currents(layers, wiring)
+    if move_biases:
+        _bias_of_currents(layers, wiring)
     return SpikingNetwork(layers, network.coder, network.gain, wiring).eval()
 
 
@@ -179,3 +185,29 @@ def _bias_of_currents(layers: dict[str, nn.Module], wiring: dict[str, tuple[str,
             if users != [name]:
                 raise UnsupportedError(f"layer {source!r}: its bias enters the currents of {users}; give each its own")
             before.bias = None
+
+
+def moved_biases(network: SpikingNetwork) -> dict[str, Tensor]:
+    """Return what :func:`fold` adds to the biases of voltages, by layer: of currents with memory, once settled.
+
+    Args:
+        network: as :func:`fold` takes it; not changed.
+    """
+    before, after = fold(network, move_biases=False), fold(network)
+    kept, found = dict(after.named_layers()), {}
+    for name, layer in before.named_layers():
+        if not isinstance(layer, Membrane) or not _arriving(before, name, kept):
+            continue
+        now, was = (one.dynamics().bias for one in (cast(Membrane, kept[name]), layer))
+        assert now is not None
+        found[name] = now.detach() if was is None else now.detach() - was.detach()
+    return found
+
+
+def _arriving(before: SpikingNetwork, name: str, after: dict[str, nn.Module]) -> bool:
+    """Return whether a layer before ``name`` lost its bias."""
+    layers = dict(before.named_layers())
+    return any(
+        getattr(layers.get(source), "bias", None) is not None and getattr(after[source], "bias", None) is None
+        for source in before.sources(name)
+    )

@@ -338,9 +338,8 @@ def received(layer: nn.Module, parts: list[Tensor]) -> list[Tensor]:
 
 def _silent(layer: nn.Module) -> bool:
     """Return whether a layer sends nothing before anything came in."""
-    return isinstance(layer, Scanned | nn.BatchNorm1d | nn.BatchNorm2d) or (
-        isinstance(layer, Layer) and layer.sends_spikes
-    )
+    keeps = isinstance(layer, Scanned | nn.BatchNorm1d | nn.BatchNorm2d)
+    return keeps or (isinstance(layer, Layer) and layer.sends_spikes)
 
 
 def _total(parts: list[Tensor]) -> Tensor:
