@@ -29,6 +29,11 @@ OneSpike = Annotated[
 Unscaled = Annotated[
     bool, typer.Option("--unscaled", help="Its LIF nodes add their input as it is (sinabs' norm_input=False).")
 ]
+Start = Annotated[
+    str | None,
+    typer.Option(help="Where its membranes start, if not where its origin's do: v_leak (the rest) or v_reset."),
+]
+Output = Annotated[str | None, typer.Option(help="The Output node that is read, where the file has several.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Fail on warnings, too.")]
 
 
@@ -72,6 +77,8 @@ def check(
     reset: Reset = None,
     one_spike: OneSpike = False,
     unscaled: Unscaled = False,
+    start: Start = None,
+    output: Output = None,
     strict: Strict = False,
     as_json: Json = False,
 ) -> None:
@@ -80,7 +87,7 @@ def check(
 
     with show.loading(as_json):
         from ..export.lint import check as look
-    report = look(file, dt, origin, reset, one_spike=one_spike, unscaled=unscaled)
+    report = look(file, dt, origin, reset, one_spike=one_spike, unscaled=unscaled, start=start, output=output)
     if as_json:
         show.print_json(report.to_dict())
     else:
@@ -118,6 +125,8 @@ def evaluate(
     reset: Reset = None,
     one_spike: OneSpike = False,
     unscaled: Unscaled = False,
+    start: Start = None,
+    output: Output = None,
     as_json: Json = False,
 ) -> None:
     """Run a NIR file as its framework meant it and as integers on targets; print and keep what differs."""
@@ -132,7 +141,7 @@ def evaluate(
         answer = evaluate_nir(
             file,
             data,
-            Told(origin, dt, reset, one_spike, unscaled),
+            Told(origin, dt, reset, one_spike, unscaled, start, output),
             targets=names(targets),
             steps=steps,
             bits=bits,

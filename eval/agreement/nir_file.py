@@ -66,6 +66,7 @@ def evaluate_nir(
     shapes = list(graph.shapes.values())
     given = load_samples(data, shapes[0], shapes[-1], steps=steps, input_bits=input_bits, samples=samples)
     deployment = Deployment(len(given.real), given.input_bits, settings, bits=bits or 8)
-    program = foreign.lowered(graph, deployment, str(file))
-    found = foreign.measure(graph, program, settings, given, list(TARGETS if targets is None else targets), track=track)
+    made = foreign.lowered(graph, deployment, str(file))
+    program = made.program
+    found = foreign.measure(graph, made, settings, given, list(TARGETS if targets is None else targets), track=track)
     return Evaluated(found, foreign.record(file, data, told, deployment, given, program, found, warnings), warnings)

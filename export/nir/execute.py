@@ -15,7 +15,7 @@ from ...toolkit.errors import UnsupportedError
 from .dynamics import Dynamics, Settings, dynamics
 from .graph import Graph
 from .loops import forward_order
-from .nodes import SPIKING, Shape, bias_of, geometry, parameter, weight_of
+from .nodes import SPIKING, Shape, Slice, bias_of, geometry, parameter, weight_of
 
 Step = Callable[[Tensor], Tensor]
 DELAY_LIMIT = 4096
@@ -128,6 +128,8 @@ class _Run:
             return lambda x: x * scale
         if isinstance(node, nir.Flatten):
             return lambda x: x.reshape(len(x), *shape)
+        if isinstance(node, Slice):
+            return node.of
         return lambda x: x
 
 

@@ -164,7 +164,7 @@ def many_nodes(file: h5py.File) -> None:
         (put("node/nodes/fc/weight", h5py.Empty("f8")), "field 'weight': is not an array"),
         (put("node/nodes/fc/weight", np.zeros(3, dtype="c16")), "field 'weight': holds complex128"),
         (put("node/nodes/fc/weight", np.zeros(3, dtype=[("a", "f8")])), "field 'weight': holds"),
-        (put("node/nodes/rec/nodes/lif/tau", np.ones(4)), r"node 'rec\.lif': not a valid LIF .*same shape"),
+        (put("node/nodes/rec/nodes/lif/tau", np.ones(4)), r"node 'rec\.lif': parameters of shapes that do not fit"),
         (put("node/edges", np.zeros((3, 2))), "edges are not pairs of names"),
         (put("node/edges", np.array(["a", "b"], dtype=object)), "edges are not pairs"),
         (put("node/edges", np.array([["a", "b", "c"]], dtype=object)), "edges are not pairs"),
