@@ -171,7 +171,8 @@ def reset(subject: Subject) -> Iterator[Finding]:
             "say it with --reset, or --origin nir if the file is meant as it stands"
         )
         # Only the word "nir" says that the file is meant as it stands; without it nothing is run.
-        yield Finding("warning" if subject.origin == "nir" else "error", "reset-unknown", None, message)
+        severity: Severity = "warning" if subject.origin == "nir" else "error"
+        yield Finding(severity, "reset-unknown", None, message)
     if subject.settings is not None and subject.settings.several:
         message = (
             f"{subject.origin} sends several spikes a step by default, Loihi one; train with one (sinabs: SingleSpike) "
@@ -297,6 +298,9 @@ def loihi(subject: Subject) -> Iterator[Finding]:
                 f"v_threshold = {_span(threshold)} must be above v_reset = {_span(_values(subject, name, 'v_reset'))}"
             )
             yield Finding("error", "threshold", name, message)
+    for name, _ in _kinds(subject, *LEAKY):
+        if _values(subject, name, "v_leak").any():
+            yield Finding("note", "v-leak", name, "rests at v_leak, not 0; deployed as a bias; readers may ignore it")
     output = next(reversed(graph.nodes))
     for name, _ in _kinds(subject, nir.I, nir.LI, nir.CubaLI):
         if graph.after(name) != [output]:
