@@ -51,8 +51,8 @@ def balanced(
         populations: in the order of computation.
         synapses: between them, with the delays that are meant.
         relays: whether relay populations, one a step, take the place of balancing delays.
-        parts: populations that are one in the network, each under its name: they run in the same window, and synapses
-            among them are recurrent.
+        parts: populations that are one in the network, each under one name for all: they run in the same window, and
+            synapses among them are recurrent.
 
     Raises:
         UnsupportedError: a loop is shorter than the synapses in it, or a delay exceeds 62 steps.

@@ -78,7 +78,8 @@ def lower_parts(graph: Graph, deployment: Deployment) -> Lowered:
         scale=1 / deployment.levels,
     )
     nodes = {name: parts for name, parts in lowering.parts.items() if name in graph.nodes}
-    alike = {part.name: name for name, parts in nodes.items() if len(parts) > 1 for part in parts}
+    # No population is called so: what collects the parts has the node's own name.
+    alike = {part.name: f"parts of {name}" for name, parts in nodes.items() if len(parts) > 1 for part in parts}
     synapses = [*lowering.joined(), *lowering.collected]
     populations, timed = balanced(source, lowering.populations, synapses, relays=deployment.relays, parts=alike)
     made = Program(input=source, populations=populations, synapses=timed, readout=readout, steps=deployment.steps)

@@ -21,7 +21,7 @@ from spikeproof.export.nir.dynamics import Settings, settings_of
 from spikeproof.export.nir.execute import run_graph
 from spikeproof.export.nir.graph import Graph, flatten
 from spikeproof.export.nir.read import read_graph
-from spikeproof.toolkit.errors import FileError, UnsupportedError
+from spikeproof.toolkit.errors import FileError
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # nirtorch deprecates what the frameworks call
