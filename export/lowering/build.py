@@ -80,6 +80,9 @@ class Lowering:
                 self.shapes[name] = target = next(sized, shape)
                 if neuron.current is not None and signal.bias is not None and signal.bias.any():
                     wires += (constant(Path(self._driver()), signal.bias, neuron.gain),)
+                    if self.deployment.grids is not None:
+                        # What is quantized already says all that a synapse holds.
+                        wires = tuple(quantized(list(wires), self.deployment.bits))
                 sources = tuple(self.names[one.path.source] for one in wires)
                 meaning = Meaning(neuron, target, self._bias(neuron, signal, target), wires, sources)
             found.append((meaning, group.members))
