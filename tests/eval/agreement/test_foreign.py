@@ -375,7 +375,7 @@ def test_what_a_file_leaves_open_is_asked_for(told: Told, reason: str, tmp_path:
 def test_a_graph_by_the_word_of_nir_needs_only_its_time_step(tmp_path: Path) -> None:
     graph, warnings = load_graph(written(tmp_path), Told("nir", dt=1e-4))
     assert [*graph.nodes] == ["input", "fc", "lif", "output"]
-    assert any("v_reset = 0 may have been a soft reset" in text for text in warnings)
+    assert any("v_reset = 0 of 'lif' may have been a soft reset" in text for text in warnings)
 
 
 def test_a_network_of_sinabs_as_it_comes_is_refused(tmp_path: Path) -> None:

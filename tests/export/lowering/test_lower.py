@@ -202,7 +202,6 @@ UNEVEN[1, 2, 3] = 3e-4
 @pytest.mark.parametrize(
     ("node", "why"),
     [
-        (lif(SHAPE, r=1 + np.arange(math.prod(SHAPE)).reshape(SHAPE) % 65), "65 different sets .* at most 64 are made"),
         (lif(SHAPE, tau=np.full(SHAPE, np.nan)), "tau holds NaN"),
         (lif(SHAPE, v_reset=np.full(SHAPE, np.nan)), "v_reset holds NaN"),
         (lif(SHAPE, tau=np.full(SHAPE, 1e-5)), "needs 0 < dt/tau <= 1"),

@@ -137,7 +137,7 @@ def test_the_exporter_refuses_what_was_not_rewritten() -> None:
 
 def test_a_bias_before_self_prediction_comes_from_a_neuron_that_always_fires() -> None:
     network = drawn(SLIF(gain=1.0, rate=0.5, learn=False))
-    dict(network.named_layers())["hidden"].bias = nn.Parameter(torch.ones(5))
+    dict(network.named_layers())["hidden"].bias = nn.Parameter(torch.full((5,), -0.25))
     quantized = quantized_network(network, 8)
     program = lowered(quantized)
     (synapse,) = (one for one in program.synapses if one.source == "always")
