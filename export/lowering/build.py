@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 from typing import Any
 
 import nir
@@ -68,6 +69,7 @@ class Lowering:
         if any(path.source in self.graph.nodes and self._silent(path.source) for path in signal.paths):
             raise UnsupportedError(f"node {name!r}: receives from a node that does not spike; put LIF between")
         found = []
+        first: tuple[Wire, ...] | None = None
         for group in groups:
             neuron = group.neuron
             message = self._message(name, neuron, signal, shape) if group.members is None else None
@@ -75,7 +77,11 @@ class Lowering:
                 self.shapes[name] = shape
                 meaning = Meaning(neuron, shape, self._bias(neuron, signal, shape), message=message)
             else:
-                wires = tuple(self._wire(path, neuron) for path in signal.paths)
+                if first is None:
+                    first = tuple(self._wire(path, neuron) for path in signal.paths)
+                # What differs between the groups is how much a membrane gains from the same weights.
+                share = neuron.gain / groups[0].neuron.gain
+                wires = first if share == 1 else tuple(replace(one, unit=one.unit * share) for one in first)
                 sized = (one.shape for one in wires if one.shape and math.prod(one.shape) == math.prod(shape))
                 self.shapes[name] = target = next(sized, shape)
                 if neuron.current is not None and signal.bias is not None and signal.bias.any():
