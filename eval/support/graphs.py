@@ -138,7 +138,7 @@ GRAPHS: dict[str, Callable[[], nir.NIRGraph]] = {
     "parameters a neuron": _split,
     "parameters a neuron, in a loop": _split_loop,
     "parameters a neuron in the last layer": lambda: _chain(
-        (5,), enter=nir.Linear(_weight(4, 5)), cells=_lif(4, v_threshold=[1.0, 1.5, 1, 1.25])
+        (5,), enter=nir.Linear(_weight(4, 5, bias=0.5)), cells=_lif(4, v_threshold=[1.0, 1.5, 1, 1.25])
     ),
     "parameters a channel, between convolutions": _split_channels,
     "1-D convolutions, stride, dilation, groups": _lines,
