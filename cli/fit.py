@@ -14,8 +14,10 @@ from .options import (
     OneSpike,
     Origin,
     OutFile,
+    Output,
     Reset,
     RunFolder,
+    Start,
     Steps,
     TimeStep,
     Unscaled,
@@ -52,6 +54,8 @@ def fit(
     reset: Reset = None,
     one_spike: OneSpike = False,
     unscaled: Unscaled = False,
+    start: Start = None,
+    output: Output = None,
     as_json: Json = False,
 ) -> None:
     """Place the Program on a chip: fit-CHIP.json and fit.html; exit code 5 if it does not fit.
@@ -63,6 +67,7 @@ def fit(
     from . import show
 
     told = {"origin": origin, "dt": dt, "reset": reset, "one_spike": one_spike, "unscaled": unscaled}
+    told |= {"start": start, "output": output}
     lowering = {"data": data, "steps": steps, "bits": bits, "input_bits": input_bits}
     if run.is_file():
         _file(run, told, lowering, chip, mapper, samples, out, as_json)

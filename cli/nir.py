@@ -14,7 +14,9 @@ from .options import (
     OneSpike,
     Origin,
     OutFile,
+    Output,
     Reset,
+    Start,
     Steps,
     Targets,
     TimeStep,
@@ -51,6 +53,8 @@ def check(
     reset: Reset = None,
     one_spike: OneSpike = False,
     unscaled: Unscaled = False,
+    start: Start = None,
+    output: Output = None,
     strict: Strict = False,
     as_json: Json = False,
 ) -> None:
@@ -59,7 +63,7 @@ def check(
 
     with show.loading(as_json):
         from ..export.lint import check as look
-    report = look(file, dt, origin, reset, one_spike=one_spike, unscaled=unscaled)
+    report = look(file, dt, origin, reset, one_spike=one_spike, unscaled=unscaled, start=start, output=output)
     if as_json:
         show.print_json(report.to_dict())
     else:
@@ -97,6 +101,8 @@ def evaluate(
     reset: Reset = None,
     one_spike: OneSpike = False,
     unscaled: Unscaled = False,
+    start: Start = None,
+    output: Output = None,
     as_json: Json = False,
 ) -> None:
     """Run a NIR file as its framework meant it and as integers on targets; print and keep what differs."""
@@ -111,7 +117,7 @@ def evaluate(
         answer = evaluate_nir(
             file,
             data,
-            Told(origin, dt, reset, one_spike, unscaled),
+            Told(origin, dt, reset, one_spike, unscaled, start, output),
             targets=names(targets),
             steps=steps,
             bits=bits,

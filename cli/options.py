@@ -46,6 +46,11 @@ OneSpike = Annotated[
 Unscaled = Annotated[
     bool, typer.Option("--unscaled", help="Its LIF nodes add their input as it is (sinabs' norm_input=False).")
 ]
+Start = Annotated[
+    str | None,
+    typer.Option(help="Where its membranes start, if not where its origin's do: v_leak (the rest) or v_reset."),
+]
+Output = Annotated[str | None, typer.Option(help="The Output node that is read, where the file has several.")]
 Data = Annotated[
     Path | None,
     typer.Option(

@@ -57,11 +57,11 @@ def support(
     from . import show
 
     with show.loading(as_json):
-        from ..eval.support import constructs
+        from ..eval.support import constructs, graphs
 
-        found = {"programs": constructs.programs(), "layers": constructs.layers()}
+        found = {"programs": constructs.programs(), "layers": constructs.layers(), "files": graphs.files()}
     if markdown:
-        typer.echo(constructs.page(found["programs"], found["layers"]), nl=False)
+        typer.echo(constructs.page(found["programs"], found["layers"], found["files"]), nl=False)
     elif as_json:
         show.print_json({name: [asdict(answer) for answer in answers] for name, answers in found.items()})
     else:

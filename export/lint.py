@@ -108,6 +108,8 @@ def check(
     *,
     one_spike: bool = False,
     unscaled: bool = False,
+    start: str | None = None,
+    output: str | None = None,
     trial: bool = True,
 ) -> Report:
     """Look for what would go wrong with a NIR file; nothing in it makes this raise.
@@ -119,12 +121,14 @@ def check(
         reset: how its neurons reset, where that is not the origin's default.
         one_spike: its neurons send at most one spike a step, whatever the origin's default.
         unscaled: its LIF and LI nodes add their input as it is.
+        start: where its membranes start, v_leak or v_reset, where that is not the origin's default.
+        output: the Output node that is read, where there are several.
         trial: lower it, too, if there is no other error: that is the last word on whether it can be deployed.
 
     Raises:
-        UnsupportedError: ``dt``, ``origin`` or ``reset`` is impossible.
+        UnsupportedError: ``dt``, ``origin``, ``reset`` or ``start`` is impossible.
     """
-    told = settings_of(origin or "nir", dt, reset, one_spike=one_spike, unscaled=unscaled)
+    told = settings_of(origin or "nir", dt, reset, one_spike=one_spike, unscaled=unscaled, start=start)
     settings = None if dt is None and origin is None else told
     known = None if settings is None else settings.dt
 
@@ -144,7 +148,7 @@ def check(
     if broken:
         return report(broken)
     try:
-        graph = flatten(read, str(path))
+        graph = flatten(read, str(path), output)
         declared = list(stated_shapes(read))
     except UnsupportedError as error:
         return report([Finding("error", "graph", None, _without(error, path))])

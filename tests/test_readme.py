@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from spikeproof.eval.support import constructs as support
+from spikeproof.eval.support import graphs
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -36,7 +37,7 @@ def test_pages_show_the_records(tables, page, part):
 
 
 def test_the_support_tables_are_what_the_code_answers():
-    found = support.page(support.programs(), support.layers())
+    found = support.page(support.programs(), support.layers(), graphs.files())
     assert (ROOT / "docs" / "support.md").read_text(encoding="utf-8") == found
 
 

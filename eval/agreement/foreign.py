@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from ...export.lint import TRIAL_LIMIT, check
-from ...export.lowering.lower import Deployment, lower_graph
-from ...export.lowering.paths import NEURONS
+from ...export.lowering.lower import Deployment, Lowered, lower_parts
 from ...export.nir.dynamics import Settings, settings_of
 from ...export.nir.execute import run_graph
 from ...export.nir.graph import Graph, flatten
+from ...export.nir.nodes import SPIKING
 from ...export.nir.read import read_graph
-from ...export.program import Graded, Program
+from ...export.program import Program
 from ...hw_targets.target import CompiledProgram, Raster, get_target
 from ...toolkit.errors import FileError, InputError, UnsupportedError
 from ...toolkit.files import digest, read_bytes
@@ -44,10 +44,13 @@ class Told:
     reset: str | None = None
     one_spike: bool = False
     unscaled: bool = False
+    start: str | None = None
+    output: str | None = None
 
     def settings(self) -> Settings:
         """Return how the origin computes."""
-        return settings_of(self.origin or "nir", self.dt, self.reset, one_spike=self.one_spike, unscaled=self.unscaled)
+        how = {"one_spike": self.one_spike, "unscaled": self.unscaled}
+        return settings_of(self.origin or "nir", self.dt, self.reset, start=self.start, **how)
 
 
 def load_graph(path: Path, told: Told) -> tuple[Graph, list[str]]:
@@ -57,19 +60,15 @@ def load_graph(path: Path, told: Told) -> tuple[Graph, list[str]]:
         FileError: it cannot be read.
         UnsupportedError: it cannot be deployed, or needs to be told more; the first reason and the way to the others.
     """
-    report = check(
-        path, told.dt, told.origin, told.reset, one_spike=told.one_spike, unscaled=told.unscaled, trial=False
-    )
+    report = check(path, **asdict(told), trial=False)
     errors = [finding for finding in report.findings if finding.severity == "error"]
-    # NIR holds no soft reset, and only the word "nir" says that the file is meant as it stands.
-    errors += [finding for finding in report.findings if finding.code == "reset-unknown" and told.origin != "nir"]
     if errors:
         first = errors[0]
         where = f"node {first.node!r}: " if first.node else ""
         more = f" ({len(errors) - 1} more: 'spikeproof nir check')" if len(errors) > 1 else ""
         kind = FileError if first.code == "file" else UnsupportedError
         raise kind(f"{path}: {where}{first.message}{more}")
-    graph = flatten(read_graph(path), str(path))
+    graph = flatten(read_graph(path), str(path), told.output)
     size = sum(prod(shape) for shape in graph.shapes.values())
     if size > TRIAL_LIMIT:
         raise UnsupportedError(f"{path}: its nodes send {size} values a step; more than {TRIAL_LIMIT} are not deployed")
@@ -77,14 +76,14 @@ def load_graph(path: Path, told: Told) -> tuple[Graph, list[str]]:
     return graph, [text for text, f in zip(warnings, report.findings, strict=True) if f.severity == "warning"]
 
 
-def lowered(graph: Graph, deployment: Deployment, source: str) -> Program:
-    """Return the graph's Program; ``source`` names the file in messages.
+def lowered(graph: Graph, deployment: Deployment, source: str) -> Lowered:
+    """Return the graph's Program and what became of its nodes; ``source`` names the file in messages.
 
     Raises:
         UnsupportedError: it has no exact form.
     """
     try:
-        return lower_graph(graph, deployment)
+        return lower_parts(graph, deployment)
     except UnsupportedError as error:
         raise UnsupportedError(f"{source}: {error}") from error
     except ValidationError as error:
@@ -130,13 +129,13 @@ def _classes(output: NDArray[Any], kind: Literal["spike_count", "first_spike", "
 
 
 def measure(
-    graph: Graph, program: Program, settings: Settings, samples: Samples, targets: list[str], *, track: Track = silent
+    graph: Graph, made: Lowered, settings: Settings, samples: Samples, targets: list[str], *, track: Track = silent
 ) -> Foreign:
     """Run a graph as its origin meant it and its Program on targets, and compare every spike.
 
     Args:
         graph: from :func:`load_graph`.
-        program: the graph's, from :func:`lowered`.
+        made: the graph's Program, from :func:`lowered`.
         settings: how the origin computes.
         samples: input.
         targets: names; the first that can run the Program is the reference.
@@ -147,6 +146,7 @@ def measure(
         UnsupportedError: no target can run it.
         TargetError: a target is unavailable or failed.
     """
+    program = made.program
     refused: dict[str, list[str]] = {}
     ready: dict[str, CompiledProgram] = {}
     for name in dict.fromkeys(targets):
@@ -163,21 +163,20 @@ def measure(
     if not ready:
         told = "; ".join(f"target {name!r}: {', '.join(reasons)}" for name, reasons in refused.items())
         raise UnsupportedError(f"no target can run the Program: {told or 'none was named'}")
-    nodes = [name for name, node in graph.nodes.items() if isinstance(node, NEURONS)]
-    # Lowering makes one population a node, in the order of the nodes; only those that spike are compared.
-    pairs = list(zip(program.populations, nodes, strict=True))
     count = samples.real.shape[1]
     values = program.steps * sum(prod(shape) for shape in graph.shapes.values())
     batch = max(1, min(BATCH, BUDGET // values))
     reference = next(iter(ready))
     right = {name: _Counter() for name in ("float", *ready)}
     same, against = _Counter(), {name: _Against() for name in ready}
-    sums = {population.name: np.zeros(4, dtype=np.int64) for population, _ in pairs}
+    sums = {node: np.zeros(4, dtype=np.int64) for node in made.parts}
     starts = range(0, count, batch)
     for start in track(starts, "run as meant and as integers", len(starts)):
         part = slice(start, start + batch)
         labels = None if samples.labels is None else samples.labels[part]
         messages = samples.messages(part)
+        # Lines are planes 1 high for the chip, in the same order.
+        messages = messages.reshape(*messages.shape[:2], *program.input.shape)
         x = torch.from_numpy(np.ascontiguousarray(samples.real[:, part]))
         sent = {name: signal.numpy() for name, signal in run_graph(graph, x, settings).items()}
         meant = _classes(sent[list(graph.nodes)[-1]], program.readout.kind)
@@ -191,11 +190,15 @@ def measure(
                 same.add(trace.classes, meant)
             else:
                 against[name].add(difference(name, first, trace), start)
-        for population, node in pairs:
-            if node in sent and not isinstance(population, Graded):
-                fired, integer = sent[node] != 0, rasters[population.name].spikes != 0
-                wrong = fired.reshape(integer.shape) != integer
-                sums[population.name] += [fired.sum(), integer.sum(), wrong.size, wrong.sum()]
+        for node, parts in made.parts.items():
+            # Only those that spike are compared.
+            if node not in sent or not isinstance(graph.nodes[node], SPIKING):
+                continue
+            fired = (sent[node] != 0).reshape(*x.shape[:2], -1)
+            for piece in parts:
+                integer = (rasters[piece.name].spikes != 0).reshape(*x.shape[:2], -1)
+                real = fired if piece.members is None else fired[:, :, piece.members]
+                sums[node] += [real.sum(), integer.sum(), real.size, (real != integer).sum()]
     agreed = same.value()
     assert agreed is not None
     against_first = [
@@ -215,7 +218,7 @@ def measure(
         same_class=agreed,
         spikes=tuple(
             SpikesOf(
-                population=population.name,
+                population=made.names[node],
                 node=node,
                 float_rate=float(f / n),
                 program_rate=float(p / n),
@@ -223,8 +226,7 @@ def measure(
                 different=int(d),
                 share=int(d) / int(n),
             )
-            for population, node in pairs
-            for f, p, n, d in [sums[population.name]]
+            for node, (f, p, n, d) in sums.items()
             if n
         ),
         targets=tuple(against_first),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...export.lowering.lower import Deployment
+from ...export.lowering.lower import Lowered as Parts
 from ...export.nir.graph import Graph
 from ...export.program import Program
 from ...toolkit.errors import InputError
@@ -38,17 +39,22 @@ class Lowered:
 
     Attributes:
         graph: of the file.
-        program: its integers.
+        parts: its integers, and what became of its nodes.
         deployment: how it was lowered.
         given: samples; None where there were none.
         warnings: of the linter.
     """
 
     graph: Graph
-    program: Program
+    parts: Parts
     deployment: Deployment
     given: Samples | None
     warnings: list[str]
+
+    @property
+    def program(self) -> Program:
+        """Return the Program."""
+        return self.parts.program
 
 
 def lower_nir(
@@ -126,6 +132,6 @@ def evaluate_nir(
     given, program = made.given, made.program
     assert given is not None
     names = list(TARGETS if targets is None else targets)
-    found = foreign.measure(made.graph, program, settings, given, names, track=track)
+    found = foreign.measure(made.graph, made.parts, settings, given, names, track=track)
     record = foreign.record(file, data, told, made.deployment, given, program, found, made.warnings)
     return Evaluated(found, record, made.warnings)

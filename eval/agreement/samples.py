@@ -64,6 +64,15 @@ def _real(x: NDArray[Any], source: str, spikes: bool) -> Floats:
     return x.astype(np.float32)
 
 
+def _counted(x: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return x with the axes of 1 that a graph's input counts in front, if only these are lacking."""
+    inner = shape[next((axis for axis, size in enumerate(shape) if size > 1), len(shape)) :]
+    rest = x.shape[x.ndim - len(inner) :]
+    if len(inner) == len(shape) or not inner or rest != inner or x.shape[x.ndim - len(shape) :] == shape:
+        return x
+    return x.reshape(*x.shape[: x.ndim - len(inner)], *shape)
+
+
 def load_samples(
     path: Path,
     shape: tuple[int, ...],
@@ -92,6 +101,7 @@ def load_samples(
     """
     x, *given = read_npz(path, ("x",), ("y",))
     source = f"{path}: x"
+    x = _counted(x, shape)
     images, over_time = x.ndim == len(shape) + 1, x.ndim == len(shape) + 2
     if not (images or over_time) or x.shape[x.ndim - len(shape) :] != shape or 0 in x.shape:
         rest = ", ".join(map(str, shape))

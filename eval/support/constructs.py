@@ -296,7 +296,7 @@ def layers() -> list[Answer]:
     return found
 
 
-def page(about_programs: list[Answer], about_layers: list[Answer]) -> str:
+def page(about_programs: list[Answer], about_layers: list[Answer], about_files: list[Answer]) -> str:
     """Return docs/support.md."""
     return f"""# What runs where
 
@@ -307,7 +307,13 @@ tests run each). The last two columns say what the chip itself can hold, apart f
 {markdown(about_programs)}
 ## From PyTorch
 
-{markdown(about_layers)}"""
+{markdown(about_layers)}
+## From NIR files
+
+What other frameworks' files hold and the lowering has an exact form for (docs/nir.md); the Program of a small graph
+with each is put to every target and chip.
+
+{markdown(about_files)}"""
 
 
 def markdown(answers: list[Answer]) -> str:

@@ -60,11 +60,13 @@ def _ask(name: str, settings: dict[str, Any]) -> Deployed:
         program = lower_graph(flatten(nodes, "network"), Deployment(network.steps, 8, Settings(1e-4), grids))
     except UnsupportedError as error:
         return Deployed(name, settings, "", str(error))
+    names = [population.name for population in program.populations]
     how = [
         "recurrent synapses, one step late" if any(one.source == one.target for one in program.synapses) else "",
         "p is multiplied into the weights" if any(layer.chance < 1 for layer in neurons) else "",
         "without its noise" if any(layer.sigma for layer in neurons) else "",
-        "g = 0: LIF" if any(layer.current is not None for layer in neurons) else "",
+        "g = 0: LIF" if any(layer.current is not None and layer.current.gamma() is None for layer in neurons) else "",
+        "its current as CUBA's, biases from a neuron that always fires" if "always" in names else "",
     ]
     return Deployed(name, settings, "; ".join(part for part in how if part) or "weights only, nothing else is left", "")
 

@@ -5,7 +5,7 @@ early; it is held back by synaptic delays, or by relay populations that pass on 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -34,7 +34,12 @@ def _relay(name: str, source: str, shape: tuple[int, ...], bits: int) -> tuple[N
 
 
 def balanced(
-    source: Input, populations: Sequence[Neurons], synapses: Sequence[Synapse], *, relays: bool = False
+    source: Input,
+    populations: Sequence[Neurons],
+    synapses: Sequence[Synapse],
+    *,
+    relays: bool = False,
+    parts: Mapping[str, str] | None = None,
 ) -> tuple[tuple[Neurons, ...], tuple[Synapse, ...]]:
     """Return parts whose every message arrives in the step of its target's window that the given parts mean.
 
@@ -46,15 +51,20 @@ def balanced(
         populations: in the order of computation.
         synapses: between them, with the delays that are meant.
         relays: whether relay populations, one a step, take the place of balancing delays.
+        parts: populations that are one in the network, each under one name for all: they run in the same window, and
+            synapses among them are recurrent.
 
     Raises:
         UnsupportedError: a loop is shorter than the synapses in it, or a delay exceeds 62 steps.
     """
-    place = {source.name: 0} | {population.name: index for index, population in enumerate(populations, start=1)}
-    start = {source.name: 0}
-    for population in populations:
-        before = [s.source for s in synapses if s.target == population.name and place[s.source] < place[s.target]]
-        start[population.name] = max((start[name] + 1 for name in before), default=0)
+    alike = parts or {}
+    ranks = list(dict.fromkeys(alike.get(population.name, population.name) for population in populations))
+    rank = {source.name: -1} | {p.name: ranks.index(alike.get(p.name, p.name)) for p in populations}
+    level = {-1: 0}
+    for index in range(len(ranks)):
+        before = [s.source for s in synapses if rank[s.target] == index and rank[s.source] < index]
+        level[index] = max((level[rank[name]] + 1 for name in before), default=0)
+    start = {name: level[index] for name, index in rank.items()}
     shapes = {source.name: source.shape} | {population.name: population.shape for population in populations}
     bits = {source.name: source.message_bits} | {
         population.name: population.message_bits if isinstance(population, Graded) else 0 for population in populations
@@ -63,7 +73,7 @@ def balanced(
     made: list[Synapse] = []
     for synapse in synapses:
         rest = start[synapse.target] - start[synapse.source]
-        if place[synapse.source] < place[synapse.target]:
+        if rank[synapse.source] < rank[synapse.target]:
             rest -= 1
             if relays and rest:
                 longest[synapse.source] = max(longest.get(synapse.source, 0), rest)
@@ -79,9 +89,10 @@ def balanced(
             raise UnsupportedError(f"{synapse.label}: a delay of {delay} steps; {DELAY_MAX} is the longest")
         made.append(synapse.model_copy(update={"delay": delay}))
     ordered: list[Neurons] = []
-    for name in place:
-        if name != source.name:
-            ordered.append(populations[place[name] - 1])
+    known = {population.name: population for population in populations}
+    for name in [source.name, *known]:
+        if name in known:
+            ordered.append(known[name])
         before_it = name
         for step in range(1, longest.get(name, 0) + 1):
             relay, link = _relay(f"{name}.relay{step}", before_it, shapes[name], bits[name])

@@ -5,13 +5,17 @@ from dataclasses import dataclass
 
 import nir
 import numpy as np
+from numpy.typing import NDArray
 
 from ...toolkit.errors import UnsupportedError
 from ..nir.dynamics import Settings, dynamics
 from ..nir.layers import Grid
-from ..nir.nodes import PARAMETERS, parameter
+from ..nir.nodes import parameter
 from .paths import Floats
 from .wires import Wire
+
+GROUP_LIMIT = 64
+"""Most populations that one node is split into where its neurons differ."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +59,22 @@ class Neuron:
 
     keep: float
     gain: float
-    rest: float | Floats
+    rest: Floats
     threshold: float | None
     current: float | None = None
+
+
+@dataclass(frozen=True)
+class Group:
+    """Neurons of a node that are alike: a population of the chip.
+
+    Attributes:
+        neuron: their difference equation; ``rest`` is that of the whole node.
+        members: places in the node, flattened; None: all of it.
+    """
+
+    neuron: Neuron
+    members: NDArray[np.int64] | None
 
 
 @dataclass(frozen=True)
@@ -81,45 +98,74 @@ class Meaning:
     message: float | None = None
 
 
-def neuron_of(name: str, node: nir.NIRNode, shape: tuple[int, ...], settings: Settings) -> Neuron:
-    """Return a node's difference equation; refuse what a population of the chip cannot have neuron by neuron."""
+def neurons_of(name: str, node: nir.NIRNode, shape: tuple[int, ...], settings: Settings) -> list[Group]:
+    """Return a node's difference equation, or several where its parameters differ: one a population of the chip.
 
-    def one(what: str, values: Floats) -> float:
-        found = np.unique(values)
-        if found.size != 1:
-            raise UnsupportedError(
-                f"node {name!r}: {what} must be one number for the whole population, as on Loihi; "
-                f"it goes from {found[0]:g} to {found[-1]:g}"
-            )
-        return float(found[0])
+    Membranes are counted from where they reset to, v' = v - v_reset, so that any reset and start are the chip's 0.
 
-    for what in PARAMETERS[type(node)]:
-        # A resting potential is a bias; only where membranes start there, it must be one number.
-        if what != "v_leak" or settings.start == what:
-            one(what, parameter(name, node, what, shape))
+    Raises:
+        UnsupportedError: the chip has no such neuron, or more than :data:`GROUP_LIMIT` populations would be needed.
+    """
     if isinstance(node, nir.Threshold):
-        return Neuron(0.0, 1.0, 0.0, one("threshold", parameter(name, node, "threshold", shape)))
+        still = np.zeros(shape)
+        return _groups(name, still, still + 1, still, still, parameter(name, node, "threshold", shape), None)
     found = dynamics(name, node, shape, settings)
-    keep, gain, start = (one("it", part) for part in (found.keep, found.gain, found.start))
-    current, threshold, reset = None, None, start
+    reset = found.start
     if found.threshold is not None and found.reset is not None:
-        threshold, reset = one("v_threshold", found.threshold), one("v_reset", found.reset)
+        reset = found.reset
         if settings.reset != "zero" or settings.several:
             what = "several spikes a step" if settings.several else f"reset {settings.reset!r}"
             raise UnsupportedError(f"node {name!r}: {what} does not exist on Loihi's LIF; train with a hard reset")
-        if start != reset:
+        other = np.flatnonzero(found.start != reset)
+        if other.size:
+            one, to = found.start.flat[other[0]], reset.flat[other[0]]
             raise UnsupportedError(
-                f"node {name!r}: starts at {start:g} and resets to v_reset = {reset:g}; on Loihi both are the same"
+                f"node {name!r}: starts at {one:g} and resets to v_reset = {to:g}; on Loihi both are the same: say "
+                "--start v_reset if its membranes start there"
             )
+    gain, current = found.gain, None
     if found.current is not None:
-        current, share = one("it", found.current[0]), one("it", found.current[1])
-        gain *= share
-    for what, kept in (("tau", keep), ("tau_syn", current)):
-        if kept is not None and not 0 <= kept <= 1:
-            raise UnsupportedError(f"node {name!r}: needs 0 < dt/{what} <= 1, is {1 - kept:g}")
-    if not gain > 0 or (threshold is not None and not threshold > reset):
-        raise UnsupportedError(f"node {name!r}: needs R > 0 and threshold > 0; got gain {gain:g}, {threshold}")
-    # v' = v - reset:  v' <- keep v' + gain i + rest - (1 - keep) reset.
-    return Neuron(
-        keep, gain, found.rest - (1 - keep) * reset, None if threshold is None else threshold - reset, current
-    )
+        current, share = found.current
+        gain = gain * share
+    for what, kept in (("tau", found.keep), ("tau_syn", current)):
+        if kept is not None and not (kept.min() >= 0 and kept.max() <= 1):
+            worst = kept.min() if kept.min() < 0 else kept.max()
+            raise UnsupportedError(f"node {name!r}: needs 0 < dt/{what} <= 1, is {1 - worst:g}")
+    if not gain.min() > 0 or (found.threshold is not None and not (found.threshold > reset).all()):
+        raise UnsupportedError(
+            f"node {name!r}: needs R > 0 and threshold > v_reset; got gain {gain.min():g}, threshold "
+            f"{'none' if found.threshold is None else format(float(found.threshold.min()), 'g')}"
+        )
+    # v' <- keep v' + gain i + rest - (1 - keep) reset.
+    rest = found.rest - (1 - found.keep) * reset
+    threshold = None if found.threshold is None else found.threshold - reset
+    return _groups(name, found.keep, gain, rest, reset, threshold, current)
+
+
+def _groups(
+    name: str, keep: Floats, gain: Floats, rest: Floats, reset: Floats, threshold: Floats | None, current: Floats | None
+) -> list[Group]:
+    # A membrane that is only read is read as it is: its own zero must be the same for all.
+    told = [keep, gain, *([] if current is None else [current]), reset if threshold is None else threshold]
+    rows = np.stack([part.reshape(-1) for part in told], axis=1)
+    # Files hold float32; numbers that differ beyond it are one.
+    distinct, which = np.unique(rows.astype(np.float32), axis=0, return_inverse=True)
+    if len(distinct) > GROUP_LIMIT:
+        raise UnsupportedError(
+            f"node {name!r}: its neurons have {len(distinct)} different sets of parameters, each a population of its "
+            f"own on Loihi; at most {GROUP_LIMIT} are made: round them, or train them shared"
+        )
+    which = which.reshape(-1)
+    groups = []
+    for index in range(len(distinct)):
+        members = np.flatnonzero(which == index)
+        first = [float(value) for value in rows[members[0]]]
+        neuron = Neuron(
+            first[0],
+            first[1],
+            rest,
+            None if threshold is None else first[-1],
+            None if current is None else first[2],
+        )
+        groups.append(Group(neuron, None if len(distinct) == 1 else members))
+    return groups

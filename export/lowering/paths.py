@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ...toolkit.errors import UnsupportedError
 from ..nir.graph import Graph
-from ..nir.nodes import bias_of, geometry, parameter
+from ..nir.nodes import Slice, bias_of, geometry, parameter
 
 Floats = NDArray[np.float64]
 WEIGHTS = (nir.Conv2d, nir.Affine, nir.Linear)
@@ -50,6 +50,7 @@ class Path:
         weights: the convolution or linear node on it, by name.
         pool: the pooling node before the weights, by name.
         scale: what a Scale node multiplies, one number or an array of the shape there.
+        before: the same, before the weights.
     """
 
     source: str
@@ -57,6 +58,7 @@ class Path:
     weights: tuple[str, nir.NIRNode] | None = None
     pool: tuple[str, nir.NIRNode] | None = None
     scale: Floats | None = None
+    before: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -124,14 +126,26 @@ class Walk:
             UnsupportedError: it is not what spiking nodes (or the input) send.
         """
         signal = self.arriving(name)
-        if signal.bias is not None or any(p.weights or p.pool or p.scale is not None for p in signal.paths):
+        if signal.bias is not None or any(path.weights or path.pool for path in signal.paths):
             raise UnsupportedError(f"node {name!r}: pooling must follow a spiking node")
-        return signal
+        if name in self.pools and any(path.scale is not None for path in signal.paths):
+            raise UnsupportedError(f"node {name!r}: a Scale before a pool that no synapse can hold; put it behind")
+        return Signal(tuple(self._scaled_pool(name, path) for path in signal.paths))
+
+    def _scaled_pool(self, name: str, path: Path) -> Path:
+        """Return the path with a Scale before a pool as the one behind it that does the same."""
+        if path.scale is None or not path.scale.ndim:
+            return path
+        if (path.scale != path.scale[:, :1, :1]).any():
+            raise UnsupportedError(
+                f"node {name!r}: pools what is scaled neuron by neuron; scale behind it, or a channel"
+            )
+        return replace(path, scale=np.broadcast_to(path.scale[:, :1, :1], self.graph.shapes[name]))
 
     def _sent(self, name: str) -> Signal:
         if name not in self.found:
             node = self.graph.nodes[name]
-            if isinstance(node, (nir.Input, *NEURONS)) or name in self.pools:
+            if isinstance(node, (nir.Input, Slice, *NEURONS)) or name in self.pools:
                 self.found[name] = Signal((Path(name),))
             else:
                 self.found[name] = self._through(name, node, self.arriving(name))
@@ -160,8 +174,6 @@ class Walk:
         if isinstance(node, nir.Scale):
             scale = parameter(name, node, "scale", shape)
             scale = scale.reshape(-1)[0] if np.unique(scale).size == 1 else scale
-            if np.ndim(scale) and any(path.weights is None and path.pool is not None for path in paths):
-                raise UnsupportedError(f"node {name!r}: scales each neuron between a pool and its weights; fold it")
             return Signal(
                 tuple(
                     replace(path, scale=np.asarray(scale if path.scale is None else path.scale * scale))
@@ -174,13 +186,12 @@ class Walk:
         if isinstance(node, WEIGHTS):
             if bias is not None or any(path.weights for path in paths):
                 raise UnsupportedError(f"node {name!r}: two weight nodes without a spiking node between them")
-            if any(path.scale is not None and path.scale.ndim for path in paths):
-                raise UnsupportedError(f"node {name!r}: an input scaled neuron by neuron; fold the scale into it")
             constant = bias_of(name, node)
+            if constant is not None and constant.any():
+                # Of a linear node the last axis is its outputs, of a convolution the first.
+                rest = len(shape) - 1 if isinstance(node, nir.Conv2d) else 0
+                bias = np.broadcast_to(constant.astype(np.float64).reshape(-1, *[1] * rest), shape)
             return Signal(
-                tuple(replace(path, weights=(name, node)) for path in paths),
-                None
-                if constant is None or not constant.any()
-                else np.broadcast_to(constant.astype(np.float64).reshape(-1, *[1] * (len(shape) - 1)), shape),
+                tuple(replace(path, weights=(name, node), before=path.scale, scale=None) for path in paths), bias
             )
         raise UnsupportedError(f"node {name!r}: {type(node).__name__} has no exact form in Loihi's integers")

@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...toolkit.errors import UnsupportedError
+from ..nir.grids import on_grid
 from ..nir.layers import Grid
 from ..nir.nodes import geometry
-from .paths import Path
+from ..program.parts import Sign
+from .paths import Floats, Path
 
 Numbers = NDArray[Any]
 
@@ -23,23 +25,27 @@ class Wire:
 
     Attributes:
         path: where it comes from.
-        kind: of the synapse; ``one`` joins equal neurons.
+        kind: of the synapse; ``one`` joins equal neurons, ``rows`` is the same dense weight for each row of the source.
         weight: integers on the grid of ``bits``, or real numbers yet to be quantized.
         unit: real value that 1 in ``weight`` adds to the membrane for a message of 1.
         bits: of an integer weight.
         counts: whether the weight only counts spikes, so that sums are exact multiples of it.
         moves: stride, padding, dilation and groups of a convolution.
         shape: of the target; None for dense weights, which fit any.
+        sign: of an integer weight.
+        times: how many rows the source has.
     """
 
     path: Path
-    kind: Literal["convolution", "dense", "one"]
+    kind: Literal["convolution", "dense", "one", "rows"]
     weight: Numbers
     unit: float
     bits: int = 8
     counts: bool = False
     moves: Mapping[str, Any] | None = None
     shape: tuple[int, ...] | None = None
+    sign: Sign = "mixed"
+    times: int = 1
 
     @property
     def real(self) -> bool:
@@ -127,48 +133,96 @@ def _convolution(
     return weight, options, (len(weight), *moves.output(size))
 
 
-def wire(path: Path, shape: tuple[int, ...], gain: float, grids: Mapping[str, Grid] | None) -> Wire:
+def _per_input(path: Path, weight: Numbers, node: nir.NIRNode) -> Numbers:
+    """Fold a Scale before the weights into them: one number a column, or an input channel."""
+    assert path.before is not None
+    if isinstance(node, nir.Conv2d):
+        channels = path.before.reshape(path.before.shape[0], -1)
+        if (channels != channels[:, :1]).any():
+            raise UnsupportedError(f"{path.source!r}: a Scale must be one number a channel to fold into a convolution")
+        groups = len(channels) // weight.shape[1]
+        by_group = weight.reshape(groups, -1, *weight.shape[1:]) * channels[:, 0].reshape(groups, 1, -1, 1, 1)
+        return by_group.reshape(weight.shape)
+    rows = path.before.reshape(-1, weight.shape[1])
+    if (rows != rows[:1]).any():
+        raise UnsupportedError(f"{path.source!r}: a Scale must be the same at all times to fold into a linear node")
+    return weight * rows[:1]
+
+
+def _per_output(path: Path, weight: Numbers) -> Numbers:
+    """Fold a Scale after the weights into them: one number a row, or an output channel."""
+    assert path.scale is not None
+    # Outputs are the last axis of a linear node, which may run row by row, and the first of convolutions and pools.
+    linear = weight.ndim == 2
+    by_row = path.scale.reshape(-1, len(weight)).T if linear else path.scale.reshape(len(weight), -1)
+    if (by_row != by_row[:, :1]).any():
+        what = (
+            "the same at all times to fold into a linear node"
+            if linear
+            else "one number a channel to fold into a convolution"
+        )
+        raise UnsupportedError(f"{path.source!r}: a Scale must be {what}")
+    return weight * by_row[:, :1].reshape(-1, *[1] * (weight.ndim - 1))
+
+
+def wire(path: Path, shape: tuple[int, ...], gain: float, grids: Mapping[str, Grid] | None, bits: int = 8) -> Wire:
     """Return the weights of a path.
 
     Args:
         path: from a population or the input.
         shape: of the population or input.
         gain: what the membrane gains from an input of 1, times the real value of a message of 1.
-        grids: weight grid a node; None leaves weights real.
+        grids: weight grid a node; None leaves weights real, unless they are on a grid already.
+        bits: that such a grid may take.
 
     Raises:
         UnsupportedError: a pool that does not fold exactly, or weights off their grid.
     """
     unit = gain if path.scale is None or path.scale.ndim else gain * float(path.scale)
+    if path.before is not None and not path.before.ndim:
+        unit *= float(path.before)
     if unit == 0 or (unit < 0 and path.weights is not None and grids is not None):
         raise UnsupportedError(f"{path.source!r}: a Scale by {path.scale} takes weights off their grid; fold it before")
+    each = [scale for scale in (path.before, path.scale) if scale is not None and scale.ndim]
+    if each and grids is not None:
+        raise UnsupportedError(
+            f"{path.source!r}: a Scale neuron by neuron takes weights off their grid; fold it before"
+        )
     if path.pool is not None and isinstance(path.pool[1], nir.AvgPool2d):
         unit /= math.prod(geometry(*path.pool).kernel)
     if path.weights is None:
         found = _counting(path, shape, unit)
-    else:
-        name, node = path.weights
-        weight: Numbers = np.asarray(node.weight, dtype=np.float64) * np.sign(unit)
-        unit = abs(unit)
-        bits = 8
-        if grids is not None:
-            weight, bits = _on_grid(name, weight, grids), grids[name].bits
-            unit *= grids[name].step / 2 ** (9 - bits)
-        if isinstance(node, nir.Conv2d):
-            if len(shape) != 3:
-                raise UnsupportedError(f"node {name!r}: a convolution of what is flat; remove the flattening before it")
-            weight, moves, target = _convolution(path, weight, shape)
-            found = Wire(path, "convolution", weight, unit, bits, moves=moves, shape=target)
-        else:
-            weight = weight if path.pool is None else _pooled_columns(path, weight, shape)
-            found = Wire(path, "dense", weight, unit, bits)
-    if path.scale is None or not path.scale.ndim:
-        return found
+        return _rescaled(found, path) if each else found
+    name, node = path.weights
+    weight: Numbers = np.asarray(node.weight, dtype=np.float64) * np.sign(unit)
+    unit, width = abs(unit), 8
+    sign: Sign = "mixed"
+    if path.before is not None and path.before.ndim:
+        weight = _per_input(path, weight, node)
+    if path.scale is not None and path.scale.ndim:
+        weight = _per_output(path, weight)
     if grids is not None:
-        raise UnsupportedError(
-            f"{path.source!r}: a Scale neuron by neuron takes weights off their grid; fold it before"
-        )
-    return _rescaled(found, path)
+        weight, width = _on_grid(name, weight, grids), grids[name].bits
+        unit *= grids[name].step / 2 ** (9 - width)
+    elif path.pool is None or geometry(*path.pool).stride == geometry(*path.pool).kernel:
+        on = on_grid(weight)
+        # A ninth bit is none that rounding would spend, but nothing is rounded here.
+        if on is not None and on.bits <= (9 if bits == 8 else bits):
+            weight, unit, sign, width = on.weight, unit * on.unit, on.sign, on.bits
+    if isinstance(node, nir.Conv2d):
+        if len(shape) != 3:
+            raise UnsupportedError(f"node {name!r}: a convolution of what is flat; remove the flattening before it")
+        weight, moves, target = _convolution(path, weight, shape)
+        return Wire(path, "convolution", weight, unit, width, moves=moves, shape=target, sign=sign)
+    if path.pool is not None:
+        return Wire(path, "dense", _pooled_columns(path, weight, shape), unit, width, sign=sign)
+    times = math.prod(shape) // weight.shape[1]
+    return Wire(path, "dense" if times == 1 else "rows", weight, unit, width, sign=sign, times=times)
+
+
+def constant(path: Path, values: Floats, gain: float) -> Wire:
+    """Return what a neuron that fires at each step adds: its weights are the bias, (neurons,)."""
+    return Wire(path, "dense", values.reshape(-1, 1), gain)
 
 
 def _counting(path: Path, shape: tuple[int, ...], unit: float) -> Wire:
@@ -205,16 +259,12 @@ def matched(wires: list[Wire]) -> list[Wire]:
 
 
 def _rescaled(found: Wire, path: Path) -> Wire:
+    """Fold a Scale into weights that only count: one to one, or of a pool."""
     assert path.scale is not None
     weight = found.weight.astype(np.float64)
     if found.kind == "one":
         return replace(found, weight=weight * path.scale.reshape(-1), counts=False)
-    if found.kind == "dense":
-        return replace(found, weight=weight * path.scale.reshape(-1, 1), counts=False)
-    by_channel = path.scale.reshape(len(weight), -1)
-    if (by_channel != by_channel[:, :1]).any():
-        raise UnsupportedError(f"{path.source!r}: a Scale must be one number a channel to fold into a convolution")
-    return replace(found, weight=weight * by_channel[:, :1, None, None], counts=False)
+    return replace(found, weight=_per_output(path, weight), counts=False)
 
 
 def quantized(wires: list[Wire], bits: int) -> list[Wire]:
@@ -222,16 +272,41 @@ def quantized(wires: list[Wire], bits: int) -> list[Wire]:
 
     w = q 2^(9 - bits), q = round(real / step) in [-(2^(bits-1) - 1), 2^(bits-1) - 1]; the largest wire's step is its
     peak / (2^(bits-1) - 1), the others' that divided by as large a power of two, 2^8 at most, as their peaks allow.
+    Where weights are on a grid already, theirs is the step that the others' are a power of two from.
     """
-    if not any(one.real for one in wires):
+    kept = [one for one in wires if not one.real and not one.counts]
+    if not any(one.real for one in wires) and _alike(wires):
         return wires
     limit = 2 ** (bits - 1) - 1
     peaks = [float(np.abs(one.weight).max()) * one.unit for one in wires]
+    if kept:
+        anchor = max(kept, key=lambda one: float(np.abs(one.weight).max()) * one.unit)
+        return [
+            one if not one.real and _alike([anchor, one]) else _rounded(one, _step(anchor, peak, bits), bits)
+            for one, peak in zip(wires, peaks, strict=True)
+        ]
     largest = max(peaks) / limit or 1.0
     made = []
     for one, peak in zip(wires, peaks, strict=True):
         finer = min(math.floor(math.log2(largest * limit / peak) + 1e-9), 8) if peak else 0
-        step = largest * 2.0**-finer
-        q = np.rint(one.weight * one.unit / step).astype(np.int64)
-        made.append(replace(one, weight=q << (9 - bits), unit=step / 2 ** (9 - bits), bits=bits, counts=False))
+        made.append(_rounded(one, largest * 2.0**-finer, bits))
     return made
+
+
+def _alike(wires: list[Wire]) -> bool:
+    """Return whether the units of integer weights are powers of two apart."""
+    ratios = [math.log2(one.unit / wires[0].unit) for one in wires]
+    return all(abs(ratio - round(ratio)) <= 1e-6 for ratio in ratios)
+
+
+def _step(anchor: Wire, peak: float, bits: int) -> float:
+    """Return the finest step, a power of two from the anchor's, 2^-8 at least, that holds ``peak``."""
+    base = anchor.unit * 2 ** (9 - bits)
+    coarser = math.ceil(math.log2(peak / (2 ** (bits - 1) - 1) / base) - 1e-9) if peak else 0
+    return float(base * 2.0 ** max(coarser, -8))
+
+
+def _rounded(one: Wire, step: float, bits: int) -> Wire:
+    q = np.rint(one.weight * one.unit / step).astype(np.int64)
+    unit = step / 2 ** (9 - bits)
+    return replace(one, weight=q << (9 - bits), unit=unit, bits=bits, counts=False, sign="mixed")

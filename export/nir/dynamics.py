@@ -16,6 +16,7 @@ from ..lowering.paths import Floats
 from .nodes import SPIKING, Shape, parameter
 
 Reset = Literal["zero", "subtract", "subtract_later", "zero_later", "none"]
+Start = Literal["v_leak", "v_reset"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Settings:
     dt: float
     integration: Literal["euler", "exponential"] = "euler"
     reset: Reset = "zero"
-    start: Literal["v_leak", "v_reset"] = "v_leak"
+    start: Start = "v_leak"
     at_threshold: bool = False
     several: bool = False
     added: frozenset[str] = frozenset()
@@ -61,7 +62,13 @@ ORIGINS = {
 
 
 def settings_of(
-    origin: str, dt: float | None = None, reset: str | None = None, *, one_spike: bool = False, unscaled: bool = False
+    origin: str,
+    dt: float | None = None,
+    reset: str | None = None,
+    *,
+    one_spike: bool = False,
+    unscaled: bool = False,
+    start: str | None = None,
 ) -> Settings:
     """Return the settings of a framework, changed by what is known of a network beyond that.
 
@@ -71,17 +78,21 @@ def settings_of(
         reset: see :class:`Settings`.
         one_spike: at most one spike a step (sinabs' SingleSpike).
         unscaled: the input of LIF and LI is added as it is (sinabs' norm_input=False).
+        start: where membranes start, see :class:`Settings`.
 
     Raises:
-        UnsupportedError: an unknown framework or reset, or an impossible time step.
+        UnsupportedError: an unknown framework, reset or start, or an impossible time step.
     """
     if origin not in ORIGINS:
         raise UnsupportedError(f"origin {origin!r} is unknown; choose among {', '.join(sorted(ORIGINS))}")
     settings = ORIGINS[origin]
     if reset is not None and reset not in get_args(Reset):
         raise UnsupportedError(f"reset {reset!r} is unknown; choose among {', '.join(get_args(Reset))}")
+    if start is not None and start not in get_args(Start):
+        raise UnsupportedError(f"start {start!r} is unknown; choose among {', '.join(get_args(Start))}")
     return replace(
         settings,
+        start=cast(Start, start or settings.start),
         dt=settings.dt if dt is None else dt,
         reset=cast(Reset, reset or settings.reset),
         several=settings.several and not one_spike,

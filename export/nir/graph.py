@@ -10,8 +10,10 @@ from dataclasses import dataclass
 import nir
 
 from ...toolkit.errors import UnsupportedError
+from .joins import joint, pruned
 from .loops import feedback_edges, forward_order, reach
 from .nodes import KINDS, SPIKING, Shape, declared_shape, output_shape
+from .shapes import assumption
 
 Edge = tuple[str, str]
 
@@ -28,12 +30,14 @@ class Graph:
         edges: (start, end), by the order of their ends; several edges into one node add up.
         feedback: the edges that point backwards: they deliver what was sent one step earlier.
         shapes: output shape of each node, without time and batch.
+        assumed: what the file leaves open and how it was taken, (node, text).
     """
 
     nodes: dict[str, nir.NIRNode]
     edges: list[Edge]
     feedback: frozenset[Edge]
     shapes: dict[str, Shape]
+    assumed: tuple[tuple[str, str], ...] = ()
 
     def before(self, name: str) -> list[str]:
         """Return the nodes whose outputs add up to the node's input."""
@@ -46,9 +50,11 @@ class Graph:
 
 def _shapes(
     order: list[str], nodes: dict[str, nir.NIRNode], edges: list[Edge], feedback: frozenset[Edge]
-) -> dict[str, Shape]:
+) -> tuple[dict[str, Shape], dict[str, tuple[nir.Flatten, Shape, str]]]:
+    """Return the output shapes, and the Flatten nodes that are implied: by the node after them, with the reason."""
     shapes: dict[str, Shape] = {}
     arriving: dict[str, Shape] = {}
+    implied: dict[str, tuple[nir.Flatten, Shape, str]] = {}
     sources: dict[str, list[str]] = {name: [] for name in order}
     for start, end in edges:
         if (start, end) not in feedback:
@@ -60,15 +66,21 @@ def _shapes(
             raise UnsupportedError(f"node {name!r}: inputs of different shapes meet: {sorted(found)}; they must add up")
         if isinstance(node, nir.Input):
             shapes[name] = declared_shape(name, node)
-        else:
-            arriving[name] = found.pop()
+            continue
+        arriving[name] = found.pop()
+        try:
             shapes[name] = output_shape(name, node, arriving[name])
+        except UnsupportedError:
+            taken = assumption(name, node, arriving[name], [nodes[start] for start in sources[name]])
+            if taken is None:
+                raise
+            implied[name], shapes[name] = taken
     for start, end in sorted(feedback):
         if shapes[start] != arriving[end]:
             raise UnsupportedError(
                 f"node {end!r}: {start!r} feeds back {shapes[start]} where {arriving[end]} arrives; they must add up"
             )
-    return shapes
+    return shapes, implied
 
 
 def _inline(graph: nir.NIRGraph, prefix: str, depth: int, nodes: dict[str, nir.NIRNode], edges: list[Edge]) -> None:
@@ -122,25 +134,30 @@ def _without_ports(nodes: dict[str, nir.NIRNode], edges: list[Edge], keep: Itera
     return edges
 
 
-def _flat(graph: nir.NIRGraph) -> Graph:
+def _flat(graph: nir.NIRGraph, output: str | None) -> Graph:
     nodes: dict[str, nir.NIRNode] = {}
     edges: list[Edge] = []
     _inline(graph, "", 1, nodes, edges)
-    doors = []
-    for kind in (nir.Input, nir.Output):
-        found = [name for name, node in graph.nodes.items() if type(node) is kind]
-        if len(found) != 1:
-            raise UnsupportedError(
-                f"{len(found)} {kind.__name__} nodes, expected one{': ' * bool(found)}{', '.join(found)}"
-            )
-        doors += found
-    entry, leave = doors
-    edges = _without_ports(nodes, edges, doors)
+    entries, exits = ([n for n, node in graph.nodes.items() if type(node) is kind] for kind in (nir.Input, nir.Output))
+    if not entries or not exits:
+        raise UnsupportedError(f"0 {'Output' if entries else 'Input'} nodes, expected one")
+    if output is not None and output not in exits:
+        raise UnsupportedError(f"output {output!r}: there is no Output node of this name; there are {', '.join(exits)}")
+    if len(exits) > 1 and output is None:
+        raise UnsupportedError(
+            f"{len(exits)} Output nodes: {', '.join(exits)}; choose one by name: --output {exits[0]}"
+        )
+    leave = exits[0] if output is None else output
+    edges = _without_ports(nodes, edges, [*entries, *exits])
+    assumed: list[tuple[str, str]] = []
+    if len(exits) > 1:
+        edges = pruned(nodes, edges, leave, exits, assumed)
+    entry = entries[0] if len(entries) == 1 else joint(nodes, edges, entries, assumed)
     seen: set[Edge] = set()
     for edge in edges:
         if edge in seen:
             raise UnsupportedError(f"edge {edge[0]!r} -> {edge[1]!r} exists twice; scale the signal instead")
-        if edge[1] == entry or edge[0] == leave:
+        if (edge[1] in entries and edge[0] != entry) or edge[1] == entry or edge[0] == leave:
             raise UnsupportedError(f"edge {edge[0]!r} -> {edge[1]!r}: nothing goes into the input or out of the output")
         seen.add(edge)
     for start, way, what in (
@@ -158,25 +175,38 @@ def _flat(graph: nir.NIRGraph) -> Graph:
     back = [(end, start) for start, end in feedback if start != end]
     order = forward_order(nodes, [edge for edge in edges if edge not in feedback] + back)
     order.append(order.pop(order.index(leave)))
+    shapes, implied = _shapes(order, nodes, edges, feedback)
+    for name, (node, shape, text) in implied.items():
+        new = f"{name}.flatten"
+        while new in nodes:
+            new += "_"
+        nodes[new], shapes[new] = node, shape
+        order.insert(order.index(name), new)
+        feedback = frozenset((start, new if end == name else end) for start, end in feedback)
+        edges = [(start, new if end == name else end) for start, end in edges] + [(new, name)]
+        assumed.append((name, text))
     place = {name: index for index, name in enumerate(order)}
     edges = sorted(edges, key=lambda edge: (place[edge[1]], place[edge[0]]))
-    return Graph({name: nodes[name] for name in order}, edges, feedback, _shapes(order, nodes, edges, feedback))
+    ordered = {name: nodes[name] for name in order}
+    return Graph(ordered, edges, feedback, {name: shapes[name] for name in order}, tuple(assumed))
 
 
-def flatten(graph: nir.NIRGraph, source: str) -> Graph:
+def flatten(graph: nir.NIRGraph, source: str, output: str | None = None) -> Graph:
     """Return a graph with its sub-graphs opened, its loops cut and its shapes known.
 
     Nodes of a sub-graph are named ``graph.node``. Loops are cut where they close, at the input side of what they
-    feed; each must contain a spiking node, without which a value would depend on itself within one step.
+    feed; each must contain a spiking node, without which a value would depend on itself within one step. Several
+    inputs become one (:mod:`.joins`); a Flatten, and a batch axis of 1, that edges imply become nodes.
 
     Args:
         graph: as ``nir.read`` gives it; its own types are not used, except the shape of the input.
         source: the file's name, for messages.
+        output: the Output node to read, where there are several; what leads to the others alone is left out.
 
     Raises:
         UnsupportedError: nodes, edges or shapes do not make a graph that can run; the place is named.
     """
     try:
-        return _flat(graph)
+        return _flat(graph, output)
     except UnsupportedError as error:
         raise UnsupportedError(f"{source}: {error}") from error

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ...toolkit.coding import Coder
 from ...toolkit.errors import InputError, UnsupportedError
+from ...toolkit.network import signals
 from ...toolkit.network.layers import Membrane
 from ...toolkit.network.network import INPUT, SpikingNetwork
 from ...toolkit.network.neurons import Delay
@@ -21,7 +22,7 @@ from ...toolkit.network.population import LeakyIntegrator, Population
 from ...toolkit.network.signals import DELAY_LIMIT, Delays, Read, Reshape, Scale, Threshold, Wire
 from .dynamics import Settings, dynamics
 from .graph import Graph
-from .nodes import Shape, bias_of, geometry, parameter, weight_of
+from .nodes import Shape, Slice, bias_of, geometry, parameter, weight_of
 
 GAIN = 10.0
 """The logit of a class whose neuron fires at every step, as recipes have it."""
@@ -172,6 +173,8 @@ class _Translator:
             return [Threshold(self.constant(parameter(name, node, "threshold", after), after))]
         if isinstance(node, nir.Scale):
             return [Scale(self.constant(parameter(name, node, "scale", after), after))]
+        if isinstance(node, Slice):
+            return [signals.Slice(node.start, inner_shape(after))]
         if isinstance(node, nir.Flatten) and inner_shape(before) != inner_shape(after):
             return [nn.Flatten() if len(after) == 1 else Reshape(inner_shape(after))]
         # A wire is removed before deployment, with the step that a way back through it takes.

@@ -34,6 +34,22 @@ PARAMETERS: dict[type[nir.NIRNode], tuple[str, ...]] = {
 """What a node holds one number a neuron of (or one for all)."""
 
 
+class Slice(nir.NIRNode):  # type: ignore[misc]  # the package has no types
+    """One of several inputs, which arrive as one: its elements, flattened, from ``start`` on. No file holds it.
+
+    Args:
+        start: of the first element in the joint input.
+        shape: of this input.
+    """
+
+    def __init__(self, start: int, shape: Shape) -> None:
+        self.start, self.shape = start, shape
+
+    def of(self, x: Any) -> Any:
+        """Return its elements of a joint input (batch, ...), with their shape."""
+        return x.reshape(len(x), -1)[:, self.start : self.start + prod(self.shape)].reshape(len(x), *self.shape)
+
+
 @dataclass(frozen=True)
 class Geometry:
     """How a kernel moves, one entry a spatial dimension; ``padding`` is (before, after)."""
@@ -117,6 +133,12 @@ def bias_of(name: str, node: nir.NIRNode) -> NDArray[Any] | None:
     return bias
 
 
+def batch_axes(array: Shape, shape: Shape) -> int:
+    """Return how many leading axes of 1 an array has more than a signal of ``shape``: a file may count the batch."""
+    more = len(array) - len(shape)
+    return more if more > 0 and array[:more] == (1,) * more else 0
+
+
 def parameter(name: str, node: nir.NIRNode, what: str, shape: Shape) -> NDArray[np.float64]:
     """Return a per-neuron parameter as float64 of ``shape``; one number stands for the whole population.
 
@@ -127,6 +149,7 @@ def parameter(name: str, node: nir.NIRNode, what: str, shape: Shape) -> NDArray[
     if value is None and what == "v_reset":
         value = 0.0
     array = _numbers(name, what, value).astype(np.float64)
+    array = array.reshape(tuple(array.shape[batch_axes(array.shape, shape) :]))
     if array.size != 1 and (
         array.ndim != len(shape) or any(a not in (1, s) for a, s in zip(array.shape, shape, strict=True))
     ):
@@ -158,35 +181,45 @@ def _check_finite(name: str, node: nir.NIRNode) -> None:
 
 def _linear(name: str, node: nir.NIRNode, shape: Shape) -> Shape:
     outputs, inputs = weight_of(name, node).shape
-    if shape != (inputs,):
+    rows = len(shape) == 2 and shape[0] > 1
+    if shape != (inputs,) and not (rows and shape[1] == inputs):
         hint = ""
         if len(shape) > 1 and prod(shape) == inputs:
-            batch = prod(shape[:-1]) == 1
-            hint = (
-                "; the exporter counted batch or time as a dimension" if batch else "; a Flatten is missing before it"
-            )
+            hint = "; a Flatten is missing before it"
+        elif prod(shape) == outputs != inputs:
+            hint = "; its weights look transposed: NIR's are (outputs, inputs)"
+        elif len(shape) > 1 and shape[-1] == inputs:
+            hint = "; it takes (inputs,), or (time, inputs) row by row"
         raise UnsupportedError(f"node {name!r}: weight {(outputs, inputs)} on an input of shape {shape}{hint}")
     _check_finite(name, node)
-    return (outputs,)
+    return (*shape[:-1], outputs)
 
 
 def _convolution(name: str, node: nir.NIRNode, shape: Shape) -> Shape:
     moves, (outputs, inputs, *kernel) = geometry(name, node), weight_of(name, node).shape
     if len(shape) != len(kernel) + 1 or shape[0] != inputs * moves.groups or outputs % moves.groups:
+        turned = len(shape) == len(kernel) + 1 and shape[0] == outputs != inputs and moves.groups == 1
+        hint = "; its weights look transposed: NIR's are (outputs, inputs, ...)" if turned else ""
         raise UnsupportedError(
-            f"node {name!r}: weight {(outputs, inputs, *kernel)} in {moves.groups} groups on an input of shape {shape}"
+            f"node {name!r}: weight {(outputs, inputs, *kernel)} in {moves.groups} groups on an input of shape "
+            f"{shape}{hint}"
         )
     _check_finite(name, node)
     return (outputs, *moves.output(shape[1:]))
 
 
 def _pool(name: str, node: nir.NIRNode, shape: Shape) -> Shape:
-    if len(shape) != 3:
-        raise UnsupportedError(f"node {name!r}: {type(node).__name__} on {shape}, expected (channels, height, width)")
     moves = geometry(name, node)
+    line = len(shape) == 2 and (moves.kernel[0], moves.stride[0], moves.padding[0]) == (1, 1, (0, 0))
+    if len(shape) != 3 and not line:
+        raise UnsupportedError(
+            f"node {name!r}: {type(node).__name__} on {shape}, expected (channels, height, width), or "
+            "(channels, length) and a kernel of height 1"
+        )
     if any(2 * p > k for (p, _), k in zip(moves.padding, moves.kernel, strict=True)):
         raise UnsupportedError(f"node {name!r}: padding {moves.padding} exceeds half the kernel {moves.kernel}")
-    return (shape[0], *moves.output(shape[1:]))
+    size = moves.output((1, shape[1]) if line else shape[1:])
+    return (shape[0], size[1]) if line else (shape[0], *size)
 
 
 def _flatten(name: str, node: nir.Flatten, shape: Shape) -> Shape:
@@ -210,6 +243,7 @@ def _per_neuron(name: str, node: nir.NIRNode, shape: Shape) -> Shape:
 
 
 _RULES: dict[type[nir.NIRNode], Callable[[str, Any, Shape], Shape]] = {
+    Slice: lambda name, node, shape: node.shape,
     nir.Output: lambda name, node, shape: shape,
     nir.Affine: _linear,
     nir.Linear: _linear,
@@ -221,8 +255,8 @@ _RULES: dict[type[nir.NIRNode], Callable[[str, Any, Shape], Shape]] = {
     **dict.fromkeys(PARAMETERS, _per_neuron),
 }
 
-KINDS = frozenset({nir.Input, *_RULES})
-"""Every kind of node that is understood; a NIRGraph is opened before."""
+KINDS = frozenset({nir.Input, *_RULES} - {Slice})
+"""Every kind of node that a file may hold and that is understood; a NIRGraph is opened before."""
 
 
 def output_shape(name: str, node: nir.NIRNode, shape: Shape) -> Shape:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...toolkit.errors import FileError
 from .graph import EDGE_LIMIT, NAME_LIMIT, NESTING_LIMIT, NODE_LIMIT
-from .nodes import KINDS
+from .nodes import KINDS, PARAMETERS
 
 DATA_LIMIT, TOTAL_LIMIT = 2**28, 2**30
 """Most bytes that one array, and all arrays of a file, may unpack to."""
@@ -86,6 +86,7 @@ class _Reader:
         fields = {n: self.values(self.item(group, n, where), f"{where}: field {n!r}") for n in names}
         if kind in ("Conv1d", "Conv2d"):
             fields = {"input_shape": None, "bias": None} | fields
+        fields |= _alike(where, {n: fields[n] for n in PARAMETERS.get(_TYPES[kind], ()) if n in fields})
         try:
             return nir.dict2NIRNode({"type": kind, **fields})
         except Exception as error:  # the package asserts, indexes and calls with whatever the file holds
@@ -109,6 +110,22 @@ class _Reader:
             inner = f"{name}.{member}" if name else member
             nodes[member] = self.node(self.item(members, member, where), inner, depth + 1)
         return nir.NIRGraph(nodes, [(start, end) for start, end in edges], type_check=False)
+
+
+def _alike(where: str, fields: dict[str, Any]) -> dict[str, Any]:
+    """Return a node's parameters in one shape, as the package wants them: a file may mix numbers and arrays."""
+    if len({np.shape(value) for value in fields.values()}) < 2:
+        return {}
+    # One number is one for all neurons, however many axes of length 1 it has.
+    made = {name: np.reshape(value, ()) if np.size(value) == 1 else np.asarray(value) for name, value in fields.items()}
+    try:
+        shape = np.broadcast_shapes(*(value.shape for value in made.values())) or (1,)
+    except ValueError:
+        told = ", ".join(f"{name} {np.shape(value)}" for name, value in fields.items())
+        raise FileError(f"{where}: parameters of shapes that do not fit one another: {told}") from None
+    if float(np.prod(shape, dtype=np.float64)) * 8 > DATA_LIMIT:
+        raise FileError(f"{where}: parameters of shape {shape} are too large for a network")
+    return {name: np.broadcast_to(value, shape) for name, value in made.items()}
 
 
 def read_graph(path: Path) -> nir.NIRGraph:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from ..program.parts import DELAY_MAX
 from .dynamics import Settings
 from .graph import Graph
-from .nodes import SPIKING, Shape, declared_shape, geometry, weight_of
+from .grids import on_grid
+from .nodes import PARAMETERS, SPIKING, Shape, batch_axes, declared_shape, geometry, weight_of
 
 Severity = Literal["error", "warning", "note"]
 LEAKY = (nir.LI, nir.LIF, nir.CubaLI, nir.CubaLIF)
@@ -74,6 +75,10 @@ def _kinds(subject: Subject, *kinds: type) -> Iterator[tuple[str, Any]]:
 def _span(values: NDArray[np.float64]) -> str:
     low, high = float(values.min()), float(values.max())
     return f"{low:g}" if low == high else f"{low:g} to {high:g}"
+
+
+def _many(values: NDArray[np.float64]) -> bool:
+    return np.unique(values).size > 1
 
 
 def time_step(subject: Subject) -> Iterator[Finding]:
@@ -146,21 +151,28 @@ def reset(subject: Subject) -> Iterator[Finding]:
     for name in names:
         values = _values(subject, name, "v_reset")
         if (values != 0).any():
-            yield Finding("error", "v-reset", name, f"v_reset = {_span(values)}; Loihi's LIF resets to 0 only")
+            message = (
+                f"v_reset = {_span(values)}: deployed with the membrane counted from it; norse ignores it on export"
+            )
+            yield Finding("note", "v-reset", name, message)
     if not names:
         return
+    unsure = [name for name in names if not _values(subject, name, "v_reset").any()]
     if subject.settings is not None and subject.settings.reset != "zero":
         message = (
             f"its neurons reset by {subject.settings.reset!r}, which Loihi does not have; train with a hard reset "
             "(and say so with --reset zero), or accept other spikes"
         )
         yield Finding("error", "soft-reset", None, message)
-    elif subject.origin in (None, "nir", "snntorch") and not subject.reset_told:
+    elif subject.origin in (None, "nir", "snntorch") and not subject.reset_told and unsure:
         message = (
-            "v_reset = 0 may have been a soft reset: snnTorch writes 'zero', 'subtract' and 'none' alike; look up how "
-            "the network was trained and say it with --reset"
+            f"v_reset = 0 of {', '.join(map(repr, unsure[:4]))}{' and others' * (len(unsure) > 4)} may have been a "
+            "soft reset: snnTorch writes 'zero', 'subtract' and 'none' alike; look up how the network was trained and "
+            "say it with --reset, or --origin nir if the file is meant as it stands"
         )
-        yield Finding("warning", "reset-unknown", None, message)
+        # Only the word "nir" says that the file is meant as it stands; without it nothing is run.
+        severity: Severity = "warning" if subject.origin == "nir" else "error"
+        yield Finding(severity, "reset-unknown", None, message)
     if subject.settings is not None and subject.settings.several:
         message = (
             f"{subject.origin} sends several spikes a step by default, Loihi one; train with one (sinabs: SingleSpike) "
@@ -271,15 +283,21 @@ def shapes(subject: Subject) -> Iterator[Finding]:
 def loihi(subject: Subject) -> Iterator[Finding]:
     """Report what Loihi keeps once a population, or not at all."""
     graph = subject.graph
-    whats = ("tau", "tau_mem", "tau_syn", "r", "w_in", "v_threshold", "threshold", "v_leak")
+    whats = ("tau", "tau_mem", "tau_syn", "r", "w_in", "v_threshold", "threshold")
     for name, node in _kinds(subject, nir.I, nir.IF, *LEAKY, nir.Threshold):
-        for what in (what for what in whats if hasattr(node, what)):
-            values = _values(subject, name, what)
-            if np.unique(values).size > 1:
-                message = f"{what} goes from {_span(values)}; Loihi has one a population: train it shared, or split it"
-                yield Finding("error", "per-neuron", name, message)
-            elif what == "v_threshold" and values.min() <= 0:
-                yield Finding("error", "threshold", name, f"v_threshold = {_span(values)} must be above 0")
+        uneven = {
+            what: values for what in whats if hasattr(node, what) if _many(values := _values(subject, name, what))
+        }
+        if uneven:
+            told = ", ".join(f"{what} {_span(values)}" for what, values in uneven.items())
+            message = f"neurons differ ({told}); Loihi has one value a population: it is split into one for each set"
+            yield Finding("warning", "per-neuron", name, message)
+        threshold = _values(subject, name, "v_threshold") if hasattr(node, "v_threshold") else None
+        if threshold is not None and (threshold <= _values(subject, name, "v_reset")).any():
+            message = (
+                f"v_threshold = {_span(threshold)} must be above v_reset = {_span(_values(subject, name, 'v_reset'))}"
+            )
+            yield Finding("error", "threshold", name, message)
     for name, _ in _kinds(subject, *LEAKY):
         if _values(subject, name, "v_leak").any():
             yield Finding("note", "v-leak", name, "rests at v_leak, not 0; deployed as a bias; readers may ignore it")
@@ -292,17 +310,36 @@ def loihi(subject: Subject) -> Iterator[Finding]:
         yield Finding("error", "no-spikes", None, "holds no spiking node; nothing to deploy")
 
 
+def assumed(subject: Subject) -> Iterator[Finding]:
+    """Say what the file leaves open and how it is taken."""
+    for name, text in subject.graph.assumed:
+        yield Finding("warning", "assumed", name, text)
+    for name, node in _kinds(subject, *PARAMETERS):
+        shape = subject.graph.shapes[name]
+        if any(batch_axes(np.shape(getattr(node, what)), shape) for what in PARAMETERS[type(node)]):
+            message = f"parameters have leading axes of 1 more than {shape}: taken as a batch of one that is counted"
+            yield Finding("warning", "assumed", name, message)
+    for name, node in _kinds(subject, nir.Linear, nir.Affine):
+        if len(subject.graph.shapes[name]) > 1:
+            rows = subject.graph.shapes[name][0]
+            message = f"weight {weight_of(name, node).shape} meets {rows} rows: each by itself, as in PyTorch"
+            yield Finding("warning", "assumed", name, message)
+    for name, _ in _kinds(subject, nir.CubaLIF, nir.CubaLI):
+        biased = [
+            start for start in subject.graph.before(name) if np.any(getattr(subject.graph.nodes[start], "bias", 0))
+        ]
+        if biased:
+            message = "its bias goes through the current: deployed as the weights of a neuron that fires at each step"
+            yield Finding("note", "current-bias", name, message)
+
+
 def weights(subject: Subject) -> Iterator[Finding]:
     """Say whether weights are already integers of at most 9 bits times a step."""
     for name, node in _kinds(subject, nir.Linear, nir.Affine, nir.Conv1d, nir.Conv2d):
-        values = np.unique(np.abs(weight_of(name, node).astype(np.float64)))
-        values = values[values > 0]
-        if not values.size:
+        values = weight_of(name, node)
+        if not values.any():
             yield Finding("warning", "weights-zero", name, "all weights are 0")
-            continue
-        steps = values[-1] / np.arange(1, 257)
-        # The coarsest step that all weights are multiples of, within float32.
-        if values.size > 256 or not any(np.abs(values / s - np.rint(values / s)).max() < 1e-3 for s in steps):
+        elif on_grid(values) is None:
             message = (
                 "weights are on no grid of 9 bits; they will be rounded: train with 'spikeproof quantize' or compare"
             )
@@ -315,6 +352,7 @@ RULES: tuple[Callable[[Subject], Iterator[Finding]], ...] = (
     resistance,
     shapes,
     loihi,
+    assumed,
     weights,
     readers,
 )

@@ -13,7 +13,7 @@ def connections(program: Program, synapse: Synapse) -> csr_array:
     if isinstance(synapse, Dense):
         return csr_array(synapse.weight)
     if isinstance(synapse, Convolution):
-        rows, columns, weight = _unrolled(synapse, source, target)
+        rows, columns, weight = unrolled(synapse, source, target)
     else:
         rows, columns, weight = synapse.rows, synapse.columns, synapse.weight
     matrix = csr_array((weight, (rows, columns)), shape=(int(np.prod(target)), int(np.prod(source))))
@@ -22,7 +22,7 @@ def connections(program: Program, synapse: Synapse) -> csr_array:
     return matrix
 
 
-def _unrolled(
+def unrolled(
     conv: Convolution, source: tuple[int, ...], target: tuple[int, ...]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return target neuron, source neuron and weight of every connection of a convolution; pads have none."""

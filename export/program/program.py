@@ -17,6 +17,7 @@ from ...toolkit.errors import FileError, UnsupportedError
 from ...toolkit.files import digest, read_arrays, write_arrays
 from .parts import (
     BIAS_MANTISSA,
+    Convolution,
     Dense,
     Graded,
     Input,
@@ -127,7 +128,12 @@ class Program(Part):
 
     def _most(self, synapse: Synapse) -> NDArray[np.int64]:
         """Return the largest positive sum that ``synapse`` can deliver to each target neuron in a step."""
-        rows = np.maximum(synapse.matrix(), 0).astype(np.int64).sum(1) * self.peak(synapse.source)
+        if isinstance(synapse, Convolution) and any(synapse.padding):
+            # At the edges the kernel is cut, so that not all of its weights meet.
+            rows = _reached(synapse, self.shape_of(synapse.source), self.shape_of(synapse.target))
+        else:
+            rows = np.maximum(synapse.matrix(), 0).astype(np.int64).sum(1)
+        rows = rows * self.peak(synapse.source)
         top = rows << synapse.exponent if synapse.exponent >= 0 else rows >> -synapse.exponent
         neurons = int(np.prod(self.shape_of(synapse.target)))
         return np.repeat(top, neurons // len(rows))  # A convolution has one row a channel.
@@ -246,6 +252,19 @@ class Program(Part):
         for name, array in sorted(self.arrays().items()):
             parts += [name.encode(), repr(array.shape).encode(), np.ascontiguousarray(array).tobytes()]
         return digest(b"\0".join(parts))
+
+
+def _reached(conv: Convolution, source: tuple[int, ...], target: tuple[int, ...]) -> NDArray[np.int64]:
+    """Return the sum of the weights above 0 that each target neuron of a convolution has a source for."""
+    found = np.zeros(target, dtype=np.int64)
+    weights = np.maximum(conv.weight, 0).astype(np.int64).sum(1)
+    for ky, kx in np.ndindex(*conv.weight.shape[2:]):
+        inside = []
+        for axis, k in ((0, ky), (1, kx)):
+            place = np.arange(target[1 + axis]) * conv.stride[axis] + k * conv.dilation[axis] - conv.padding[axis]
+            inside.append((place >= 0) & (place < source[1 + axis]))
+        found += weights[:, ky, kx, None, None] * (inside[0][:, None] & inside[1])
+    return found.reshape(-1)
 
 
 def write_program(path: str | Path, program: Program) -> None:

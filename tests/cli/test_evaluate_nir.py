@@ -68,6 +68,72 @@ def test_options_reach_the_measurement(call: Callable[..., Any], graph: Path, da
     assert any("not 0.0002 s" in text for text in told["warnings"])
 
 
+def uneven(nodes: dict[str, Any]) -> None:
+    nodes["last"].v_threshold = np.array([1.0, 1.5, 1.0])
+
+
+def volts(nodes: dict[str, Any]) -> None:
+    nodes["last"].v_leak, nodes["last"].v_reset = np.full(3, 0.25), np.full(3, -0.5)
+
+
+def several(nodes: dict[str, Any]) -> None:
+    nodes["aside"] = nir.Output({"output": np.array([8])})
+
+
+def counted(nodes: dict[str, Any]) -> None:
+    nodes["input"] = nir.Input({"input": np.array([1, 6])})
+
+
+def lines(nodes: dict[str, Any]) -> None:
+    nodes["input"] = nir.Input({"input": np.array([2, 6])})
+    nodes["fc"] = nir.Conv1d(6, np.full((2, 2, 3), 0.25), 1, "valid", 1, 1, np.zeros(2))
+    nodes["[lif]"] = nir.LIF(*(np.full((2, 4), value) for value in (5e-4, 5.0, 0.0, 0.5, 0.0)))
+    nodes["out"] = nir.Linear(np.random.default_rng(0).random((3, 8)))
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "warning"),
+    [
+        (
+            uneven,
+            (),
+            "node 'last': neurons differ (v_threshold 1 to 1.5); Loihi has one value a population: it is split",
+        ),
+        (volts, ("--start", "v_reset"), ""),
+        (several, ("--output", "output"), "node 'output': one of 2 outputs is read"),
+        (counted, (), "its first axis is taken as a batch of one that is counted"),
+        (lines, (), "a Flatten is taken to be between"),
+    ],
+)
+def test_forms_of_others_are_read_and_said(
+    call: Callable[..., Any],
+    graph: Path,
+    tmp_path: Path,
+    change: Callable[[dict[str, Any]], None],
+    options: tuple[str, ...],
+    warning: str,
+) -> None:
+    file = nir.read(str(graph))
+    change(file.nodes)
+    edges = [*file.edges, *([("[lif]", "aside")] if "aside" in file.nodes else [])]
+    nir.write(str(graph), nir.NIRGraph(file.nodes, edges, type_check=False))
+    shape = (2, 6) if change is lines else (6,)
+    np.savez(tmp_path / "s.npz", x=np.random.default_rng(1).integers(0, 2, (8, 10, *shape)))
+    answer = call("nir", "evaluate", graph, *TOLD, *options, "--data", tmp_path / "s.npz", "--json")
+    assert answer.code == 0, answer.err
+    told = json.loads(answer.out)
+    assert (told["equal"], [row["node"] for row in told["spikes"]]) == (True, ["[lif]", "last"])
+    assert not warning or any(warning in text for text in told["warnings"])
+    assert all(row["share"] < 0.05 for row in told["spikes"])
+    # The same options give the same verdict without samples.
+    assert call("nir", "check", graph, *TOLD, *options).code == 0
+    for missing in (True, False) if options else ():
+        wrong = () if missing else (options[0], "nonsense")
+        refused = call("nir", "evaluate", graph, *TOLD, *wrong, "--data", tmp_path / "s.npz", "--json")
+        assert refused.code == 2
+        assert call("nir", "check", graph, *TOLD, *wrong).code == 2
+
+
 def test_a_terminal_gets_tables(call: Callable[..., Any], graph: Path, data: Path) -> None:
     answer = call("nir", "evaluate", graph, *TOLD, "--data", data, "--steps", 6)
     assert answer.code == 0

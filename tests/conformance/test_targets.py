@@ -10,6 +10,7 @@ import pytest
 
 from spikeproof.eval.agreement.targets import difference
 from spikeproof.eval.support import constructs as support
+from spikeproof.eval.support import graphs
 from spikeproof.export.lowering.lower import lower
 from spikeproof.export.nir.roundtrip import check_round_trip
 from spikeproof.export.nir.write import read_nir, write_nir
@@ -350,11 +351,17 @@ def construct_programs():
     return {name: make() for name, make in support.PROGRAMS.items()}
 
 
+def file_programs():
+    """The Programs of the NIR graphs of the support table, each by name."""
+    return {name: graphs.program(name) for name in graphs.GRAPHS}
+
+
 LAWS = {
     "edges": (edge_programs, 5, 1),
     "lagging": (lagging_programs, 3, 4),
     "wider": (wider_programs, 3, 6),
     "constructs": (construct_programs, 2, 7),
+    "files": (file_programs, 2, 8),
 }
 """What makes the Programs, how many samples each gets, and the seed of those."""
 
@@ -363,6 +370,15 @@ def inputs_of(law, program):
     _, samples, seed = LAWS[law]
     shape = (program.steps, samples, *program.input.shape)
     return np.random.default_rng(seed).integers(0, program.input.peak + 1, size=shape).astype(np.int32)
+
+
+@pytest.mark.parametrize("name", graphs.GRAPHS)
+def test_forms_of_files(target, name):
+    program = graphs.program(name)
+    trace = assert_equal(target, program, inputs_of("files", program))
+    # The neuron that carries a bias fires always, all others now and then.
+    rates = {name: float((raster.spikes != 0).mean()) for name, raster in trace.rasters.items()}
+    assert all(rate == 1 if name == "always" else rate > 0 for name, rate in rates.items())
 
 
 @pytest.mark.parametrize("name", lagging_programs())

@@ -16,7 +16,7 @@ from ..network.layers import Membrane
 from ..network.network import SpikingNetwork
 from ..network.neurons import CUBA, IF, LIF, Delay, Integrator
 from ..network.population import LeakyIntegrator, Population
-from ..network.signals import Delays, Read, Reshape, Scale, Threshold, Wire
+from ..network.signals import Delays, Read, Reshape, Scale, Slice, Threshold, Wire
 from ..settings import LayerSettings, ModelSettings
 from .builder import Shape
 
@@ -35,6 +35,7 @@ _PLAIN: dict[str, tuple[type[nn.Module], tuple[str, ...]]] = {
     "maxpool2d": (MaxPool, ("kernel_size", "stride", "padding", "dilation", "ceil_mode")),
     "flatten": (nn.Flatten, ()),
     "reshape": (Reshape, ("shape",)),
+    "slice": (Slice, ("start", "shape")),
     "pad": (nn.ZeroPad2d, ("padding",)),
     "wire": (Wire, ()),
     "read": (Read, ()),

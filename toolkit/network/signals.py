@@ -1,5 +1,6 @@
 """What happens to a signal between weights and neurons: it is scaled, compared, delayed, reshaped, or merely passed."""
 
+import math
 from collections import deque
 
 import torch
@@ -76,6 +77,25 @@ class Reshape(Layer):
     def forward(self, x: Tensor) -> Tensor:
         """Return (batch, *shape)."""
         return x.reshape(len(x), *self.shape)
+
+
+class Slice(Layer):
+    """One of several inputs that arrive as one: its elements, flattened, from ``start`` on.
+
+    Args:
+        start: of its first element in the joint input.
+        shape: without batch.
+    """
+
+    undeployable = "one of several joint inputs has no form of its own; 'nir evaluate' lowers such a file as it is"
+
+    def __init__(self, start: int, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.start, self.shape = start, tuple(shape)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (batch, *shape)."""
+        return x.flatten(1)[:, self.start : self.start + math.prod(self.shape)].reshape(len(x), *self.shape)
 
 
 class Wire(Layer):

@@ -17,7 +17,7 @@ from spikeproof.eval.agreement import foreign
 from spikeproof.eval.agreement.foreign import Told, load_graph, lowered, measure
 from spikeproof.eval.agreement.samples import load_samples
 from spikeproof.eval.records.foreign import Foreign
-from spikeproof.export.lowering.lower import Deployment
+from spikeproof.export.lowering.lower import Deployment, Lowered
 from spikeproof.export.nir.graph import Graph
 from spikeproof.export.program import Program
 from spikeproof.hw_targets.loihi.simulator import LoihiTarget
@@ -130,12 +130,16 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> tuple[Origin, np.ndarray
 class Ready:
     origin: Origin
     graph: Graph
-    program: Program
+    made: Lowered
     samples: Any
     labels: np.ndarray
 
+    @property
+    def program(self) -> Program:
+        return self.made.program
+
     def measure(self, *targets: str) -> Foreign:
-        return measure(self.graph, self.program, self.origin.told.settings(), self.samples, list(targets))
+        return measure(self.graph, self.made, self.origin.told.settings(), self.samples, list(targets))
 
 
 @pytest.fixture(scope="module")
@@ -143,8 +147,8 @@ def ready(digits: tuple[Origin, np.ndarray]) -> Ready:
     origin, labels = digits
     graph, _ = load_graph(origin.path, origin.told)
     samples = samples_of(origin, graph, labels, steps=STEPS)
-    program = lowered(graph, Deployment(STEPS, samples.input_bits, origin.told.settings()), "digits.nir")
-    return Ready(origin, graph, program, samples, labels)
+    made = lowered(graph, Deployment(STEPS, samples.input_bits, origin.told.settings()), "digits.nir")
+    return Ready(origin, graph, made, samples, labels)
 
 
 def test_a_network_of_snntorch_keeps_its_accuracy_as_integers(ready: Ready) -> None:
@@ -186,7 +190,7 @@ def test_fewer_weight_bits_change_more_spikes(ready: Ready) -> None:
         program = lowered(ready.graph, Deployment(STEPS, 8, settings, bits=bits), "digits.nir")
         found = measure(ready.graph, program, settings, ready.samples, ["loihi"])
         shares.append(found.spikes[0].share)
-        assert {synapse.bits for synapse in program.synapses} == {bits}
+        assert {synapse.bits for synapse in program.program.synapses} == {bits}
     assert shares == sorted(shares)
     assert shares[-1] > 3 * shares[0]
 
@@ -319,9 +323,10 @@ def test_other_frameworks_run_through_to_integers(make: Callable[[], Any], tmp_p
     graph, _ = load_graph(origin.path, told)
     samples = samples_of(origin, graph)
     assert (samples.input_bits, samples.labels) == (0, None)
-    program = lowered(graph, Deployment(STEPS, 0, told.settings()), "net.nir")
+    made_of_it = lowered(graph, Deployment(STEPS, 0, told.settings()), "net.nir")
+    program = made_of_it.program
     assert program.input.message_bits == 0
-    found = measure(graph, program, told.settings(), samples, ["loihi", "twin", "onnx"])
+    found = measure(graph, made_of_it, told.settings(), samples, ["loihi", "twin", "onnx"])
     assert found.equal
     assert found.float_accuracy is None
     assert all(one.accuracy is None for one in found.targets)
@@ -370,7 +375,7 @@ def test_what_a_file_leaves_open_is_asked_for(told: Told, reason: str, tmp_path:
 def test_a_graph_by_the_word_of_nir_needs_only_its_time_step(tmp_path: Path) -> None:
     graph, warnings = load_graph(written(tmp_path), Told("nir", dt=1e-4))
     assert [*graph.nodes] == ["input", "fc", "lif", "output"]
-    assert any("v_reset = 0 may have been a soft reset" in text for text in warnings)
+    assert any("v_reset = 0 of 'lif' may have been a soft reset" in text for text in warnings)
 
 
 def test_a_network_of_sinabs_as_it_comes_is_refused(tmp_path: Path) -> None:
@@ -386,8 +391,9 @@ def test_what_cannot_be_read_or_lowered_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileError, match=r"bad\.nir: not a readable NIR file"):
         load_graph(tmp_path / "bad.nir", Told("nir"))
     told = Told("nir", dt=1e-4)
-    with pytest.raises(UnsupportedError, match=r"v_reset = 0\.5"):
-        load_graph(written(tmp_path, v_reset=0.5), told)
+    graph, _ = load_graph(written(tmp_path, v_reset=0.5), told)
+    with pytest.raises(UnsupportedError, match=r"^g\.nir: node 'lif': starts at 0 and resets to v_reset = 0\.5"):
+        lowered(graph, Deployment(4, 8, told.settings()), "g.nir")
     graph, _ = load_graph(written(tmp_path, threshold=1e6), told)
     with pytest.raises(UnsupportedError, match=r"^g\.nir: node 'lif': threshold"):
         lowered(graph, Deployment(4, 8, told.settings()), "g.nir")

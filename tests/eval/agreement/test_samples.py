@@ -96,3 +96,11 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     for name in ("s.npz", "absent.npz"):
         with pytest.raises(FileError, match=name):
             load_samples(tmp_path / name, (2,), (2,))
+
+
+def test_a_batch_that_the_input_counts_may_be_left_out_of_the_samples(tmp_path: Path) -> None:
+    x = np.random.default_rng(3).integers(0, 2, (12, 30, 5))
+    np.savez(tmp_path / "x.npz", x=x)
+    found = load_samples(tmp_path / "x.npz", (1, 5), (3,))
+    assert found.real.shape == (12, 30, 1, 5)
+    np.testing.assert_array_equal(found.real[:, :, 0], x)

@@ -202,15 +202,12 @@ UNEVEN[1, 2, 3] = 3e-4
 @pytest.mark.parametrize(
     ("node", "why"),
     [
-        (lif(SHAPE, tau=UNEVEN), "tau must be one number for the whole population"),
-        (lif(SHAPE, r=UNEVEN), "r must be one number for the whole population"),
-        (lif(SHAPE, v_threshold=UNEVEN), "v_threshold must be one number for the whole population"),
         (lif(SHAPE, tau=np.full(SHAPE, np.nan)), "tau holds NaN"),
         (lif(SHAPE, v_reset=np.full(SHAPE, np.nan)), "v_reset holds NaN"),
         (lif(SHAPE, tau=np.full(SHAPE, 1e-5)), "needs 0 < dt/tau <= 1"),
         (lif(SHAPE, tau=np.full(SHAPE, -1e-3)), "tau must be above 0"),
         (lif(SHAPE, r=np.full(SHAPE, -1.0)), "needs .*R > 0"),
-        (lif(SHAPE, threshold=0.0), "needs .*threshold > 0"),
+        (lif(SHAPE, threshold=0.0), "needs .*threshold > v_reset"),
         (lif(SHAPE, threshold=1e6), "threshold .* units, allowed are 1 to 131071"),
         (lif(SHAPE, threshold=1e-9), "threshold .* units, allowed are 1 to 131071"),
         (cuba(tau_syn=np.full(SHAPE, 1e-5)), "needs 0 < dt/tau_syn <= 1"),
@@ -226,7 +223,7 @@ def test_a_neuron_without_an_exact_form_is_refused_by_its_node(node: nir.NIRNode
 def test_a_membrane_that_does_not_start_where_it_resets_to_is_refused() -> None:
     grids = {"conv": Grid(bits=BITS, step=STEP)}
     for cell, why in (
-        (lif(SHAPE, v_leak=UNEVEN), "v_leak must be one number"),
+        (lif(SHAPE, v_leak=UNEVEN), r"starts at 0\.0002 and resets to v_reset = 0; .* --start v_reset"),
         (lif(SHAPE, v_reset=np.full(SHAPE, -0.1)), r"starts at 0 and resets to v_reset = -0\.1"),
     ):
         flat = flatten(graph((1, 4, 4), conv=CONV, cell=cell), "graph")

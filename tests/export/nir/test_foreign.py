@@ -21,7 +21,7 @@ from spikeproof.export.nir.dynamics import Settings, settings_of
 from spikeproof.export.nir.execute import run_graph
 from spikeproof.export.nir.graph import Graph, flatten
 from spikeproof.export.nir.read import read_graph
-from spikeproof.toolkit.errors import FileError, UnsupportedError
+from spikeproof.toolkit.errors import FileError
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # nirtorch deprecates what the frameworks call
@@ -353,11 +353,16 @@ def test_norse_convolutions(tmp_path: Path) -> None:
     assert differ(flat, x, settings_of("norse"), expected) == 0
 
 
-def test_norse_sample_with_a_batch_is_refused_with_the_reason(tmp_path: Path) -> None:
+def test_a_batch_that_norse_counted_is_left_out_with_a_word(tmp_path: Path) -> None:
     net = norse_net(nn.Linear(12, 6), norse_neuron("lif"))
-    graph, _ = norse_run(net, spikes(12), spikes(12)[0, :1])
-    with pytest.raises(UnsupportedError, match=r"node '0': .*the exporter counted batch or time as a dimension"):
-        through_a_file(graph, tmp_path, compression=None)
+    x = spikes(12, dtype=torch.float64)
+    graph, expected = norse_run(louder(net, 8.0).double(), x, x[0, :1])
+    flat = through_a_file(graph, tmp_path, compression=None)
+    assert flat.shapes["input"] == (1, 12)
+    ((node, text),) = flat.assumed
+    assert node == "0"
+    assert "taken as a batch of one" in text
+    assert differ(flat, x[:, :, None], settings_of("norse"), expected) == 0
 
 
 def test_norse_cannot_export_recurrence(tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ def test_2_soft_reset_is_not_taken_for_hard_reset_unseen(exact: Make, tmp_path: 
         told = run(flat, x, settings_of("snntorch", reset=meant))
         shares[reset] = float((by_its_word != expected).mean())
         assert (told != expected).mean() < 3e-3
-        assert findings(tmp_path, graph, origin="snntorch")["reset-unknown"] == "warning"
+        assert findings(tmp_path, graph, origin="snntorch")["reset-unknown"] == "error"
         told_codes = findings(tmp_path, graph, origin="snntorch", reset=meant)
         assert "reset-unknown" not in told_codes
         assert (told_codes.get("soft-reset") == "error") == (reset != "zero")
@@ -250,8 +250,10 @@ def test_9_one_beta_a_layer_convolutions_and_size_one_work(exact: Make, tmp_path
     small = chain((4,), neuron(1))
     x = RNG.uniform(0, 3, size=(20, 2, 4))
     np.testing.assert_array_equal(run(small, x, Settings(DT)), run(chain((4,), neuron(4)), x, Settings(DT)))
-    with pytest.raises(UnsupportedError, match="the exporter counted batch"):
-        chain((1, 4), nir.Linear(np.ones((2, 4))))
+    counted = chain((1, 4), nir.Linear(np.ones((2, 4))), neuron(2))
+    assert (counted.shapes["n1"], [name for name, _ in counted.assumed]) == ((2,), ["n0"])
+    plain = chain((4,), nir.Linear(np.ones((2, 4))), neuron(2))
+    np.testing.assert_array_equal(run(counted, x[:, :, None], Settings(DT)), run(plain, x, Settings(DT)))
 
 
 def test_10_every_node_of_the_format_is_executed_or_refused_by_name(tmp_path: Path) -> None:

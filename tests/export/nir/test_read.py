@@ -80,6 +80,17 @@ def test_fields_that_some_exporters_leave_out_are_filled(path: Path) -> None:
     assert flatten(found, "g").shapes["rec.lif"] == (3,)
 
 
+def test_numbers_beside_arrays_are_one_for_all_neurons(path: Path) -> None:
+    with h5py.File(path, "a") as file:
+        group = file["node/nodes/rec/nodes/lif"]
+        for name, value in (("r", 1.0), ("v_leak", np.zeros((1, 1))), ("v_threshold", np.array([1.0, 2.0, 3.0]))):
+            del group[name]
+            group[name] = value
+    node = read_graph(path).nodes["rec"].nodes["lif"]
+    expected = {"tau": [1e-3] * 3, "r": [1.0] * 3, "v_leak": [0.0] * 3, "v_threshold": [1.0, 2.0, 3.0]}
+    same({name: getattr(node, name) for name in expected}, expected)
+
+
 def test_metadata_is_ignored(path: Path) -> None:
     with h5py.File(path, "a") as file:
         file["node/nodes/conv/metadata/soft_reset"] = 1
@@ -164,7 +175,7 @@ def many_nodes(file: h5py.File) -> None:
         (put("node/nodes/fc/weight", h5py.Empty("f8")), "field 'weight': is not an array"),
         (put("node/nodes/fc/weight", np.zeros(3, dtype="c16")), "field 'weight': holds complex128"),
         (put("node/nodes/fc/weight", np.zeros(3, dtype=[("a", "f8")])), "field 'weight': holds"),
-        (put("node/nodes/rec/nodes/lif/tau", np.ones(4)), r"node 'rec\.lif': not a valid LIF .*same shape"),
+        (put("node/nodes/rec/nodes/lif/tau", np.ones(4)), r"node 'rec\.lif': parameters of shapes that do not fit"),
         (put("node/edges", np.zeros((3, 2))), "edges are not pairs of names"),
         (put("node/edges", np.array(["a", "b"], dtype=object)), "edges are not pairs"),
         (put("node/edges", np.array([["a", "b", "c"]], dtype=object)), "edges are not pairs"),

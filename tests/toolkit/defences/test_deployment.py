@@ -135,11 +135,21 @@ def test_the_exporter_refuses_what_was_not_rewritten() -> None:
         to_nir(quantized, (1, 4, 4))
 
 
-def test_a_bias_before_self_prediction_is_refused() -> None:
+def test_a_bias_before_self_prediction_comes_from_a_neuron_that_always_fires() -> None:
     network = drawn(SLIF(gain=1.0, rate=0.5, learn=False))
-    dict(network.named_layers())["hidden"].bias = nn.Parameter(torch.ones(5))
-    with pytest.raises(UnsupportedError, match="a bias through a synaptic current builds up over time"):
-        lowered(quantized_network(network, 8))
+    dict(network.named_layers())["hidden"].bias = nn.Parameter(torch.full((5,), -0.25))
+    quantized = quantized_network(network, 8)
+    program = lowered(quantized)
+    (synapse,) = (one for one in program.synapses if one.source == "always")
+    images = np.random.default_rng(0).integers(0, 2, (40, 1, 4, 4)).astype(np.float32)
+    expected: dict[str, np.ndarray] = {}
+    with torch.no_grad():
+        quantized.spikes(torch.from_numpy(images), lambda name, out: expected.update({name: out.numpy()}))
+    trace = get_target("loihi").compile(program).run(direct_integers(images, STEPS), rasters=True)
+    assert trace.rasters["always"].spikes.all()
+    spikes = expected[synapse.target].astype(bool)
+    assert 0.05 < spikes.mean() < 0.95
+    np.testing.assert_array_equal(trace.rasters[synapse.target].spikes, spikes)
 
 
 def test_averaging_refuses_spikes_of_several_sizes_in_one_sum() -> None:
