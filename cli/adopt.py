@@ -1,17 +1,21 @@
 """``adopt``: a run that begins with a network from elsewhere, proven equal to it spike for spike."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import Json, Out
+from .options import Json, OneSpike, Origin, Out, Reset, TimeStep, Unscaled
 
 if TYPE_CHECKING:
     from ..eval.records.adoption import Adoption
 
 Source = Annotated[
-    str, typer.Argument(metavar="FILE.py:FUNCTION", help="A function that returns a torch module; the file is run.")
+    str,
+    typer.Argument(
+        metavar="FILE.py:FUNCTION|FILE.nir",
+        help="A function that returns a torch module (the file is run), or a NIR file of any framework.",
+    ),
 ]
 DataName = Annotated[
     str, typer.Option("--data", help="A data set by name, or an .npz file with x_train y_train x_test y_test.")
@@ -36,6 +40,11 @@ def adopt(
     samples: Count = 64,
     bits: Bits = 8,
     epochs: Epochs = 5,
+    dt: TimeStep = None,
+    origin: Origin = None,
+    reset: Reset = None,
+    one_spike: OneSpike = False,
+    unscaled: Unscaled = False,
     as_json: Json = False,
 ) -> None:
     """Take a network from elsewhere into a run, proven equal spike for spike; every other command works on it."""
@@ -47,7 +56,9 @@ def adopt(
     named = {"name": "arrays", "path": str(Path(data).resolve())} if data.endswith(".npz") else {"name": data}
     settings = parse_recipe({"data": named}, f"--data {data}").data
     asked = {"steps": steps, "time": time, "output": output, "flat": flat}
-    record = do(out, source, settings, **asked, samples=samples, bits=bits, epochs=epochs)  # type: ignore[arg-type]
+    told = {"origin": origin, "dt": dt, "reset": reset, "one_spike": one_spike, "unscaled": unscaled}
+    options: dict[str, Any] = {**asked, "samples": samples, "bits": bits, "epochs": epochs, **told}
+    record = do(out, source, settings, **options)
     show.record("adopt", record, out / "adoption", as_json, _print)
 
 

@@ -2,17 +2,21 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import nir
 import numpy as np
 from torch import nn
 
+from ...export.nir.adopt import adopt_nir_proven
+from ...toolkit.adopt import Adopted as Found
 from ...toolkit.adopt import adopt_module
-from ...toolkit.coding import Coder
+from ...toolkit.coding import Coder, Direct, Events
 from ...toolkit.errors import InputError
 from ...toolkit.files import digest
 from ...toolkit.network.network import SpikingNetwork
-from ..measure.adoption import adoption
+from ..measure.adoption import adoption, frameworks
 from ..records.adoption import Adoption
 from ..records.base import Data, header
 from ..report.adoption import render_adoption
@@ -31,7 +35,7 @@ class Adopted(Shown[Adoption]):
 
 
 def adopt(
-    model: nn.Module,
+    model: "nn.Module | nir.NIRGraph | str | Path",
     sample: Any,
     labels: Any = None,
     *,
@@ -39,34 +43,46 @@ def adopt(
     time: int | None = None,
     output: Callable[[Any], Any] | int | None = None,
     coder: Coder | None = None,
+    **origin: Any,
 ) -> Adopted:
     """Return a network from elsewhere as one of this package: trainable, attackable, proven equal on samples.
 
-    The model is run on the samples and watched; what it computed, folded over time, becomes a network of layers and
-    populations. Both then run side by side, in float64 where the model can, and every spike and logit is compared.
+    A module is run on the samples and watched; what it computed, folded over time, becomes a network of layers and
+    populations. Both then run side by side, in float64 where the module can, and every spike and logit is compared. A
+    NIR graph becomes the network of its nodes, and is compared with its equations in float64.
 
     Args:
-        model: a module whose neurons are of snnTorch, SpikingJelly, norse or sinabs, in evaluation mode.
+        model: a module whose neurons are of snnTorch, SpikingJelly, norse or sinabs, in evaluation mode; or a NIR
+            graph, or the path of a NIR file.
         sample: what it is called with: (samples, ...), or with an axis of time.
         labels: (samples,), integers from 0: gives the accuracy, too.
-        steps: time steps, where one call of the model is one step, or where it takes images repeated along axis 0.
+        steps: time steps, where one call of the module is one step, or where it takes images repeated along axis 0; of
+            a NIR graph that gets images.
         time: the axis of time in ``sample``, 0 or 1; None for images.
-        output: of what the model returns: an index, or a function of it; by default the first tensor.
+        output: of what the module returns: an index, or a function of it; by default the first tensor.
         coder: what made the sample of images; by default ``events`` for spikes over time, else ``direct``.
+        origin: of a NIR graph: ``settings`` (the framework that wrote it), ``dt``, ``reset``, ``one_spike``,
+            ``unscaled``, and ``reference``, what the origin's output sends (time, samples, classes).
 
     Raises:
         InputError: the model or the sample cannot be used as they are.
-        UnsupportedError: something in it has no form here; the module or function is named.
+        UnsupportedError: something in it has no form here; the module, function or node is named.
         DisagreementError: the adopted network gives other spikes; the first layer, step and neuron are named.
     """
-    if not isinstance(model, nn.Module):
-        raise InputError(f"adopt: got a {type(model).__name__}, expected a torch module")
-    found = adopt_module(model, sample, steps=steps, time=time, output=output, coder=coder)
+    if isinstance(model, nn.Module):
+        if origin:
+            raise InputError(f"adopt: {', '.join(origin)}: of NIR graphs; a module says for itself what it means")
+        found = adopt_module(model, sample, steps=steps, time=time, output=output, coder=coder)
+        source, framework = type(model).__name__, frameworks(model)
+    else:
+        found = _graph(model, sample, steps, time, coder, origin)
+        source = "graph" if not isinstance(model, str | Path) else Path(model).name
+        framework = f"NIR, {origin.get('settings', 'nir')}"
     asked = {"steps": steps, "time": time, "output": output if isinstance(output, int) else None}
     given = "".join(f", {name}={value}" for name, value in asked.items() if value is not None)
     about = header("network", f"spikeproof.adopt(model, sample{given})")
     about["data"] = Data(name="sample", sha256=digest(found.images.numpy().tobytes()), test=len(found.images))
-    record = adoption(found, model, about, None if labels is None else np.asarray(labels))
+    record = adoption(found, source, framework, about, None if labels is None else np.asarray(labels))
     rows = tuple(
         {
             "layer": layer.name,
@@ -78,3 +94,18 @@ def adopt(
         for layer in record.layers
     )
     return Adopted(record, " ".join(record.sentences), rows, lambda: render_adoption(record), found.network)
+
+
+def _graph(
+    source: Any, sample: Any, steps: int | None, time: int | None, coder: Coder | None, origin: dict[str, Any]
+) -> Found:
+    x = np.asarray(sample)
+    if time == 0:
+        x = np.ascontiguousarray(x.swapaxes(0, 1))
+    if coder is None and time is None and steps is None:
+        raise InputError("adopt: a NIR graph that gets images runs as many time steps as steps= says")
+    made = coder or (Events(x.shape[1]) if time is not None else Direct(steps or 1))
+    try:
+        return adopt_nir_proven(source, x, made, **origin)
+    except TypeError as error:
+        raise InputError(f"adopt: {error}") from error

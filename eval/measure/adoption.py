@@ -8,7 +8,7 @@ from ...toolkit.adopt import Adopted
 from ...toolkit.attacks.base import predict
 from ...toolkit.data import Labels
 from ...toolkit.errors import InputError
-from ...toolkit.network.foreign import framework
+from ...toolkit.network.foreign import framework as framework_of
 from ..records.adoption import AdoptedLayer, Adoption
 from ..records.base import share
 
@@ -18,15 +18,18 @@ BATCH = 250
 
 def frameworks(model: nn.Module) -> str:
     """Return the frameworks that a model's modules come from, in words."""
-    return ", ".join(sorted({where for part in model.modules() if (where := framework(part))})) or "torch"
+    return ", ".join(sorted({where for part in model.modules() if (where := framework_of(part))})) or "torch"
 
 
-def adoption(found: Adopted, model: nn.Module, about: dict[str, Any], labels: Labels | None = None) -> Adoption:
-    """Return the record of a module that was adopted.
+def adoption(
+    found: Adopted, source: str, framework: str, about: dict[str, Any], labels: Labels | None = None
+) -> Adoption:
+    """Return the record of a network that was adopted.
 
     Args:
         found: what it was read as.
-        model: the module.
+        source: class of the module, or name of the file.
+        framework: of its neurons.
         about: the record's header.
         labels: of the samples: gives the accuracy, too.
 
@@ -57,8 +60,8 @@ def adoption(found: Adopted, model: nn.Module, about: dict[str, Any], labels: La
         )
     return Adoption(
         **about,
-        source=type(model).__name__,
-        framework=frameworks(model),
+        source=source,
+        framework=framework,
         steps=network.steps,
         shape=found.shape,
         readout=found.readout,

@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from ...export.nir.adopt import adopt_nir_proven
 from ...toolkit.adopt import Adopted, adopt_module
 from ...toolkit.checkpoint import load_network, save_network
+from ...toolkit.coding import Direct, Events
 from ...toolkit.config import Recipe, parse_recipe
 from ...toolkit.data import Dataset, load_data
 from ...toolkit.errors import DisagreementError, FileError, InputError
@@ -18,7 +20,7 @@ from ...toolkit.files import write_json
 from ...toolkit.models.layers import described
 from ...toolkit.network.network import SpikingNetwork
 from ...toolkit.settings import DataSettings
-from ..measure.adoption import adoption
+from ..measure.adoption import adoption, frameworks
 from ..records.adoption import Adoption
 from ..records.base import command_line, header, write_record
 from ..report.adoption import write_adoption
@@ -114,12 +116,13 @@ def adopt(
     samples: int = 64,
     bits: int = 8,
     epochs: int = 5,
+    **origin: Any,
 ) -> Adoption:
-    """Adopt a module into a run folder: recipe.json, model.safetensors, adoption.json and adoption.html.
+    """Adopt a module or a NIR file into a run folder: recipe.json, model.safetensors, adoption.json and adoption.html.
 
     Args:
         folder: of the run.
-        source: ``FILE.py:FUNCTION``.
+        source: ``FILE.py:FUNCTION``, or a NIR file.
         settings: the data that the run is measured on.
         steps: time steps, where one call of the model is one, or where it takes images repeated along axis 0.
         time: the axis of time in what the model takes, 0 or 1; for events only.
@@ -128,28 +131,53 @@ def adopt(
         samples: test images of the proof.
         bits: a weight, of ``quantize``.
         epochs: of fine-tuning, of ``quantize``.
+        origin: what is known of a NIR file beyond itself: ``origin``, ``dt``, ``reset``, ``one_spike``, ``unscaled``.
 
     Raises:
         InputError: the source, the data or an option is refused.
         UnsupportedError: something in the model has no form here; it is named.
         DisagreementError: the adopted network gives other spikes; the first one is named.
     """
-    model = load_module(source).eval()
-    data = load_data(settings, steps)
-    found = adopt_module(
-        model, _sample(data, samples, time, flat), steps=None if time is not None else steps, time=time, output=output
-    )
-    recipe = recipe_of(found.network, Path(source.rpartition(":")[0]).stem, settings, bits, epochs)
+    told = {name: value for name, value in origin.items() if value}
+    file = Path(source)
+    if file.suffix == ".nir":
+        data = load_data(settings, steps)
+        found = _of_file(file, data, samples, steps, time, told)
+        framework, name = f"NIR, {origin.get('origin') or 'nir'}", file.stem
+    else:
+        if told:
+            raise InputError(f"{source}: {', '.join(told)} belong to NIR files; a module says for itself what it means")
+        model = load_module(source).eval()
+        data = load_data(settings, steps)
+        asked_steps = None if time is not None else steps
+        found = adopt_module(model, _sample(data, samples, time, flat), steps=asked_steps, time=time, output=output)
+        framework, name = frameworks(model), Path(source.rpartition(":")[0]).stem
+    recipe = recipe_of(found.network, name, settings, bits, epochs)
     run = begin(folder, found.network, recipe, data)
     asked = {"steps": steps, "time": time, "output": output, "flat": flat, "samples": samples}
-    asked |= {"bits": bits, "epochs": epochs}
-    words = command_line("adopt", Path(source).name, data=settings.name, **asked, out="DIR")
+    asked |= {"bits": bits, "epochs": epochs, **told}
+    words = command_line("adopt", file.name, data=settings.name, **asked, out="DIR")
     about = header(recipe.name, words, data=data, recipe=recipe)
-    record = adoption(_on(found, data), model, about, data.test_labels[: len(found.images)])
+    record = adoption(_on(found, data), file.name, framework, about, data.test_labels[: len(found.images)])
     write_record(run.path(FILES[0]), record)
     write_adoption(run.path(FILES[1]), record)
     run.finished("train", list(FILES))
     return record
+
+
+def _of_file(
+    file: Path, data: Dataset, samples: int, steps: int | None, time: int | None, told: dict[str, Any]
+) -> Adopted:
+    """Return the network of a NIR file, compared with its equations on test images."""
+    if time is not None:
+        raise InputError(f"{file}: --time belongs to modules; events are taken as they are")
+    events = data.kind == "events"
+    if not events and steps is None:
+        raise InputError(f"{file}: say how many time steps an image is shown with --steps")
+    images = data.test_images[:samples]
+    coder = Events(images.shape[1]) if events else Direct(steps or 1)
+    settings = told.pop("origin", "nir")
+    return adopt_nir_proven(file, images, coder, settings, **told)
 
 
 def _on(found: Adopted, data: Dataset) -> Adopted:
