@@ -35,7 +35,8 @@ Strict = Annotated[bool, typer.Option("--strict", help="Fail on warnings, too.")
 Data = Annotated[
     Path | None,
     typer.Option(
-        help="An .npz with x: images (samples, ...) in [0, 1] or spikes (time, samples, ...); and labels y, if any."
+        help="An .npz with x: images (samples, ...) in [0, 1], or spikes or counts of events (time, samples, ...); and "
+        "labels y, if any."
     ),
 ]
 Steps = Annotated[int | None, typer.Option(min=1, max=2**16, help="Time steps a sample, needed for images.")]
@@ -45,12 +46,18 @@ InputBits = Annotated[
     typer.Option(
         min=0,
         max=24,
-        help="Bits of an input message; 0: binary spikes. By default 8 for images, 0 for (time, samples, ...).",
+        help="Bits of an input message; 0: binary spikes. By default 8 for images, 0 for spikes, what counts need.",
     ),
 ]
 Count = Annotated[
     int | None,
     typer.Option("--samples", "-n", min=1, help="The first so many of --data; all by default."),
+]
+Reference = Annotated[
+    Path | None,
+    typer.Option(
+        help="An .npz with the origin's own outputs, named as nodes (or output), (time, samples, ...): are they ours?"
+    ),
 ]
 OutFile = Annotated[Path | None, typer.Option("--out", "-o", help="Record to write, JSON.")]
 
@@ -112,6 +119,7 @@ def evaluate(
     bits: Bits = None,
     input_bits: InputBits = None,
     samples: Count = None,
+    reference: Reference = None,
     out: OutFile = None,
     dt: TimeStep = None,
     origin: Origin = None,
@@ -138,6 +146,7 @@ def evaluate(
             bits=bits,
             input_bits=input_bits,
             samples=samples,
+            reference=reference,
             track=track,
         )
     found = answer.found
@@ -146,7 +155,10 @@ def evaluate(
     if as_json:
         show.print_json(answer.record.model_dump(mode="json"))
     else:
-        _print_evaluation(found, answer.warnings)
+        _print_evaluation(found, answer.record.scale, answer.warnings)
+    parts = found.against_origin()
+    if parts is not None:
+        raise DisagreementError(parts)
     if not found.equal:
         raise DisagreementError(found.first_difference())
     if found.refused:
@@ -154,7 +166,7 @@ def evaluate(
         raise UnsupportedError(f"refused by {' | '.join(reasons)}")
 
 
-def _print_evaluation(found: "Foreign", warnings: list[str]) -> None:
+def _print_evaluation(found: "Foreign", scale: str, warnings: list[str]) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.markup import escape
     from rich.table import Table
@@ -170,7 +182,10 @@ def _print_evaluation(found: "Foreign", warnings: list[str]) -> None:
     for text in warnings:
         err.print(f"[yellow]warning:[/] {escape(text)}", soft_wrap=True, highlight=False)
     forms = table(f"form ({found.samples} samples)", "accuracy in %", "95 % interval", "values compared", "differ")
-    rows = [("float, its origin's", found.float_accuracy, "", "")]
+    # Only the origin's own outputs show that this is how it computes.
+    checked, apart = (sum(getattr(one, what) for one in found.reference) for what in ("compared", "different"))
+    proven = (f"{checked:,}", f"{apart:,}") if checked else ("", "")
+    rows = [("float, its origin's" if checked else "float, as told", found.float_accuracy, *proven)]
     for index, one in enumerate(found.targets):
         # The first is what the others are compared with.
         counts = (f"{one.compared:,}", f"{one.different:,}") if index else ("", "")
@@ -184,6 +199,7 @@ def _print_evaluation(found: "Foreign", warnings: list[str]) -> None:
         spikes.add_row(row.population, f"{row.float_rate:.4f}", f"{row.program_rate:.4f}", f"{100 * row.share:.2f}")
     out.print(spikes)
     same = found.same_class
+    out.print(f"input: {scale}", highlight=False)
     out.print(f"same class as in float: {percent(same.value)} % ({same.correct} of {same.samples})", highlight=False)
     if len(found.targets) > 1:
         out.print("targets: " + ("[green]equal, bit for bit[/]" if found.equal else "[red]NOT equal[/]"))

@@ -15,18 +15,24 @@ class DataSettings(Named):
     """Which images, and how many of them: the first ``train_samples`` and ``test_samples``.
 
     scikit-learn's digits; a published data set from its files in the folder ``path`` (or under ``$SPIKEPROOF_DATA``);
-    the images of the folder ``path``; or the arrays ``x_train y_train x_test y_test`` of the ``.npz`` file ``path``.
+    the images of the folder ``path``; or the arrays ``x_train y_train x_test y_test`` of the ``.npz`` file ``path``,
+    channels first unless ``layout`` says "channels-last".
     A data set of another package brings its own keys.
     """
 
     rules: ClassVar = Rules(
         "dataset",
-        described={"digits": (), **dict.fromkeys((*PUBLISHED, "folder", "arrays"), ("path",))},
+        described={
+            "digits": (),
+            **dict.fromkeys((*PUBLISHED, "folder"), ("path",)),
+            "arrays": ("path", "layout"),
+        },
         shared=("train_samples", "test_samples"),
     )
 
     name: Annotated[str, known("dataset")] = "digits"
     path: str | None = None
+    layout: Literal["channels-first", "channels-last"] | None = None
     train_samples: Positive | None = None
     test_samples: Positive | None = None
 

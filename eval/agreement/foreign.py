@@ -27,6 +27,7 @@ from ..measure.metrics import Accuracy
 from ..records.base import Data, ProgramId, Share, command_line, header
 from ..records.comparison import Bits
 from ..records.foreign import Foreign, ForeignFile, OnTarget, SpikesOf
+from .reference import Reference
 from .samples import Samples
 from .targets import difference
 
@@ -130,7 +131,14 @@ def _classes(output: NDArray[Any], kind: Literal["spike_count", "first_spike", "
 
 
 def measure(
-    graph: Graph, program: Program, settings: Settings, samples: Samples, targets: list[str], *, track: Track = silent
+    graph: Graph,
+    program: Program,
+    settings: Settings,
+    samples: Samples,
+    targets: list[str],
+    *,
+    reference: Reference | None = None,
+    track: Track = silent,
 ) -> Foreign:
     """Run a graph as its origin meant it and its Program on targets, and compare every spike.
 
@@ -139,7 +147,8 @@ def measure(
         program: the graph's, from :func:`lowered`.
         settings: how the origin computes.
         samples: input.
-        targets: names; the first that can run the Program is the reference.
+        targets: names; the first that can run the Program is what the others are compared with.
+        reference: the origin's own outputs.
         track: progress.
 
     Raises:
@@ -169,7 +178,7 @@ def measure(
     count = samples.real.shape[1]
     values = program.steps * sum(prod(shape) for shape in graph.shapes.values())
     batch = max(1, min(BATCH, BUDGET // values))
-    reference = next(iter(ready))
+    leading = next(iter(ready))
     right = {name: _Counter() for name in ("float", *ready)}
     same, against = _Counter(), {name: _Against() for name in ready}
     sums = {population.name: np.zeros(4, dtype=np.int64) for population, _ in pairs}
@@ -180,13 +189,15 @@ def measure(
         messages = samples.messages(part)
         x = torch.from_numpy(np.ascontiguousarray(samples.real[:, part]))
         sent = {name: signal.numpy() for name, signal in run_graph(graph, x, settings).items()}
+        if reference is not None:
+            reference.add(sent, start)
         meant = _classes(sent[list(graph.nodes)[-1]], program.readout.kind)
         right["float"].add(meant, labels)
         rasters: Mapping[str, Raster] = {}
         for name, compiled in ready.items():
             trace = compiled.run(messages, rasters=True)
             right[name].add(trace.classes, labels)
-            if name == reference:
+            if name == leading:
                 first, rasters = trace, trace.rasters
                 same.add(trace.classes, meant)
             else:
@@ -231,6 +242,8 @@ def measure(
         refused=refused,
         equal=not different,
         different=different,
+        outputs=prod(program.shape_of(program.readout.population)),
+        reference=() if reference is None else reference.found(),
     )
 
 
@@ -243,6 +256,7 @@ def record(
     program: Program,
     found: Foreign,
     warnings: list[str],
+    reference: Path | None = None,
 ) -> ForeignFile:
     """Return the record of a measurement.
 
@@ -254,7 +268,8 @@ def record(
         samples: what was read from ``data``.
         program: that ran.
         found: what came out.
-        warnings: the linter's.
+        warnings: the linter's, and what else a reader must know.
+        reference: the file of the origin's own outputs.
     """
     settings = asdict(deployment.settings)
     settings["added"] = sorted(settings["added"])
@@ -267,6 +282,7 @@ def record(
         steps=deployment.steps,
         bits=deployment.bits,
         input_bits=deployment.input_bits,
+        reference=None if reference is None else reference.name,
         samples=found.samples,
         **asdict(told),
     )
@@ -284,5 +300,7 @@ def record(
         steps=deployment.steps,
         weight_bits=deployment.bits,
         input_bits=deployment.input_bits,
+        input_levels=deployment.levels,
+        scale=samples.scale,
         warnings=warnings,
     )

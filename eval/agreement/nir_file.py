@@ -10,9 +10,12 @@ from ...toolkit.progress import Track, silent
 from ..records.foreign import Foreign, ForeignFile
 from . import foreign
 from .foreign import Told
+from .reference import Reference
 from .samples import load_samples
 
 TARGETS = ("loihi", "twin", "onnx")
+MOST_BITS = 8
+"""Of a weight."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class Evaluated:
     Attributes:
         found: accuracy, spikes and differences.
         record: all of it, and on what and with what it was measured.
-        warnings: of the linter.
+        warnings: of the linter, and what makes the figures say less than they seem to.
     """
 
     found: Foreign
@@ -40,6 +43,7 @@ def evaluate_nir(
     bits: int | None = None,
     input_bits: int | None = None,
     samples: int | None = None,
+    reference: Path | None = None,
     track: Track = silent,
 ) -> Evaluated:
     """Run a NIR file as its origin meant it and as integers on targets.
@@ -53,6 +57,7 @@ def evaluate_nir(
         bits: a weight, 8 by default.
         input_bits: of an input message; see :func:`.samples.load_samples`.
         samples: the first so many.
+        reference: an ``.npz`` with the origin's own outputs, see :class:`.reference.Reference`.
         track: progress.
 
     Raises:
@@ -65,7 +70,23 @@ def evaluate_nir(
         raise InputError(f"{file}: say what to run it on with --data SAMPLES.npz")
     shapes = list(graph.shapes.values())
     given = load_samples(data, shapes[0], shapes[-1], steps=steps, input_bits=input_bits, samples=samples)
-    deployment = Deployment(len(given.real), given.input_bits, settings, bits=bits or 8)
+    deployment = Deployment(
+        len(given.real), given.input_bits, settings, bits=bits or MOST_BITS, input_levels=given.levels
+    )
     program = foreign.lowered(graph, deployment, str(file))
-    found = foreign.measure(graph, program, settings, given, list(TARGETS if targets is None else targets), track=track)
-    return Evaluated(found, foreign.record(file, data, told, deployment, given, program, found, warnings), warnings)
+    own = None if reference is None else Reference(reference, graph, len(given.real), given.real.shape[1])
+    names = list(TARGETS if targets is None else targets)
+    found = foreign.measure(graph, program, settings, given, names, reference=own, track=track)
+    warnings += [*found.doubts(), *_way_out(found, file, deployment.bits)]
+    kept = foreign.record(file, data, told, deployment, given, program, found, warnings, reference)
+    return Evaluated(found, kept, warnings)
+
+
+def _way_out(found: Foreign, file: Path, bits: int) -> list[str]:
+    """Return the command that says where accuracy is lost, where some is."""
+    if not found.loses():
+        return []
+    if bits < MOST_BITS:
+        again = f"spikeproof nir evaluate {file.name} --bits {MOST_BITS} ..."
+        return [f"weights have {bits} bits: '{again}' says what they cost"]
+    return [f"weights have {bits} bits, the most there are: the spikes that differ, a population, say where it is lost"]

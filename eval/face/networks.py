@@ -22,6 +22,7 @@ from ...toolkit.coding import Coder
 from ...toolkit.config import parse_recipe
 from ...toolkit.data import Dataset, Images, Labels, check_events, check_images, check_labels, dataset
 from ...toolkit.data import load_data as load_settings
+from ...toolkit.data.source import Layout
 from ...toolkit.errors import InputError, UnsupportedError
 from ...toolkit.models import build_network as build_recipe
 from ...toolkit.network.network import SpikingNetwork
@@ -39,6 +40,7 @@ def load_data(
     *,
     arrays: Sequence[NDArray[Any]] | None = None,
     steps: int | None = None,
+    layout: Layout | None = None,
     **settings: Any,
 ) -> Dataset:
     """Return a data set: one by name, or your own arrays.
@@ -48,6 +50,8 @@ def load_data(
         arrays: x_train, y_train, x_test, y_test: images (samples, channels, height, width), or (samples, height,
             width) with one channel, uint8 or floats in [0, 1]; labels (samples,), integers from 0.
         steps: bins a recording of events is cut into.
+        layout: of arrays: "channels-first", or "channels-last" for (samples, height, width, channels); by default the
+            first, refused where the arrays look as if it were the last.
         settings: the other keys of a recipe's section ``data``: ``path``, ``train_samples``, ``test_samples``.
 
     Raises:
@@ -61,7 +65,7 @@ def load_data(
     if len(arrays) != 4 or settings:
         raise InputError("load_data: arrays are x_train, y_train, x_test, y_test, and no other setting goes with them")
     parts = dict(zip(("x_train", "y_train", "x_test", "y_test"), map(np.asarray, arrays), strict=True))
-    return dataset("arrays" if name == "digits" else name, "arrays", parts, steps=steps)
+    return dataset("arrays" if name == "digits" else name, "arrays", parts, steps=steps, layout=layout)
 
 
 def build_network(

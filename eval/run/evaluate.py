@@ -54,6 +54,9 @@ def _warnings(
             f"distance {farthest:.4f}, a little beyond epsilon."
         )
     for form in record_forms:
+        silent = [name for name, rate in form.conditions["clean"].spike_rates.items() if not rate]
+        if silent:
+            found.append(f"{form.form}, {form.target}: no neuron fires on clean images in {', '.join(silent)}.")
         if form.overflow and any(events["wraps"] + events["saturations"] for events in form.overflow.values()):
             found.append(f"{form.target}: currents wrapped or voltages saturated on clean images; see overflow.")
         if form.samples < len(data.test_labels):

@@ -1,5 +1,7 @@
 """The run folder: which files each step reads and writes, and whether they still belong together."""
 
+import contextlib
+import os
 import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ValidationError
 
 from ...toolkit.code import code_hash
-from ...toolkit.config import Recipe, parse_recipe
+from ...toolkit.config import DataSettings, Recipe, parse_recipe
 from ...toolkit.errors import FileError, InputError
 from ...toolkit.files import check_format, digest, read_bytes, read_json, write_json
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from ..measure.forms import Forms
 
 MANIFEST = "run.json"
+PLACE = "data-path.json"
+"""Where a recipe's relative ``data.path`` leads, from the run folder: the two are found from any other folder."""
 FORMAT = 2
 """Of the manifest: format 1 was the steps by name, and nothing else."""
 
@@ -56,11 +60,15 @@ for _threat in ("encoded", "encoded-binary", "timing"):
 
 
 class _Entry(BaseModel):
-    """What one step read and wrote, SHA-256 by file name, and by which code; None where format 1 did not say."""
+    """What one step read and wrote, SHA-256 by file name, by which code, and in how many threads torch added.
+
+    None where older manifests did not say.
+    """
 
     read: dict[str, str]
     wrote: dict[str, str]
     code: str | None = None
+    threads: int | None = None
 
 
 class _Manifest(BaseModel):
@@ -101,7 +109,29 @@ class Run:
                 raise InputError(f"{folder}: holds a run of another recipe; give another --out, or delete it")
         else:
             write_json(run.path("recipe.json"), recipe.model_dump(mode="json"))
+        run._keep_place(recipe)
         return run
+
+    def _keep_place(self, recipe: Recipe) -> None:
+        """Write down where a relative ``data.path`` leads, if it leads anywhere."""
+        given = recipe.data.path
+        if given is None or Path(given).is_absolute() or not Path(given).exists():
+            return
+        with contextlib.suppress(ValueError):  # on Windows: another drive, to which no relative path leads
+            place = Path(os.path.relpath(given, self.folder)).as_posix()
+            if not self.path(PLACE).exists():
+                write_json(self.path(PLACE), {"path": place})
+
+    def _data_settings(self, recipe: Recipe) -> DataSettings:
+        """Return the recipe's data section; its relative path as it was where the run was made."""
+        given = recipe.data.path
+        if given is None or Path(given).is_absolute() or not self.path(PLACE).exists():
+            return recipe.data
+        kept = read_json(self.path(PLACE))
+        if not isinstance(kept, dict) or not isinstance(kept.get("path"), str):
+            raise FileError(f"{self.path(PLACE)}: not a place; delete it, and run from where data.path leads")
+        place = self.folder / kept["path"]
+        return recipe.data.model_copy(update={"path": str(place)}) if place.exists() else recipe.data
 
     @classmethod
     def open(cls, folder: Path) -> "Run":
@@ -132,7 +162,7 @@ class Run:
 
         recipe = self.recipe()
         if "data" not in self._kept:
-            self._kept["data"] = None, load_data(recipe.data, recipe.coding.steps)
+            self._kept["data"] = None, load_data(self._data_settings(recipe), recipe.coding.steps)
         found: Dataset = self._kept["data"][1]
         return found
 
@@ -176,11 +206,17 @@ class Run:
         words = ["train", str(self.path("recipe.json")), "--out"] if step == "train" else [step]
         return shlex.join(["spikeproof", *words, str(self.folder)])
 
-    def finished(self, step: str, extra: list[str] | None = None) -> None:
-        """Note that ``step`` is done: hashes of all it read and wrote (``extra`` files included), and of the code."""
+    def finished(self, step: str, extra: list[str] | None = None, threads: int | None = None) -> None:
+        """Note that ``step`` is done.
+
+        Args:
+            step: its name.
+            extra: files that it wrote beside those of :data:`WRITES`.
+            threads: that torch added in, where weights depend on it.
+        """
         steps = self._manifest()
         read, wrote = self._hashes(list(READS[step])), self._hashes([*WRITES[step], *(extra or [])])
-        steps[step] = _Entry(read=read, wrote=wrote, code=code_hash())
+        steps[step] = _Entry(read=read, wrote=wrote, code=code_hash(), threads=threads)
         write_json(self.path(MANIFEST), _Manifest(format=FORMAT, steps=steps).model_dump())
 
     def by_other_code(self, *steps: str) -> list[str]:

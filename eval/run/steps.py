@@ -85,8 +85,8 @@ def train(run: Run, track: Track = silent) -> Trained:
     correct = predict(network, data.test_images, recipe.evaluate.batch) == data.test_labels
     save_network(run.path("model.safetensors"), network, recipe, data.shape, data.classes)
     write_json(run.path("training.json"), [vars(epoch) for epoch in history])
-    run.finished("train", [TRAIL] if keeper else [])
-    return Trained(len(history), history[-1].loss, float(correct.mean()), len(correct))
+    run.finished("train", [TRAIL] if keeper else [], history[-1].threads)
+    return Trained(len(history), history[-1].loss, float(correct.mean()), len(correct), data.scale, history[-1].threads)
 
 
 def attack(run: Run, track: Track = silent) -> Attacked:
@@ -142,8 +142,9 @@ def quantize(run: Run, track: Track = silent) -> Quantized:
     data = run.data()
     quantized = quantized_network(network, recipe.quantize.bits)
     rounded = predict(quantized, data.test_images, recipe.evaluate.batch) == data.test_labels
+    history = []
     if recipe.quantize.epochs:
-        train_network(
+        history = train_network(
             quantized,
             data.train_images,
             data.train_labels,
@@ -158,7 +159,7 @@ def quantize(run: Run, track: Track = silent) -> Quantized:
         )
     tuned = predict(quantized, data.test_images, recipe.evaluate.batch) == data.test_labels
     save_quantized(run.path("quantized.safetensors"), quantized, recipe, data.shape, data.classes)
-    run.finished("quantize")
+    run.finished("quantize", threads=history[-1].threads if history else None)
     return Quantized(recipe.quantize.bits, float(rounded.mean()), float(tuned.mean()), len(tuned))
 
 

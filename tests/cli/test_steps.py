@@ -277,3 +277,18 @@ def test_recordings_of_events_are_trained_on_by_the_events_coder_and_refused_by_
         steps.train(Run.create(tmp_path / "direct", parse_recipe(values, "dvs")))
     values["coding"] = {"name": "events", "steps": 3}
     assert steps.train(Run.create(tmp_path / "events", parse_recipe(values, "dvs"))).samples == 4
+
+
+def test_silence_and_files_that_were_not_written_are_told(call: Call, run_folder: Path, tmp_path: Path) -> None:
+    answer = call("export", run_folder)
+    why = json.loads((run_folder / "export.json").read_text())["without_net"]
+    assert why
+    assert f"network.net was not written: {why[0]}" in answer.out
+    program = read_program(run_folder / "program.safetensors")
+    np.savez(tmp_path / "black.npz", x=np.zeros((2, *program.input.shape), np.float32))
+    answer = call("simulate", run_folder, "--images", tmp_path / "black.npz")
+    told = json.loads(call("simulate", run_folder, "--images", tmp_path / "black.npz", "--json").out)
+    assert told["silent"] == [name for name, rate in told["spike_rates"].items() if rate == 0]
+    for name in told["silent"]:
+        assert f"population {name!r}: no neuron fires" in answer.err
+    assert told["silent"]
