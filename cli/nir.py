@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import EXIT_REFUSED, Json, Targets, names
+from .options import EXIT_REFUSED, Json, Once, Targets, names
 
 if TYPE_CHECKING:
     from ..eval.records.foreign import Foreign
@@ -71,7 +71,7 @@ def _main() -> None:
     """Nothing happens before the command."""
 
 
-@app.command()
+@app.command(cls=Once)
 def check(
     file: NirFile,
     dt: TimeStep = None,
@@ -110,7 +110,7 @@ def _print(report: "Report") -> None:
     out.print(f"{escape(str(report.path))}: {len(report.nodes)} nodes; {counts}", soft_wrap=True, highlight=False)
 
 
-@app.command()
+@app.command(cls=Once)
 def evaluate(
     file: NirFile,
     targets: Targets = None,

@@ -1,9 +1,10 @@
 """Arguments and options that several commands share, and the panels that order ``--help``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperOption
 
 START, STEPS, MEASURE, FILES, STUDIES, HERE = (
     "Start here",
@@ -24,12 +25,31 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on 
 Samples = Annotated[
     int | None, typer.Option("--samples", "-n", min=1, help="The first so many test images; all by default.")
 ]
-Targets = Annotated[str | None, typer.Option("--targets", "-t", help="Comma-separated targets.")]
+Targets = Annotated[
+    list[str] | None,
+    typer.Option("--targets", "-t", metavar="NAMES", help="Targets, separated by commas; may be given again."),
+]
 Ray = Annotated[
     str | None, typer.Option(metavar="local|ADDRESS", help="Run cells on Ray: here, or on a cluster that sees --out.")
 ]
 
 
-def names(text: str | None) -> list[str] | None:
-    """Return the names in a comma-separated option; None if it was not given."""
-    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+def names(texts: list[str] | None) -> list[str] | None:
+    """Return the names in a comma-separated option that may be given again, each once; None if it was not given."""
+    if not texts:
+        return None
+    return list(dict.fromkeys(name.strip() for text in texts for name in text.split(",") if name.strip()))
+
+
+class Once(TyperCommand):
+    """A command that refuses an option given twice, unless it collects values: else the last one would win silently."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the words behind the command's name."""
+        _, _, order = self.make_parser(ctx).parse_args(list(args))
+        for option in order:
+            if order.count(option) < 2 or not isinstance(option, TyperOption):
+                continue
+            if not (option.multiple or option.count or option.is_flag):
+                ctx.fail(f"option {'/'.join(option.opts)} is given twice; give it once")
+        return super().parse_args(ctx, args)
