@@ -57,6 +57,7 @@ WRONG = [
     ({"coding": {"weighted": False}}, "coding", "remove it"),
     ({"coding": {"name": "latency", "steps": 1}}, "coding", "2 or more"),
     ({"coding": {"name": "delta", "threshold": 0.0}}, "coding.threshold", "greater than 0"),
+    ({"model": {"kind": "mlp"}}, "model", "kind = 'mlp' needs 'hidden'"),
     ({"coding": {"steps": 257}}, "coding.steps", "256"),
     ({"model": {"neuron": "izh"}}, "model.neuron", "neuron 'izh': unknown; known neurons: if, lif, plif, cuba"),
     ({"model": {"neuron": {"name": "lif", "leak": 1}}}, "model.neuron", "leak: unknown key; valid keys of 'lif': name"),
