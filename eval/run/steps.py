@@ -29,7 +29,7 @@ from ...toolkit.train import Epoch, seeded, train_network
 from ..measure.gradients import attack_gradients
 from ..measure.trail import TrailKeeper
 from ..robustness.threat import levels
-from .folder import Run
+from .folder import TRAINED, Run
 from .results import Attacked, Exported, Quantized, Trained
 
 ROUND_TRIP_SAMPLES = 64
@@ -44,7 +44,8 @@ def _attack_file(label: str) -> str:
 
 
 def _identity(recipe: Recipe, data: Dataset, what: str) -> str:
-    return digest(f"{what} {recipe.model_dump_json()} {data.sha256}".encode())
+    sections = {*TRAINED, *(["attacks"] if recipe.train.trail else []), *(["quantize"] if what == "quantize" else [])}
+    return digest(f"{what} {recipe.model_dump_json(include=sections)} {data.sha256}".encode())
 
 
 def train(run: Run, track: Track = silent) -> Trained:
@@ -105,7 +106,7 @@ def _whole_levels(maker: Attack, coder: Coder) -> tuple[Attack, int]:
 
 def attack(run: Run, track: Track = silent) -> Attacked:
     """Attack the float network on the test images: one file an attack, and attacks.json."""
-    network, recipe = load_network(run.path("model.safetensors"))
+    network, recipe = load_network(run.path("model.safetensors"))[0], run.recipe()
     run.require("train")
     data = run.data()
     found: dict[str, Any] = {}
@@ -158,7 +159,7 @@ def attacked(run: Run, recipe: Recipe, data: Dataset) -> dict[str, Images]:
 
 def quantize(run: Run, track: Track = silent) -> Quantized:
     """Fold, quantize and fine-tune on Loihi's grid: quantized.safetensors."""
-    network, recipe = load_network(run.path("model.safetensors"))
+    network, recipe = load_network(run.path("model.safetensors"))[0], run.recipe()
     run.require("train")
     data = run.data()
     quantized = quantized_network(network, recipe.quantize.bits)
@@ -200,7 +201,7 @@ def export(run: Run, track: Track = silent) -> Exported:
     """Write NIR, check it by executing what was written, lower it, and write Program and ONNX (seconds: no bar)."""
     from ...export.formats.onnx import write_onnx
 
-    network, recipe = load_quantized(run.path("quantized.safetensors"))
+    network, recipe = load_quantized(run.path("quantized.safetensors"))[0], run.recipe()
     run.require("quantize")
     data = run.data()
     write_nir(run.path("network.nir"), network, data.shape)
