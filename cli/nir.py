@@ -29,6 +29,10 @@ OneSpike = Annotated[
 Unscaled = Annotated[
     bool, typer.Option("--unscaled", help="Its LIF nodes add their input as it is (sinabs' norm_input=False).")
 ]
+AsHard = Annotated[
+    bool,
+    typer.Option("--as-hard", help="Deploy a soft reset as a hard one, the chip's only, and count the other spikes."),
+]
 Strict = Annotated[bool, typer.Option("--strict", help="Fail on warnings, too.")]
 
 
@@ -126,6 +130,7 @@ def evaluate(
     reset: Reset = None,
     one_spike: OneSpike = False,
     unscaled: Unscaled = False,
+    as_hard: AsHard = False,
     as_json: Json = False,
 ) -> None:
     """Run a NIR file as its framework meant it and as integers on targets; print and keep what differs."""
@@ -140,7 +145,7 @@ def evaluate(
         answer = evaluate_nir(
             file,
             data,
-            Told(origin, dt, reset, one_spike, unscaled),
+            Told(origin, dt, reset, one_spike, unscaled, as_hard),
             targets=names(targets),
             steps=steps,
             bits=bits,

@@ -71,12 +71,18 @@ def evaluate_nir(
     shapes = list(graph.shapes.values())
     given = load_samples(data, shapes[0], shapes[-1], steps=steps, input_bits=input_bits, samples=samples)
     deployment = Deployment(
-        len(given.real), given.input_bits, settings, bits=bits or MOST_BITS, input_levels=given.levels
+        len(given.real), given.input_bits, told.deployed(), bits=bits or MOST_BITS, input_levels=given.levels
     )
     program = foreign.lowered(graph, deployment, str(file))
     own = None if reference is None else Reference(reference, graph, len(given.real), given.real.shape[1])
     names = list(TARGETS if targets is None else targets)
     found = foreign.measure(graph, program, settings, given, names, reference=own, track=track)
+    if told.as_hard and settings.reset != "zero":
+        apart, all_ = (sum(getattr(row, what) for row in found.spikes) for what in ("different", "compared"))
+        warnings.append(
+            f"the origin resets by {settings.reset!r}, the Program to 0: {apart:,} of {all_:,} spikes differ, for this "
+            "and for rounding; train with a hard reset, or fine-tune with it, to have none of the first kind"
+        )
     warnings += [*found.doubts(), *_way_out(found, file, deployment.bits)]
     kept = foreign.record(file, data, told, deployment, given, program, found, warnings, reference)
     return Evaluated(found, kept, warnings)

@@ -264,3 +264,32 @@ def test_the_origins_own_outputs_are_checked(call: Callable[..., Any], tmp_path:
         np.savez(tmp_path / "own.npz", **{name: array})
         answer = call(*common, *TOLD)
         assert (answer.code, reason in answer.err) == (2, True)
+
+
+def test_a_soft_reset_can_be_compared_with_the_hard_one_of_the_chip(call: Callable[..., Any], tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    # The largest is 127 steps of 8-bit weights, so that none is rounded.
+    weight = rng.integers(-40, 128, (3, 6)).astype(np.float32) / 128
+    weight[0, 0] = 127 / 128
+    x = rng.integers(0, 2, (20, 5, 6))
+    chain(tmp_path / "net.nir", weight, threshold=1.0625)
+    np.savez(tmp_path / "x.npz", x=x)
+    v, soft = np.zeros((5, 3)), []
+    for step in x.astype(np.float64):
+        v = 0.5 * v + step @ weight.T
+        soft.append(v > 1.0625)
+        v = v - 1.0625 * soft[-1]
+    hard = spiking(weight.astype(np.float64), x, threshold=1.0625)
+    common = ("nir", "evaluate", tmp_path / "net.nir", "--origin", "snntorch", "--data", tmp_path / "x.npz", "--json")
+    refused = call(*common, "--reset", "subtract")
+    assert refused.code == 2
+    assert "'nir evaluate --as-hard' says how many" in refused.err
+    answer = call(*common, "--reset", "subtract", "--as-hard")
+    assert answer.code == 0, answer.err
+    told = json.loads(answer.out)
+    (row,) = told["spikes"]
+    assert (row["float_rate"], row["program_rate"]) == (np.mean(soft), hard.mean())
+    assert row["different"] == int((np.stack(soft) != hard).sum()) > 0
+    assert (told["settings"]["reset"], told["settings"]["deployed_reset"]) == ("subtract", "zero")
+    assert any(f"{row['different']:,} of {row['compared']:,} spikes differ" in text for text in told["warnings"])
+    assert "--as-hard" in told["command"]
