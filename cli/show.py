@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..toolkit.progress import Track, bars, quiet_libraries
+from ..toolkit.tables import Screen
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from ..eval.records.evaluation import Evaluation
     from ..eval.run.results import Agreed, Attacked, Exported, Profiled, Recorded, Result
 
-out = Console()
+out = Screen()
 err = Console(stderr=True)
 
 
