@@ -21,7 +21,7 @@ UNKNOWN = [
     (
         {"model": {"Pool": "max"}},
         "model.Pool",
-        "kind, pool, channels, blocks, depth, stem, residual, widen, hidden, neuron, beta, current, threshold, "
+        "kind, layers, pool, channels, blocks, depth, stem, residual, widen, hidden, neuron, beta, current, threshold, "
         "surrogate, alpha, readout, gain",
     ),
     (
