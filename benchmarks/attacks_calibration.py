@@ -1,15 +1,15 @@
 """Measure the attack suite on digits, max against average pooling: python benchmarks/attacks_calibration.py --help.
 
 Two families: "harness", the network of the design notes (3x3 pools of stride 2, linear read-out), on which their
-figures were measured, and "recipe", the default of the project. Writes records/attacks/FAMILY-POOL-seedN.json.
+figures were measured, and "recipe", the default of the project. Writes attacks/FAMILY-POOL-seedN.json under --out.
 """
 
 import argparse
 import time
 from collections import OrderedDict
-from pathlib import Path
 from typing import Any
 
+import given_out
 import numpy as np
 import torch
 from art.attacks.evasion import AutoProjectedGradientDescent
@@ -35,7 +35,7 @@ from spikeproof.toolkit.network.surrogates import KINDS, AdaptiveSharpness
 from spikeproof.toolkit.progress import bars
 from spikeproof.toolkit.train import seeded, train_network
 
-OUT = Path(__file__).resolve().parents[1] / "records" / "attacks"
+OUT = given_out.USUAL / "attacks"
 RECIPES = {"max": "digits", "avg": "digits-avg"}
 
 
@@ -160,6 +160,8 @@ def main() -> None:
     parser.add_argument("--pools", nargs="+", choices=("max", "avg"), default=["max", "avg"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[3407])
     parser.add_argument("--samples", type=int, default=500)
+    global OUT
+    OUT = given_out.out("attacks")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     data = load_data(load_recipe("digits").data)

@@ -1,12 +1,15 @@
 """What the strong protocol leaves of every form: python benchmarks/deployed_robustness.py [fashion].
 
 Digits, max and average pooling, three seeds; with ``fashion``, the small Fashion-MNIST network of fashion-small.toml
-(set SPIKEPROOF_DATA). Writes records/robustness. Under load, OMP_NUM_THREADS=1 is many times faster.
+(set SPIKEPROOF_DATA). Writes robustness/*.json under --out (runs/benchmarks). Under load, OMP_NUM_THREADS=1 is many
+times faster.
 """
 
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+import given_out
 
 from spikeproof.eval.run import steps
 from spikeproof.eval.run.folder import Run
@@ -15,7 +18,7 @@ from spikeproof.toolkit.config import Recipe, load_recipe
 from spikeproof.toolkit.progress import bars
 
 HERE = Path(__file__).resolve().parent
-OUT = HERE.parent / "records" / "robustness"
+OUT = given_out.USUAL / "robustness"
 SEEDS = (3407, 3408, 3409)
 
 
@@ -43,5 +46,5 @@ def main(words: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    steps.quiet_libraries()
+    OUT = given_out.out("robustness")
     main(sys.argv[1:])

@@ -1,12 +1,11 @@
 """An ANN beside `spikeproof faults`: the same layers with ReLU, 8-bit weights, the same flips by chance and by search.
 
-python benchmarks/faults_ann.py writes records/benchmarks/faults-ann-seed*.json. Convolutions and linear layer of the
+python benchmarks/faults_ann.py writes benchmarks/faults-ann-seed*.json in --out. Convolutions and linear layer of the
 digits recipe, batch norms folded, weights rounded to 8 bits in two's complement with a power-of-two step a layer;
 activations and biases stay float32. Only weights flip.
 """
 
-from pathlib import Path
-
+import given_out
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -20,7 +19,7 @@ from spikeproof.toolkit.config import load_recipe
 from spikeproof.toolkit.data import Dataset, load_data
 from spikeproof.toolkit.quantize import weight_step
 
-OUT = Path(__file__).resolve().parents[1] / "records" / "benchmarks"
+OUT = given_out.USUAL / "benchmarks"
 BITS, SEEDS, MOST, WORST, SEARCHED, LEVEL = 8, 20, 1024, 40, 200, 0.11
 
 
@@ -149,5 +148,6 @@ def measure(seed: int) -> None:
 
 
 if __name__ == "__main__":
+    OUT = given_out.out("benchmarks")
     for number in (3407, 3408, 3409):
         measure(number)

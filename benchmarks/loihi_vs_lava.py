@@ -1,13 +1,15 @@
 """How much faster ``loihi`` is than ``lava`` on the same Program: python benchmarks/loihi_vs_lava.py.
 
 Lava's time an image is the slope between a short and a long run, so that starting Python and compiling the network
-do not count against it; the time with them is printed too. Writes records/benchmarks/loihi_vs_lava.json.
+do not count against it; the time with them is printed too. Writes benchmarks/loihi_vs_lava.json under --out.
 """
 
 import statistics
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+import given_out
 
 from spikeproof.eval.records.base import header, write_record
 from spikeproof.eval.records.benchmark import Benchmark
@@ -21,7 +23,7 @@ from spikeproof.toolkit.coding import direct_integers
 from spikeproof.toolkit.config import DataSettings, load_recipe
 from spikeproof.toolkit.data import load_data
 
-OUT = Path(__file__).resolve().parents[1] / "records" / "benchmarks" / "loihi_vs_lava.json"
+OUT = given_out.USUAL / "benchmarks"
 SHORT, LONG, BATCH, REPEATS = 16, 64, 500, 7
 
 
@@ -66,12 +68,12 @@ def main() -> None:
         f"times_faster_batch_{BATCH}": lava_image / batch_image,
     }
     about = header("loihi_vs_lava", "python benchmarks/loihi_vs_lava.py", data=data, program=program, recipe=recipe)
-    write_record(OUT, Benchmark(**about, **result))
+    write_record(OUT / "loihi_vs_lava.json", Benchmark(**about, **result))
     print(f"lava: {1000 * lava_image:.1f} ms an image ({1000 * long / LONG:.1f} ms with its start), one at a time")
     for batch, taken in ((LONG, loihi_image), (BATCH, batch_image)):
         print(f"loihi: {1000 * taken:.3f} ms an image in a batch of {batch}: {lava_image / taken:.0f} times faster")
 
 
 if __name__ == "__main__":
-    steps.quiet_libraries()
+    OUT = given_out.out("benchmarks")
     main()

@@ -1,7 +1,7 @@
 """How much of what `strong` calls robust a longer search still breaks: the old protocol, the new one, and that search.
 
 python benchmarks/strength.py [--methods at,sr,...] [--seeds 3407,...] [--others N] [--runs FOLDER] writes
-records/benchmarks/strength-METHOD-seed*.json. The leaderboard's networks of digits, 200 test images, 25/255, float
+benchmarks/strength-METHOD-seed*.json under --out. The leaderboard's networks of digits, 200 test images, 25/255, float
 network and Program. The old protocol is "strong" as it was in 0.2; the search is CornerSearch with 100,000 queries and
 N seeds that no protocol uses, one after the other, on what the new one leaves. Runs are trained into FOLDER, or taken
 from there.
@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import given_out
 import numpy as np
 
 from spikeproof.eval.leaderboard.measure import recipe_of
@@ -26,7 +27,7 @@ from spikeproof.toolkit.attacks.corner import CornerSearch
 from spikeproof.toolkit.attacks.protocol import Protocol, built_in
 from spikeproof.toolkit.config import load_recipe
 
-OUT = Path(__file__).resolve().parents[1] / "records" / "benchmarks"
+OUT = given_out.USUAL / "benchmarks"
 RECIPE = Path(__file__).resolve().parent / "leaderboard-digits.toml"
 SAMPLES, EPSILON, QUERIES, OTHER = 200, 25 / 255, 100_000, 9001
 LATER = ("soft", "neuron-pool")
@@ -101,6 +102,7 @@ def one(folder: Path, method: str, seed: int, others: int) -> None:
 
 
 if __name__ == "__main__":
+    OUT = given_out.out("benchmarks")
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--methods", default="at,sr,plain,plain-avg")
     parser.add_argument("--seeds", default="3407,3408,3409")

@@ -1,11 +1,13 @@
 """Run the default recipes with three seeds and keep their records: python benchmarks/three_seeds.py.
 
-Writes records/digits/RECIPE-seedN.json and prints accuracy, robustness and zero-gradient share of every run.
+Writes digits/RECIPE-seedN.json under --out (runs/benchmarks) and prints accuracy, robustness and zero-gradient
+share of every run.
 """
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import given_out
 from rich.console import Console
 from rich.table import Table
 
@@ -17,7 +19,7 @@ from spikeproof.toolkit.config import load_recipe
 from spikeproof.toolkit.progress import bars
 
 SEEDS = (3407, 3408, 3409)
-OUT = Path(__file__).resolve().parents[1] / "records" / "digits"
+OUT = given_out.USUAL / "digits"
 
 
 def main() -> None:
@@ -33,7 +35,7 @@ def main() -> None:
                 for step in (steps.train, steps.attack, steps.quantize, steps.export):
                     step(run, track)
                 require_equal(agree(run, ["loihi", "onnx"], 500, track).record)
-                result = evaluate(run, ["loihi", "onnx"], "cpu", track)
+                result = evaluate(run, ["loihi", "onnx"], "cpu", track).to_dict()
                 OUT.mkdir(parents=True, exist_ok=True)
                 (OUT / f"{name}-seed{seed}.json").write_bytes(run.path("record.json").read_bytes())
             forms = {form["target"]: form["conditions"] for form in result["forms"] if form["form"] != "quantized"}
@@ -46,5 +48,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    steps.quiet_libraries()
+    OUT = given_out.out("digits")
     main()

@@ -40,6 +40,7 @@ from .options import (
     START,
     STEPS,
     STUDIES,
+    Once,
 )
 
 _COMMANDS: dict[str, dict[str, Callable[..., None] | typer.Typer]] = {
@@ -117,7 +118,7 @@ for _panel, _commands in _COMMANDS.items():
         if isinstance(_command, typer.Typer):
             app.add_typer(_command, name=_name, rich_help_panel=_panel)
         else:
-            app.command(_name, rich_help_panel=_panel)(_command)
+            app.command(_name, cls=Once, rich_help_panel=_panel)(_command)
 
 
 def _fail(message: str, code: int) -> NoReturn:

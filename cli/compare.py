@@ -135,7 +135,8 @@ def _print(found: "SideBySide") -> None:
 
     out.print(f"{found.name}: float, quantized and deployed side by side", highlight=False)
     for group in dict.fromkeys(row.group for row in found.rows):
-        rows = [row for row in found.rows if row.group == group and not row.part]
+        every = [row for row in found.rows if row.group == group and not row.part]
+        rows = [row for row in every if any(one.how != "missing" for one in row.cells.values())]
         columns = [name for name in found.columns if any(name in row.cells for row in rows)]
         table = Table(title=group, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
         table.add_column("quantity\nimages", overflow="fold")
@@ -144,9 +145,15 @@ def _print(found: "SideBySide") -> None:
         for row in rows:
             title = escape(row.name) + (f"\n[dim]{escape(row.condition)}[/]" if row.condition else "")
             table.add_row(title, *(cell(row, name) for name in columns))
-        out.print(table)
+        if rows:
+            out.print(table)
+        else:
+            out.print(f"[italic]{escape(group)}[/]")
+        if len(rows) < len(every):
+            # Twenty rows of "none" would hide the others; the page and --csv have them all.
+            out.print(f"[dim]without any figure yet:[/] {len(every) - len(rows)} rows", highlight=False)
         reasons = dict.fromkeys(
-            one.note for row in rows for one in row.cells.values() if one.how == "missing" and one.note
+            one.note for row in every for one in row.cells.values() if one.how == "missing" and one.note
         )
         for reason in reasons:
             out.print(f"[dim]none:[/] {escape(reason)}", soft_wrap=True, highlight=False)

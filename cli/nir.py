@@ -7,10 +7,12 @@ import typer
 
 from .options import (
     EXIT_REFUSED,
+    AsHard,
     Bits,
     Data,
     InputBits,
     Json,
+    Once,
     OneSpike,
     Origin,
     OutFile,
@@ -34,6 +36,12 @@ Count = Annotated[
     int | None,
     typer.Option("--samples", "-n", min=1, help="The first so many of --data; all by default."),
 ]
+Reference = Annotated[
+    Path | None,
+    typer.Option(
+        help="An .npz with the origin's own outputs, named as nodes (or output), (time, samples, ...): are they ours?"
+    ),
+]
 
 app = typer.Typer(
     help="NIR files of any framework: look for faults, run them as meant and as integers.", no_args_is_help=True
@@ -45,7 +53,7 @@ def _main() -> None:
     """Nothing happens before the command."""
 
 
-@app.command()
+@app.command(cls=Once)
 def check(
     file: NirFile,
     dt: TimeStep = None,
@@ -86,7 +94,7 @@ def _print(report: "Report") -> None:
     out.print(f"{escape(str(report.path))}: {len(report.nodes)} nodes; {counts}", soft_wrap=True, highlight=False)
 
 
-@app.command()
+@app.command(cls=Once)
 def evaluate(
     file: NirFile,
     targets: Targets = None,
@@ -95,6 +103,7 @@ def evaluate(
     bits: Bits = None,
     input_bits: InputBits = None,
     samples: Count = None,
+    reference: Reference = None,
     out: OutFile = None,
     dt: TimeStep = None,
     origin: Origin = None,
@@ -103,6 +112,7 @@ def evaluate(
     unscaled: Unscaled = False,
     start: Start = None,
     output: Output = None,
+    as_hard: AsHard = False,
     as_json: Json = False,
 ) -> None:
     """Run a NIR file as its framework meant it and as integers on targets; print and keep what differs."""
@@ -117,12 +127,13 @@ def evaluate(
         answer = evaluate_nir(
             file,
             data,
-            Told(origin, dt, reset, one_spike, unscaled, start, output),
+            Told(origin, dt, reset, one_spike, unscaled, as_hard, start, output),
             targets=names(targets),
             steps=steps,
             bits=bits,
             input_bits=input_bits,
             samples=samples,
+            reference=reference,
             track=track,
         )
     found = answer.found
@@ -131,7 +142,10 @@ def evaluate(
     if as_json:
         show.print_json(answer.record.model_dump(mode="json"))
     else:
-        _print_evaluation(found, answer.warnings)
+        _print_evaluation(found, answer.record.scale, answer.warnings)
+    parts = found.against_origin()
+    if parts is not None:
+        raise DisagreementError(parts)
     if not found.equal:
         raise DisagreementError(found.first_difference())
     if found.refused:
@@ -139,7 +153,7 @@ def evaluate(
         raise UnsupportedError(f"refused by {' | '.join(reasons)}")
 
 
-def _print_evaluation(found: "Foreign", warnings: list[str]) -> None:
+def _print_evaluation(found: "Foreign", scale: str, warnings: list[str]) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.markup import escape
     from rich.table import Table
@@ -155,7 +169,10 @@ def _print_evaluation(found: "Foreign", warnings: list[str]) -> None:
     for text in warnings:
         err.print(f"[yellow]warning:[/] {escape(text)}", soft_wrap=True, highlight=False)
     forms = table(f"form ({found.samples} samples)", "accuracy in %", "95 % interval", "values compared", "differ")
-    rows = [("float, its origin's", found.float_accuracy, "", "")]
+    # Only the origin's own outputs show that this is how it computes.
+    checked, apart = (sum(getattr(one, what) for one in found.reference) for what in ("compared", "different"))
+    proven = (f"{checked:,}", f"{apart:,}") if checked else ("", "")
+    rows = [("float, its origin's" if checked else "float, as told", found.float_accuracy, *proven)]
     for index, one in enumerate(found.targets):
         # The first is what the others are compared with.
         counts = (f"{one.compared:,}", f"{one.different:,}") if index else ("", "")
@@ -169,6 +186,7 @@ def _print_evaluation(found: "Foreign", warnings: list[str]) -> None:
         spikes.add_row(row.population, f"{row.float_rate:.4f}", f"{row.program_rate:.4f}", f"{100 * row.share:.2f}")
     out.print(spikes)
     same = found.same_class
+    out.print(f"input: {scale}", highlight=False)
     out.print(f"same class as in float: {percent(same.value)} % ({same.correct} of {same.samples})", highlight=False)
     if len(found.targets) > 1:
         out.print("targets: " + ("[green]equal, bit for bit[/]" if found.equal else "[red]NOT equal[/]"))

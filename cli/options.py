@@ -1,9 +1,10 @@
 """Arguments and options that several commands share, and the panels that order ``--help``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperOption
 
 START, STEPS, MEASURE, FILES, STUDIES, HERE = (
     "Start here",
@@ -24,7 +25,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on 
 Samples = Annotated[
     int | None, typer.Option("--samples", "-n", min=1, help="The first so many test images; all by default.")
 ]
-Targets = Annotated[str | None, typer.Option("--targets", "-t", help="Comma-separated targets.")]
+Targets = Annotated[
+    list[str] | None,
+    typer.Option("--targets", "-t", metavar="NAMES", help="Targets, separated by commas; may be given again."),
+]
 Ray = Annotated[
     str | None, typer.Option(metavar="local|ADDRESS", help="Run cells on Ray: here, or on a cluster that sees --out.")
 ]
@@ -46,6 +50,10 @@ OneSpike = Annotated[
 Unscaled = Annotated[
     bool, typer.Option("--unscaled", help="Its LIF nodes add their input as it is (sinabs' norm_input=False).")
 ]
+AsHard = Annotated[
+    bool,
+    typer.Option("--as-hard", help="Deploy a soft reset as a hard one, the chip's only, and count the other spikes."),
+]
 Start = Annotated[
     str | None,
     typer.Option(help="Where its membranes start, if not where its origin's do: v_leak (the rest) or v_reset."),
@@ -54,7 +62,8 @@ Output = Annotated[str | None, typer.Option(help="The Output node that is read, 
 Data = Annotated[
     Path | None,
     typer.Option(
-        help="An .npz with x: images (samples, ...) in [0, 1] or spikes (time, samples, ...); and labels y, if any."
+        help="An .npz with x: images (samples, ...) in [0, 1], or spikes or counts of events (time, samples, ...); and "
+        "labels y, if any."
     ),
 ]
 Steps = Annotated[int | None, typer.Option(min=1, max=2**16, help="Time steps a sample, needed for images.")]
@@ -64,12 +73,28 @@ InputBits = Annotated[
     typer.Option(
         min=0,
         max=24,
-        help="Bits of an input message; 0: binary spikes. By default 8 for images, 0 for (time, samples, ...).",
+        help="Bits of an input message; 0: binary spikes. By default 8 for images, 0 for spikes, what counts need.",
     ),
 ]
 OutFile = Annotated[Path | None, typer.Option("--out", "-o", help="Record to write, JSON.")]
 
 
-def names(text: str | None) -> list[str] | None:
-    """Return the names in a comma-separated option; None if it was not given."""
-    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+def names(texts: list[str] | None) -> list[str] | None:
+    """Return the names in a comma-separated option that may be given again, each once; None if it was not given."""
+    if not texts:
+        return None
+    return list(dict.fromkeys(name.strip() for text in texts for name in text.split(",") if name.strip()))
+
+
+class Once(TyperCommand):
+    """A command that refuses an option given twice, unless it collects values: else the last one would win silently."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the words behind the command's name."""
+        _, _, order = self.make_parser(ctx).parse_args(list(args))
+        for option in order:
+            if order.count(option) < 2 or not isinstance(option, TyperOption):
+                continue
+            if not (option.multiple or option.count or option.is_flag):
+                ctx.fail(f"option {'/'.join(option.opts)} is given twice; give it once")
+        return super().parse_args(ctx, args)

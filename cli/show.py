@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from ..toolkit.progress import Track, bars, quiet_libraries
+from ..toolkit.tables import Screen
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from ..eval.records.evaluation import Evaluation
     from ..eval.run.results import Agreed, Attacked, Exported, Profiled, Recorded, Result
 
-out = Console()
+out = Screen()
 err = Console(stderr=True)
 
 
@@ -151,6 +153,11 @@ def _exported(result: "Exported") -> None:
         integers = (str(row[column.replace(" ", "_")]) for column in columns)
         rows.add_row(row["population"], shape, row["from"], *integers)
     out.print(rows)
+    for name, reasons in (("network.net", result.without_net), ("network-qcdq.onnx", result.without_qcdq)):
+        if reasons:
+            more = f" (and {len(reasons) - 1} more reasons in export.json)" if len(reasons) > 1 else ""
+            text = f"[yellow]note:[/] {name} was not written: {escape(reasons[0])}{more}"
+            out.print(text, soft_wrap=True, highlight=False)
 
 
 def _profiled(result: "Profiled") -> None:
@@ -189,7 +196,7 @@ def support(found: dict[str, list[Any]]) -> None:
 def facts(result: dict[str, Any]) -> None:
     """Print values by name."""
     for key, value in result.items():
-        if key in ("step", "classes"):
+        if key in ("step", "classes", "silent"):
             continue
         if isinstance(value, list) and value and isinstance(value[0], dict):
             rows = table(key, tuple(value[0]), ())
@@ -209,7 +216,7 @@ def facts(result: dict[str, Any]) -> None:
 def show(result: "Result", as_json: bool) -> None:
     """Print a step's result."""
     # Whoever holds a result has loaded its class already; --help has not.
-    from ..eval.run.results import Agreed, Attacked, Exported, Profiled, Recorded
+    from ..eval.run.results import Agreed, Attacked, Exported, Profiled, Recorded, Simulated
 
     if as_json:
         print_json(result.to_dict())
@@ -225,6 +232,14 @@ def show(result: "Result", as_json: bool) -> None:
             _exported(result)
         case Profiled():
             _profiled(result)
+        case Simulated():
+            facts(result.to_dict())
+            for name in result.silent:
+                err.print(
+                    f"[yellow]warning:[/] population {name!r}: no neuron fires; look at the scale of the input",
+                    soft_wrap=True,
+                    highlight=False,
+                )
         case _:
             facts(result.to_dict())
 

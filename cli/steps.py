@@ -9,6 +9,7 @@ import typer
 from .options import Json, Out, RecipeName, RunFolder, Samples, Targets, names
 
 if TYPE_CHECKING:
+    from ..eval.run.folder import Run
     from ..eval.run.results import Result
 
 
@@ -42,12 +43,21 @@ def _steps(name: str) -> Callable[[], Callable[..., "Result"]]:
     return find
 
 
+def _again(run: "Run") -> None:
+    """Say which steps a changed recipe asks for again."""
+    if run.again:
+        from . import show
+
+        text = f"the recipe has changed; to be done again: {', '.join(run.again)}; the rest stays"
+        show.err.print(f"[yellow]note:[/] {text}", soft_wrap=True, highlight=False)
+
+
 def train(recipe: RecipeName, out: Out, as_json: Json = False) -> None:
     """Train the recipe's network; an interrupted training goes on where it stopped."""
     from ..eval.run.folder import Run
     from ..toolkit.config import load_recipe
 
-    Run.create(out, load_recipe(recipe))
+    _again(Run.create(out, load_recipe(recipe)))
     step(out, as_json, _steps("train"))
 
 
@@ -125,6 +135,7 @@ def _road(recipe: str, out: Path, as_json: bool, samples: int) -> None:
     from . import show
 
     made = Run.create(out, load_recipe(recipe))
+    _again(made)
     targets: list[str] = [*made.recipe().evaluate.targets]
     for kind in ("lava", "netx"):
         if kind in targets and environment_python(kind) is None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import Ray
+from .options import Once, Ray
 
 if TYPE_CHECKING:
     from ..eval.records.study import Study
@@ -19,7 +19,7 @@ def _main() -> None:
     """Nothing happens before the command."""
 
 
-@app.command("seed")
+@app.command("seed", cls=Once)
 def seed(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="What all cells share.")] = "digits",
     pools: Annotated[str, typer.Option(help="Comma-separated: max, avg.")] = "max,avg",

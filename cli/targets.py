@@ -5,11 +5,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import EXIT_TARGET, Json, RunFolder, Targets, names
+from .options import EXIT_TARGET, Json, Once, RunFolder, Targets, names
 from .steps import step
 
 if TYPE_CHECKING:
     from ..eval.run.results import Result
+
+AGREE = ("loihi", "onnx", "lava")
+"""What ``agree`` compares unless it is told."""
 
 lava = typer.Typer(help="Lava's own Python 3.10 environment.", no_args_is_help=True)
 Netx = Annotated[bool, typer.Option("--netx", help="The environment of target netx: lava-dl's importer.")]
@@ -18,11 +21,11 @@ ProfileSamples = Annotated[int, typer.Option("--samples", "-n", min=1, help="How
 
 def agree(
     run: RunFolder,
-    targets: Targets = "loihi,onnx,lava",
+    targets: Targets = None,
     samples: Annotated[int, typer.Option("--samples", "-n", min=1, help="How many test images.")] = 64,
     as_json: Json = False,
 ) -> None:
-    """Run the Program on several targets; exit code 4 unless every spike, current and voltage is equal."""
+    """Run the Program on several targets, loihi, onnx and lava by default; exit code 4 unless every value is equal."""
     from ..eval.run.folder import Run
     from . import show
 
@@ -31,7 +34,7 @@ def agree(
         from ..eval.run.simulate import agree as put_beside
         from ..eval.run.simulate import require_equal
     with show.progress(as_json) as track:
-        result = put_beside(found, names(targets) or [], samples, track)
+        result = put_beside(found, names(targets) or list(AGREE), samples, track)
     show.show(result, as_json)
     require_equal(result.record)
 
@@ -101,7 +104,7 @@ def doctor(as_json: Json = False) -> None:
         raise typer.Exit(EXIT_TARGET)
 
 
-@lava.command("install")
+@lava.command("install", cls=Once)
 def lava_install(
     python: Annotated[
         str | None, typer.Option(help="Interpreter of Python 3.10.", envvar="SPIKEPROOF_LAVA_PYTHON")
@@ -116,7 +119,7 @@ def lava_install(
     values({"python": str(install(python, "netx" if netx else "lava"))}, as_json)
 
 
-@lava.command("status")
+@lava.command("status", cls=Once)
 def lava_status(netx: Netx = False, as_json: Json = False) -> None:
     """Tell whether Lava is installed, and how to get it; exit code 3 if not."""
     from dataclasses import asdict

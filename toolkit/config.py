@@ -1,5 +1,7 @@
 """Recipes: TOML files read into frozen pydantic models; every mistake is reported with its key's path."""
 
+import codecs
+import re
 import tomllib
 from importlib import resources
 from pathlib import Path
@@ -122,6 +124,27 @@ def builtin_recipes() -> list[str]:
     return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
 
 
+def _text(content: bytes, source: str) -> str:
+    """Return the text of a recipe, with or without the mark that editors on Windows put in front."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise RecipeError(f"{source}: is UTF-16, as PowerShell writes it; save it as UTF-8 (Out-File -Encoding utf8)")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise RecipeError(
+            f"{source}: not a text file in UTF-8: line {line} holds byte {content[error.start]:#04x}; a recipe is TOML "
+            "in UTF-8, save it so"
+        ) from error
+
+
+def _back_slashes(text: str) -> str:
+    """Return what to do about the back-slashes of Windows' paths, where there are any in a string."""
+    if re.search(r'"[^"\n]*\\[^"\n]*"', text):
+        return "; back-slashes of a path: write '/', or single quotes around it"
+    return ""
+
+
 def load_recipe(source: str) -> Recipe:
     """Return the recipe in the file ``source`` (TOML, or a run's recipe.json), or the built-in one of that name.
 
@@ -141,12 +164,9 @@ def load_recipe(source: str) -> Recipe:
             raise RecipeError(f"{source}: no such file; built-in recipes: {', '.join(builtin_recipes())}")
         if path.suffix == ".json":
             return parse_recipe(read_json(path), source)
-        try:
-            text = read_bytes(path).decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise RecipeError(f"{source}: not a text file; a recipe is TOML in UTF-8") from error
+        text = _text(read_bytes(path), source)
     try:
         values = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
-        raise RecipeError(f"{source}: not valid TOML: {error}") from error
+        raise RecipeError(f"{source}: not valid TOML: {error}{_back_slashes(text)}") from error
     return parse_recipe(values, source)

@@ -50,19 +50,47 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def read_bytes(path: Path) -> bytes:
-    """Return a file's bytes; raises :class:`FileError` naming the file if it cannot be read."""
+STEP = "run the step that writes it first"
+"""What to do about a file that spikeproof itself should have written."""
+
+
+def given_path(path: Path) -> str:
+    """Return what to do about a missing file that the user named."""
+    if not str(path).isprintable():
+        return (
+            "the name holds a line break or a tab: \\n and \\t in double quotes are such; write '/', or single quotes"
+        )
+    if "\\" in str(path) and os.sep != "\\":
+        return "back-slashes separate folders on Windows only: write '/'"
+    return "check the path" if path.is_absolute() else f"check the path, which is looked for from {Path.cwd()}"
+
+
+def read_bytes(path: Path, missing: str = STEP) -> bytes:
+    """Return a file's bytes.
+
+    Args:
+        path: the file.
+        missing: what to do if there is none.
+
+    Raises:
+        FileError: it cannot be read.
+    """
     try:
         return path.read_bytes()
     except FileNotFoundError as error:
-        raise FileError(f"{path}: no such file; run the step that writes it first") from error
+        raise FileError(f"{path}: no such file; {missing}") from error
     except OSError as error:
         raise FileError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as indented JSON, atomically; NaN and infinity are refused."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """Return ``value`` as the indented JSON that :func:`write_json` writes."""
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def read_json(path: Path) -> Any:

@@ -16,18 +16,24 @@ class DataSettings(Named):
     """Which images, and how many of them: the first ``train_samples`` and ``test_samples``.
 
     scikit-learn's digits; a published data set from its files in the folder ``path`` (or under ``$SPIKEPROOF_DATA``);
-    the images of the folder ``path``; or the arrays ``x_train y_train x_test y_test`` of the ``.npz`` file ``path``.
+    the images of the folder ``path``; or the arrays ``x_train y_train x_test y_test`` of the ``.npz`` file ``path``,
+    channels first unless ``layout`` says "channels-last".
     A data set of another package brings its own keys.
     """
 
     rules: ClassVar = Rules(
         "dataset",
-        described={"digits": (), **dict.fromkeys((*PUBLISHED, "folder", "arrays"), ("path",))},
+        described={
+            "digits": (),
+            **dict.fromkeys((*PUBLISHED, "folder"), ("path",)),
+            "arrays": ("path", "layout"),
+        },
         shared=("train_samples", "test_samples"),
     )
 
     name: Annotated[str, known("dataset")] = "digits"
     path: str | None = None
+    layout: Literal["channels-first", "channels-last"] | None = None
     train_samples: Positive | None = None
     test_samples: Positive | None = None
 
@@ -118,7 +124,8 @@ class ModelSettings(Section):
     ``channels`` are the widths of the stages, with as many ``blocks`` (2 each by default), or as ``depth`` says.
     ``pool`` is the pool of ``conv`` and ``vgg``, and of the stem of ``sew`` and ``spiking-resnet`` (or "none").
     ``residual`` is the join of ``sew``, ``widen`` multiplies the stages of ``wrn``, ``hidden`` are the widths of the
-    linear layers of ``vgg`` before the last one. ``layers`` writes a network out, as ``spikeproof adopt`` does.
+    linear layers of ``vgg`` and ``mlp`` before the last one. ``layers`` writes a network out, as ``spikeproof adopt``
+    does.
 
     ``beta`` is the membrane factor in v <- beta v + I (not of ``if``; of ``plif`` before training), ``current`` that of
     the synaptic current of ``cuba`` (neurons of another package may have keys of their own: neuron = { name = "..." }),
@@ -126,7 +133,7 @@ class ModelSettings(Section):
     a class whose neuron fires at every step or, read by its membrane, whose input is 1 on average.
     """
 
-    kind: Literal["conv", "sew", "spiking-resnet", "vgg", "wrn", "recurrent", "delayed", "layers"] = "conv"
+    kind: Literal["conv", "sew", "spiking-resnet", "vgg", "wrn", "mlp", "recurrent", "delayed", "layers"] = "conv"
     layers: Annotated[list[LayerSettings], Field(max_length=1024)] = []
     pool: Literal["max", "avg", "none"] = "max"
     channels: Annotated[list[Width], Field(min_length=1, max_length=8)] = [16, 32]
@@ -161,6 +168,8 @@ class ModelSettings(Section):
         family = {"sew": "resnet", "spiking-resnet": "resnet", "vgg": "vgg", "wrn": "wrn"}.get(self.kind)
         if self.pool == "none" and family != "resnet":
             raise ValueError(f'pool = "none" belongs to the stem of a ResNet, not to kind = {self.kind!r}')
+        if self.kind == "mlp" and not self.hidden:
+            raise ValueError("kind = 'mlp' needs 'hidden', the widths of its layers before the last one")
         if self.neuron == "plif" and not 0 < self.beta < 1:
             raise ValueError(f'neuron = "plif" learns beta from a value between 0 and 1, not {self.beta}')
         if family is None:

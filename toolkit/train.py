@@ -31,15 +31,32 @@ if TYPE_CHECKING:
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """From logits (batch, classes) and labels, as the data give them, to a number."""
+MOST_THREADS = 4096
+"""A state that asks for more is damaged."""
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch of training gave: mean loss and accuracy on the training images as they were seen."""
+    """What one epoch of training gave: mean loss and accuracy on the training images as they were seen.
+
+    ``threads`` is how many torch added in: the order of a sum, so that the weights depend on it. None in older files.
+    """
 
     epoch: int
     loss: float
     accuracy: float
+    threads: int | None = None
+
+
+@contextmanager
+def threads(count: int | None) -> Iterator[None]:
+    """Let torch add in so many threads inside the block; None: in as many as it does."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(before if count is None else count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager
@@ -196,6 +213,8 @@ def train_network(
             )
         try:
             history = [Epoch(**entry) for entry in header["history"]]
+            if not all(entry.threads is None or 1 <= entry.threads <= MOST_THREADS for entry in history):
+                raise TypeError
         except (KeyError, TypeError) as error:
             raise FileError(f"{state}: its history is damaged; delete it to start over") from error
     order = torch.Generator()
@@ -206,7 +225,8 @@ def train_network(
         # Whoever stopped the training may have done so before this was told, or while.
         after_epoch(history[-1])
 
-    with seeded(settings.seed):
+    # A training that was interrupted goes on in as many threads as it began: any other number gives other weights.
+    with seeded(settings.seed), threads(history[-1].threads if history else None):
         for epoch in track(range(len(history), epochs), what, epochs - len(history)):
             # The order of an epoch depends on seed and epoch alone, so a resumed run repeats it.
             order.manual_seed(settings.seed * 100_003 + epoch)
@@ -233,7 +253,7 @@ def train_network(
             # Spikes are 0 or 1, so the loss can look healthy while the weights no longer are.
             if not all(bool(torch.isfinite(tensor).all()) for tensor in learned(network).values()):
                 raise InputError(f"train.rate: weights became infinite or NaN in epoch {epoch + 1}; lower the rate")
-            history.append(Epoch(epoch + 1, loss_sum / seen, correct / seen))
+            history.append(Epoch(epoch + 1, loss_sum / seen, correct / seen, torch.get_num_threads()))
             if state is not None and fabric.is_global_zero:
                 entries = [vars(entry) for entry in history]
                 save_state(

@@ -1,6 +1,7 @@
 """Measure every defence where the design notes say what it must show: python benchmarks/defences --help.
 
-Writes records/defences/METHOD.json after every cell (a variant trained from one seed) and goes on where it stopped.
+Writes METHOD.json in --out (runs/benchmarks/defences) after every cell (a variant trained from one seed) and goes on
+where it stopped.
 What a paper claims, what we measured, and whether our own acceptance figure is met stand side by side; a gain that does
 not appear is recorded so.
 """
@@ -17,6 +18,7 @@ import torch
 from methods import METHODS
 from setups import SETUPS, data_of, defences_of, trained
 
+import records
 from records import cells_of, table, write
 from spikeproof.toolkit.code import code_hash
 from spikeproof.toolkit.config import load_recipe
@@ -98,8 +100,10 @@ def main() -> None:
     parser.add_argument("--overhead", action="store_true", help="measure time and memory of training instead")
     parser.add_argument("--rounds", type=int, default=3, help="of --overhead")
     parser.add_argument("--table", action="store_true", help="print what the records say, as Markdown")
+    parser.add_argument("--out", type=Path, help="folder of the records; runs/benchmarks/defences, --table: committed")
     parser.add_argument("--one-overhead", choices=METHODS, help=argparse.SUPPRESS)
     asked = parser.parse_args()
+    records.OUT = asked.out or (records.COMMITTED if asked.table else records.OUT)
     if asked.table:
         print(table(), end="")
         return

@@ -11,7 +11,8 @@ from setups import Numbers
 from spikeproof.eval.records.base import header, write_record
 from spikeproof.eval.records.benchmark import Benchmark
 
-OUT = Path(__file__).resolve().parents[2] / "records" / "defences"
+COMMITTED = Path(__file__).resolve().parents[2] / "records" / "defences"
+OUT = Path("runs/benchmarks/defences")
 
 
 def path_of(method: str) -> Path:

@@ -1,7 +1,8 @@
 """Ours and theirs, side by side: python benchmarks/speed [--quick] [--only NAME] [--resume] [--jobs].
 
 Every side of a comparison is a process of its own; they take turns, one run each, so that whatever else the machine
-does meets all of them. Writes benchmarks/results/<machine class>.json part by part, then the tables of docs/speed.md.
+does meets all of them. Writes runs/benchmarks/speed/<machine class>.json part by part; with --publish the committed
+file in benchmarks/results, and then the tables of docs/speed.md.
 """
 
 import argparse
@@ -38,13 +39,17 @@ def main() -> None:
     parser.add_argument("--without-peers", action="store_true", help="leave out what needs the peers' environment")
     parser.add_argument("--without-lava", action="store_true", help="leave out Lava")
     parser.add_argument("--threads", type=int, default=machine().cores, help="of every process")
-    parser.add_argument("--out", type=Path, help="the JSON file; default benchmarks/results/<machine class>.json")
+    parser.add_argument("--publish", action="store_true", help="measure for benchmarks/results and docs/speed.md")
+    parser.add_argument("--out", type=Path, help="the JSON file; default runs/benchmarks/speed/<machine class>.json")
     given = parser.parse_args()
 
     here = machine()
     name = tables.machine_class(here.processor, here.cores, given.threads, here.accelerator)
-    published = given.out is None and not given.quick
-    folder = Path(tempfile.gettempdir()) if given.quick else ROOT / "benchmarks" / "results"
+    if given.publish and (given.out is not None or given.quick):
+        parser.error("--publish: goes neither with --out nor with --quick")
+    committed = ROOT / "benchmarks" / "results"
+    usual = Path(tempfile.gettempdir()) if given.quick else Path("runs/benchmarks/speed")
+    folder = committed if given.publish else usual
     out = given.out or folder / f"{name}.json"
     kept = read_json(out)["parts"] if (given.only or given.resume) and out.exists() else {}
     chosen = parts(None if given.without_peers else _peers(), not given.without_lava)
@@ -61,7 +66,7 @@ def main() -> None:
         out.parent.mkdir(parents=True, exist_ok=True)
         write_record(out, _result(name, given.threads, kept, list(chosen)))
     print(f"wrote {out}")
-    if published:
+    if given.publish:
         tables.publish([read_json(one) for one in sorted(folder.glob("*.json"))], ROOT / "docs")
 
 

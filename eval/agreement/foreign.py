@@ -1,7 +1,7 @@
 """Measuring a NIR graph of any origin: run as its origin meant it, lowered to integers, and run on every target."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +27,7 @@ from ..measure.metrics import Accuracy
 from ..records.base import Data, ProgramId, Share, command_line, header
 from ..records.comparison import Bits
 from ..records.foreign import Foreign, ForeignFile, OnTarget, SpikesOf
+from .reference import Reference
 from .samples import Samples
 from .targets import difference
 
@@ -44,6 +45,8 @@ class Told:
     reset: str | None = None
     one_spike: bool = False
     unscaled: bool = False
+    as_hard: bool = False
+    """Deploy what the chip has not, another reset, as its own: to 0. Other spikes are accepted, and counted."""
     start: str | None = None
     output: str | None = None
 
@@ -51,6 +54,10 @@ class Told:
         """Return how the origin computes."""
         how = {"one_spike": self.one_spike, "unscaled": self.unscaled}
         return settings_of(self.origin or "nir", self.dt, self.reset, start=self.start, **how)
+
+    def deployed(self) -> Settings:
+        """Return how the Program computes."""
+        return replace(self.settings(), reset="zero") if self.as_hard else self.settings()
 
 
 def load_graph(path: Path, told: Told) -> tuple[Graph, list[str]]:
@@ -60,8 +67,10 @@ def load_graph(path: Path, told: Told) -> tuple[Graph, list[str]]:
         FileError: it cannot be read.
         UnsupportedError: it cannot be deployed, or needs to be told more; the first reason and the way to the others.
     """
-    report = check(path, **asdict(told), trial=False)
-    errors = [finding for finding in report.findings if finding.severity == "error"]
+    known = {name: value for name, value in asdict(told).items() if name != "as_hard"}
+    report = check(path, **known, trial=False)
+    accepted = ("soft-reset",) if told.as_hard else ()
+    errors = [found for found in report.findings if found.severity == "error" and found.code not in accepted]
     if errors:
         first = errors[0]
         where = f"node {first.node!r}: " if first.node else ""
@@ -129,7 +138,14 @@ def _classes(output: NDArray[Any], kind: Literal["spike_count", "first_spike", "
 
 
 def measure(
-    graph: Graph, made: Lowered, settings: Settings, samples: Samples, targets: list[str], *, track: Track = silent
+    graph: Graph,
+    made: Lowered,
+    settings: Settings,
+    samples: Samples,
+    targets: list[str],
+    *,
+    reference: Reference | None = None,
+    track: Track = silent,
 ) -> Foreign:
     """Run a graph as its origin meant it and its Program on targets, and compare every spike.
 
@@ -138,7 +154,8 @@ def measure(
         made: the graph's Program, from :func:`lowered`.
         settings: how the origin computes.
         samples: input.
-        targets: names; the first that can run the Program is the reference.
+        targets: names; the first that can run the Program is what the others are compared with.
+        reference: the origin's own outputs.
         track: progress.
 
     Raises:
@@ -166,7 +183,7 @@ def measure(
     count = samples.real.shape[1]
     values = program.steps * sum(prod(shape) for shape in graph.shapes.values())
     batch = max(1, min(BATCH, BUDGET // values))
-    reference = next(iter(ready))
+    leading = next(iter(ready))
     right = {name: _Counter() for name in ("float", *ready)}
     same, against = _Counter(), {name: _Against() for name in ready}
     sums = {node: np.zeros(4, dtype=np.int64) for node in made.parts}
@@ -179,13 +196,15 @@ def measure(
         messages = messages.reshape(*messages.shape[:2], *program.input.shape)
         x = torch.from_numpy(np.ascontiguousarray(samples.real[:, part]))
         sent = {name: signal.numpy() for name, signal in run_graph(graph, x, settings).items()}
+        if reference is not None:
+            reference.add(sent, start)
         meant = _classes(sent[list(graph.nodes)[-1]], program.readout.kind)
         right["float"].add(meant, labels)
         rasters: Mapping[str, Raster] = {}
         for name, compiled in ready.items():
             trace = compiled.run(messages, rasters=True)
             right[name].add(trace.classes, labels)
-            if name == reference:
+            if name == leading:
                 first, rasters = trace, trace.rasters
                 same.add(trace.classes, meant)
             else:
@@ -233,6 +252,8 @@ def measure(
         refused=refused,
         equal=not different,
         different=different,
+        outputs=prod(program.shape_of(program.readout.population)),
+        reference=() if reference is None else reference.found(),
     )
 
 
@@ -245,6 +266,7 @@ def record(
     program: Program,
     found: Foreign,
     warnings: list[str],
+    reference: Path | None = None,
 ) -> ForeignFile:
     """Return the record of a measurement.
 
@@ -256,10 +278,12 @@ def record(
         samples: what was read from ``data``.
         program: that ran.
         found: what came out.
-        warnings: the linter's.
+        warnings: the linter's, and what else a reader must know.
+        reference: the file of the origin's own outputs.
     """
-    settings = asdict(deployment.settings)
+    settings = asdict(told.settings())
     settings["added"] = sorted(settings["added"])
+    settings["deployed_reset"] = deployment.settings.reset
     typed = command_line(
         "nir",
         "evaluate",
@@ -269,6 +293,7 @@ def record(
         steps=deployment.steps,
         bits=deployment.bits,
         input_bits=deployment.input_bits,
+        reference=None if reference is None else reference.name,
         samples=found.samples,
         **asdict(told),
     )
@@ -286,5 +311,7 @@ def record(
         steps=deployment.steps,
         weight_bits=deployment.bits,
         input_bits=deployment.input_bits,
+        input_levels=deployment.levels,
+        scale=samples.scale,
         warnings=warnings,
     )

@@ -13,9 +13,12 @@ from ...toolkit.progress import Track, silent
 from ..records.foreign import Foreign, ForeignFile
 from . import foreign
 from .foreign import Told
+from .reference import Reference
 from .samples import Samples, load_samples
 
 TARGETS = ("loihi", "twin", "onnx")
+MOST_BITS = 8
+"""Of a weight."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class Evaluated:
     Attributes:
         found: accuracy, spikes and differences.
         record: all of it, and on what and with what it was measured.
-        warnings: of the linter.
+        warnings: of the linter, and what makes the figures say less than they seem to.
     """
 
     found: Foreign
@@ -82,16 +85,16 @@ def lower_nir(
         InputError: something is missing or does not fit.
         UnsupportedError: the graph has no exact form.
     """
-    settings = told.settings()
     graph, warnings = foreign.load_graph(file, told)
-    given = None
+    given, levels = None, None
     if data is not None:
         shapes = list(graph.shapes.values())
         given = load_samples(data, shapes[0], shapes[-1], steps=steps, input_bits=input_bits, samples=samples)
-        steps, input_bits = len(given.real), given.input_bits
+        steps, input_bits, levels = len(given.real), given.input_bits, given.levels
     if steps is None:
         raise InputError(f"{file}: say how many time steps a sample has with --steps, or give samples with --data")
-    deployment = Deployment(steps, 8 if input_bits is None else input_bits, settings, bits=bits or 8)
+    wide = 8 if input_bits is None else input_bits
+    deployment = Deployment(steps, wide, told.deployed(), bits=bits or MOST_BITS, input_levels=levels)
     return Lowered(graph, foreign.lowered(graph, deployment, str(file)), deployment, given, warnings)
 
 
@@ -105,6 +108,7 @@ def evaluate_nir(
     bits: int | None = None,
     input_bits: int | None = None,
     samples: int | None = None,
+    reference: Path | None = None,
     track: Track = silent,
 ) -> Evaluated:
     """Run a NIR file as its origin meant it and as integers on targets.
@@ -118,6 +122,7 @@ def evaluate_nir(
         bits: a weight, 8 by default.
         input_bits: of an input message; see :func:`.samples.load_samples`.
         samples: the first so many.
+        reference: an ``.npz`` with the origin's own outputs, see :class:`.reference.Reference`.
         track: progress.
 
     Raises:
@@ -129,9 +134,27 @@ def evaluate_nir(
         foreign.load_graph(file, told)  # What is wrong with the file is said first.
         raise InputError(f"{file}: say what to run it on with --data SAMPLES.npz")
     made = lower_nir(file, told, data=data, steps=steps, bits=bits, input_bits=input_bits, samples=samples)
-    given, program = made.given, made.program
+    given, warnings, deployment = made.given, made.warnings, made.deployment
     assert given is not None
+    own = None if reference is None else Reference(reference, made.graph, len(given.real), given.real.shape[1])
     names = list(TARGETS if targets is None else targets)
-    found = foreign.measure(made.graph, made.parts, settings, given, names, track=track)
-    record = foreign.record(file, data, told, made.deployment, given, program, found, made.warnings)
-    return Evaluated(found, record, made.warnings)
+    found = foreign.measure(made.graph, made.parts, settings, given, names, reference=own, track=track)
+    if told.as_hard and settings.reset != "zero":
+        apart, all_ = (sum(getattr(row, what) for row in found.spikes) for what in ("different", "compared"))
+        warnings.append(
+            f"the origin resets by {settings.reset!r}, the Program to 0: {apart:,} of {all_:,} spikes differ, for this "
+            "and for rounding; train with a hard reset, or fine-tune with it, to have none of the first kind"
+        )
+    warnings += [*found.doubts(), *_way_out(found, file, deployment.bits)]
+    kept = foreign.record(file, data, told, deployment, given, made.program, found, warnings, reference)
+    return Evaluated(found, kept, warnings)
+
+
+def _way_out(found: Foreign, file: Path, bits: int) -> list[str]:
+    """Return the command that says where accuracy is lost, where some is."""
+    if not found.loses():
+        return []
+    if bits < MOST_BITS:
+        again = f"spikeproof nir evaluate {file.name} --bits {MOST_BITS} ..."
+        return [f"weights have {bits} bits: '{again}' says what they cost"]
+    return [f"weights have {bits} bits, the most there are: the spikes that differ, a population, say where it is lost"]

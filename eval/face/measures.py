@@ -10,6 +10,7 @@ from torch import nn
 from ...export.chip import CHIPS
 from ...export.chip.mapper import MAPPERS, Mapper
 from ...export.program import Program
+from ...toolkit.attacks.given import Bounds, Given, Output, Preprocessing
 from ...toolkit.attacks.protocol import Protocol
 from ...toolkit.attacks.shifts import Shifts
 from ...toolkit.coding import Coder
@@ -37,7 +38,7 @@ from ..report.fit import render_fit
 from ..report.robustness import render_robustness
 from ..robustness.forms import measure_robustness
 from ..robustness.protocol import measure as measure_module
-from .networks import Samples, test_part
+from .networks import Samples, classifier, test_part
 from .shown import Shown
 
 NAME = "network"
@@ -71,11 +72,14 @@ def robustness(
     shifts: Shifts | None = None,
     seed: int = 0,
     draws: int = 1,
+    bounds: Bounds | None = None,
+    preprocessing: Preprocessing | None = None,
+    output: Output | None = None,
 ) -> "Shown[Robustness] | FormResult":
     """Attack under a protocol: a sample counts as robust only if it survives every attack; alarms say what to doubt.
 
     Args:
-        subject: all forms of a network, or any PyTorch classifier of images in [0, 1].
+        subject: all forms of a network, or any PyTorch classifier.
         data: whose test images, or images and labels.
         protocol: "quick" (seconds), "standard" (a minute), "strong" (as strong as known), or one of your own.
         epsilon: L-infinity radius in pixels of [0, 1], 0.1 by default; of coded entries 6/255.
@@ -86,6 +90,10 @@ def robustness(
         shifts: how far spikes move, for "timing"; by one step if None.
         seed: of every attack.
         draws: of a stochastic coder that attacks with gradients average.
+        bounds: of a classifier alone: the smallest and the largest value of an input, (0, 1) if None; ``epsilon`` is in
+            its units, that of a protocol of your own in [0, 1].
+        preprocessing: of a classifier alone: (mean, std) that its inputs are normalised by, numbers or one a channel.
+        output: of a classifier alone: from what it returns to logits; see :class:`...toolkit.attacks.given.Given`.
 
     Returns:
         The record; of a classifier alone, its outcomes, worst case and alarms.
@@ -93,17 +101,22 @@ def robustness(
     Raises:
         InputError: an option does not fit the network.
     """
-    images, labels = test_part(data, samples)
     if not isinstance(subject, Forms):
         others = {"targets": targets, "budget": budget, "shifts": shifts, "threat": threat}
         wrong = [name for name, value in others.items() if value is not None]
         if wrong or draws != 1:
             raise InputError(f"robustness of a classifier alone: {', '.join(wrong) or 'draws'} needs all forms")
+        victim, images, labels = classifier(subject, data, samples, bounds, preprocessing, output)
+        if isinstance(victim, Given):
+            epsilon = victim.radius(epsilon)
         with bars(keep=False) as track:
             found = measure_module(
-                subject, images, labels, protocol=protocol, epsilon=epsilon, seed=seed, name=NAME, track=track
+                victim, images, labels, protocol=protocol, epsilon=epsilon, seed=seed, name=NAME, track=track
             )
         return found[NAME]
+    if bounds is not None or preprocessing is not None or output is not None:
+        raise InputError("bounds, preprocessing, output: belong to a classifier alone; these forms take [0, 1]")
+    images, labels = test_part(data, samples)
     options: dict[str, Any] = {"protocol": protocol, "epsilon": epsilon, "targets": targets, "threat": threat}
     options |= {"budget": budget, "shifts": shifts, "seed": seed, "draws": draws}
     about = header_of("robustness", data, subject.program, samples=samples, **options)

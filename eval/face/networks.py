@@ -6,7 +6,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 from torch.utils.data import DataLoader
@@ -20,10 +19,12 @@ from ...export.program import Program
 from ...hw_targets.target import Trace, get_target
 from ...toolkit.attacks import ATTACKS
 from ...toolkit.attacks.base import Attack, Attacked
+from ...toolkit.attacks.given import USUAL, Bounds, Given, Output, Preprocessing, gathered, numbers
 from ...toolkit.coding import Coder
 from ...toolkit.config import parse_recipe
 from ...toolkit.data import Dataset, Images, Labels, check_events, check_images, check_labels, dataset
 from ...toolkit.data import load_data as load_settings
+from ...toolkit.data.source import Layout
 from ...toolkit.errors import InputError, UnsupportedError
 from ...toolkit.models import build_network as build_recipe
 from ...toolkit.network.network import SpikingNetwork
@@ -32,10 +33,13 @@ from ...toolkit.quantize import Bits, quantized_network
 from ...toolkit.train import Epoch, Loss, seeded, train_network
 from ..measure.forms import DRAWS, Forms
 
-Samples = Dataset | tuple[NDArray[Any], NDArray[Any]]
-"""A data set, whose test images are taken, or images and labels."""
+Samples = Dataset | tuple[Any, Any] | TorchDataset[Any] | DataLoader[Any]
+"""A data set, whose test images are taken; or images and labels, arrays or tensors; or what PyTorch calls one."""
 Training = Dataset | tuple[Any, Any] | TorchDataset[Any] | DataLoader[Any]
 """A data set, whose training images are taken, images and labels, or PyTorch's own data sets and loaders."""
+
+LENGTHS = ("epsilon", "step")
+"""Settings of attacks that are lengths: given in the units of a module's own inputs."""
 
 
 def load_data(
@@ -43,6 +47,7 @@ def load_data(
     *,
     arrays: Sequence[NDArray[Any]] | None = None,
     steps: int | None = None,
+    layout: Layout | None = None,
     **settings: Any,
 ) -> Dataset:
     """Return a data set: one by name, or your own arrays.
@@ -52,6 +57,8 @@ def load_data(
         arrays: x_train, y_train, x_test, y_test: images (samples, channels, height, width), or (samples, height,
             width) with one channel, uint8 or floats in [0, 1]; labels (samples,), integers from 0.
         steps: bins a recording of events is cut into.
+        layout: of arrays: "channels-first", or "channels-last" for (samples, height, width, channels); by default the
+            first, refused where the arrays look as if it were the last.
         settings: the other keys of a recipe's section ``data``: ``path``, ``train_samples``, ``test_samples``.
 
     Raises:
@@ -65,7 +72,7 @@ def load_data(
     if len(arrays) != 4 or settings:
         raise InputError("load_data: arrays are x_train, y_train, x_test, y_test, and no other setting goes with them")
     parts = dict(zip(("x_train", "y_train", "x_test", "y_test"), map(np.asarray, arrays), strict=True))
-    return dataset("arrays" if name == "digits" else name, "arrays", parts, steps=steps)
+    return dataset("arrays" if name == "digits" else name, "arrays", parts, steps=steps, layout=layout)
 
 
 def build_network(
@@ -135,21 +142,38 @@ def train(
 
 
 def attack(
-    network: nn.Module, data: Samples, attack: str | Attack = "pgd", *, samples: int | None = None, **settings: Any
+    network: nn.Module,
+    data: Samples,
+    attack: str | Attack = "pgd",
+    *,
+    samples: int | None = None,
+    bounds: Bounds | None = None,
+    preprocessing: Preprocessing | None = None,
+    output: Output | None = None,
+    **settings: Any,
 ) -> Attacked:
     """Make adversarial examples; they are checked, projected into the ball, and judged again.
 
     Args:
-        network: from images in [0, 1] to logits.
+        network: from images to logits; any module.
         data: whose test images, or images and labels.
-        attack: a name (``spikeproof list attack``) with settings, or an attack.
+        attack: a name (``spikeproof list attack``) with settings, or an attack, whose epsilon is in units of [0, 1].
         samples: the first so many; all if None.
-        settings: of the attack: ``epsilon`` (in pixels of [0, 1]), ``steps``, ``norm``, ``seed``, ...
+        bounds: the smallest and the largest value of an input; (0, 1) if None.
+        preprocessing: (mean, std) that the module's inputs are normalised by, numbers or one a channel.
+        output: from what the module returns to logits; see :class:`...toolkit.attacks.given.Given`.
+        settings: of the attack: ``epsilon`` (in units of the inputs), ``steps``, ``norm``, ``seed``, ...
+
+    Returns:
+        Examples in the shape and the units of the inputs.
 
     Raises:
         InputError: no attack of that name, or a setting is refused.
     """
-    images, labels = test_part(data, samples)
+    victim, images, labels = classifier(network, data, samples, bounds, preprocessing, output)
+    given = victim if isinstance(victim, Given) else None
+    if given is not None:
+        settings |= {name: given.radius(settings[name]) for name in LENGTHS if name in settings}
     if isinstance(attack, str):
         kind = ATTACKS.get(attack)
         try:
@@ -159,7 +183,10 @@ def attack(
     elif settings:
         raise InputError(f"attack: {', '.join(settings)}: belong to an attack by name; this one has its settings")
     with bars() as track:
-        return attack(network, images, labels, track=track)
+        made = attack(victim, images, labels, track=track)
+    if given is None:
+        return made
+    return Attacked(given.own(made.images), made.robust, made.distance * given.width)
 
 
 def quantize(
@@ -306,10 +333,48 @@ def training_part(data: Training) -> tuple[Any, Labels | None]:
     return test_part(data, None) if isinstance(data, tuple) else (data, None)
 
 
-def test_part(data: Samples, samples: int | None) -> tuple[Images, Labels]:
-    """Return the first test images and labels of a data set, or of a pair of arrays."""
+def raw_part(data: Samples, samples: int | None) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the first test images and labels of whatever holds some, as they are."""
     if isinstance(data, Dataset):
         return data.test_images[:samples], data.test_labels[:samples]
-    images, labels = (part.numpy(force=True) if isinstance(part, torch.Tensor) else np.asarray(part) for part in data)
+    if isinstance(data, tuple | list) and len(data) == 2:
+        images, labels = (numbers(part) for part in data)
+        return images, labels
+    return gathered(data, samples)
+
+
+def classifier(
+    network: nn.Module,
+    data: Samples,
+    samples: int | None,
+    bounds: Bounds | None,
+    preprocessing: Preprocessing | None,
+    output: Output | None,
+) -> tuple[nn.Module, Images, Labels]:
+    """Return any module as attacks handle it, with images (samples, channels, height, width) in [0, 1], and labels.
+
+    A network of ours takes them as they are, and so does a module where all is as usual.
+    """
+    told = bounds is not None or preprocessing is not None or output is not None
+    if isinstance(network, SpikingNetwork) or callable(getattr(network, "finely", None)):
+        if told:
+            raise InputError("bounds, preprocessing, output: belong to modules of others; this network takes [0, 1]")
+        return network, *test_part(data, samples)
+    raw, labels = raw_part(data, samples)
+    if bounds is None and raw.dtype == np.uint8:
+        raw = check_images(raw, "images") if raw.ndim in (3, 4) else raw
+    if raw.ndim < 2 or 0 in raw.shape or raw.dtype.kind not in "fiub":
+        raise InputError(f"images: {raw.dtype} of shape {raw.shape}, expected numbers (samples, ...)")
+    known = check_labels(labels, "labels", len(raw))[:samples]
+    given = Given(network, raw.shape[1:], USUAL if bounds is None else bounds, preprocessing, output)
+    images = given.unit(raw[:samples])
+    return given.look(images), images, known
+
+
+def test_part(data: Samples, samples: int | None) -> tuple[Images, Labels]:
+    """Return the first test images and labels of a data set, or of whatever holds some, in [0, 1]."""
+    images, labels = raw_part(data, samples)
+    if isinstance(data, Dataset):
+        return images, labels
     checked = (check_events if images.ndim == 5 else check_images)(images, "images")
     return checked[:samples], check_labels(labels, "labels", len(checked))[:samples]

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from ...toolkit.errors import InputError
 from ...toolkit.files import write_text
+from ...toolkit.tables import Screen
 from ..records.base import Record
 
 R = TypeVar("R", bound=Record)
@@ -38,7 +39,6 @@ class Shown(Generic[R]):
 
     def __repr__(self) -> str:
         from rich.box import SIMPLE_HEAD
-        from rich.console import Console
         from rich.table import Table
         from rich.text import Text
 
@@ -49,7 +49,7 @@ class Shown(Generic[R]):
         for row in self.rows:
             table.add_row(*(Text(_text(cell)) for cell in row.values()))
         out = StringIO()
-        Console(file=out, width=WIDTH).print(table)
+        Screen(file=out, width=WIDTH).print(table)
         return "\n".join(line.rstrip() for line in out.getvalue().splitlines()).strip("\n")
 
     def _repr_html_(self) -> str:

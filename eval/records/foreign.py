@@ -5,6 +5,28 @@ from typing import Any
 
 from .base import Data, Part, ProgramId, Record, Share, read_model
 
+MOST_KEEP = 0.9
+"""Share of samples that keep their class; below it, the deployment deserves a word also without labels."""
+
+
+def silence(population: str, before: float, after: float) -> str:
+    """Return what is to be said where no neuron of a population fires; nothing where some do.
+
+    Args:
+        population: its name.
+        before: spikes a neuron and step, in float.
+        after: the same of the Program.
+    """
+    if after:
+        return ""
+    hint = "look at the scale of the input, and at the bits"
+    if before:
+        return f"population {population!r}: no neuron fires in the Program, though some do in float; {hint}"
+    return (
+        f"population {population!r}: no neuron fires, neither in float nor in the Program: equal silence proves "
+        f"nothing; {hint}"
+    )
+
 
 class SpikesOf(Part):
     """One population's spikes, as its origin meant them against the Program's.
@@ -46,6 +68,22 @@ class OnTarget(Part):
     first: tuple[str, str, tuple[int, ...]] | None
 
 
+class OfOrigin(Part):
+    """A node's values as the origin itself gave them out, against what was read here.
+
+    Attributes:
+        node: in the graph.
+        compared: values.
+        different: how many differ.
+        first: the first difference: (step, sample, ...neuron).
+    """
+
+    node: str
+    compared: int
+    different: int
+    first: tuple[int, ...] | None
+
+
 class Foreign(Part):
     """What was measured.
 
@@ -58,6 +96,8 @@ class Foreign(Part):
         refused: the reasons of those that did not.
         equal: whether no target differs in any value from the first.
         different: values that differ, of all targets.
+        outputs: neurons that are read out.
+        reference: the origin's own outputs against this reading, where they were given.
     """
 
     samples: int
@@ -68,6 +108,45 @@ class Foreign(Part):
     refused: dict[str, list[str]]
     equal: bool
     different: int
+    outputs: int | None = None
+    reference: tuple[OfOrigin, ...] = ()
+
+    def doubts(self) -> list[str]:
+        """Return what makes these figures say less than they seem to."""
+        found = [silence(row.population, row.float_rate, row.program_rate) for row in self.spikes]
+        if self.outputs == 1:
+            found.append("one output neuron: every sample has the same class, so that 'same class' says nothing")
+        program = self.targets[0].accuracy
+        if self.loses() and program is not None and self.float_accuracy is not None:
+            found.append(
+                f"the Program answers {100 * program.value:.1f} % right, the graph as its origin meant it "
+                f"{100 * self.float_accuracy.value:.1f} %: more than the intervals explain"
+            )
+        elif self.loses():
+            found.append(
+                f"the Program gives only {100 * self.same_class.value:.1f} % of the samples the class that they have "
+                "in float"
+            )
+        return [text for text in found if text]
+
+    def loses(self) -> bool:
+        """Return whether deployment changes the answers by more than the samples' number explains."""
+        program, meant = self.targets[0].accuracy, self.float_accuracy
+        if program is None or meant is None:
+            return self.same_class.high < MOST_KEEP
+        return program.high < meant.low
+
+    def against_origin(self) -> str | None:
+        """Return where this reading parts from the origin's own outputs, in words; None where it does not."""
+        wrong = next((one for one in self.reference if one.first), None)
+        if wrong is None:
+            return None
+        step, sample, *neuron = wrong.first or ()
+        return (
+            f"node {wrong.node!r} differs from the origin's own output: {wrong.different:,} of {wrong.compared:,} "
+            f"values, first at step {step}, sample {sample}, neuron {tuple(neuron)}; the origin computes otherwise "
+            "than was told (--origin, --dt, --reset)"
+        )
 
     def first_difference(self) -> str:
         """Return where the first target that differs does so, in words."""
@@ -90,6 +169,8 @@ class ForeignFile(Record, Foreign):
         steps: a sample.
         weight_bits: of the Program.
         input_bits: of its input's messages.
+        input_levels: the message that stands for 1.0; None in older records: the largest.
+        scale: how the values of the samples' file were read.
         warnings: what a reader must know.
     """
 
@@ -102,6 +183,8 @@ class ForeignFile(Record, Foreign):
     steps: int
     weight_bits: int
     input_bits: int
+    input_levels: int | None = None
+    scale: str = ""
     warnings: list[str]
 
     @classmethod

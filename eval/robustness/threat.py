@@ -14,7 +14,7 @@ from ...toolkit.attacks.protocol import Protocol, make_protocol
 from ...toolkit.attacks.shifts import Shifts
 from ...toolkit.attacks.timing import TimingAttack
 from ...toolkit.attacks.victim import Encoded, EncodedFunction, Function
-from ...toolkit.coding import LEVELS, Coder, on_grid
+from ...toolkit.coding import LEVELS, Coder, Events, on_grid
 from ...toolkit.data import Images
 from ...toolkit.errors import InputError
 from ...toolkit.train import seeded
@@ -23,6 +23,8 @@ PAPER_EPSILON = 6 / 255
 """Of the attacks released with arXiv 2509.23762, on coded input."""
 BUDGET = 20
 """Edits of spikes a sample, unless asked otherwise."""
+HALF = 0.5
+"""What a pixel of 0 or 1 must be changed by at least, to be received as the other."""
 USUAL_EPSILON = 0.1
 """Of pixels in [0, 1]."""
 KNOWS = "the attacker knows the network and chooses the backward pass"
@@ -91,6 +93,15 @@ class Pixel(Threat):
 
     name: ClassVar[ThreatName] = "pixel"
     space = "pixel"
+
+    def __init__(self, coder: Coder, radius: float | None = None) -> None:
+        super().__init__(coder, radius)
+        if isinstance(coder, Events) and self.radius < HALF:
+            raise InputError(
+                f"threat pixel: input of events is 0 or 1, and no change below 1/2 reaches it (epsilon "
+                f"{self.radius:.3g}): what would be found is no robustness; use --threat {Spikes.name} "
+                f"or {Timing.name}"
+            )
 
     def checked(self, radius: float | None) -> float:
         """Return epsilon in whole levels of the chip's 8-bit input, rounded down; 0.1 is the usual one."""

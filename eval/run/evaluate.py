@@ -17,6 +17,7 @@ from ..measure.trail import read_trail
 from ..records.base import command_line, header
 from ..records.comparison import read as read_comparison
 from ..records.evaluation import Evaluation
+from ..robustness.threat import HALF, Spikes
 from .folder import Run
 from .pages import write_compare_page, write_run_report
 from .results import Recorded
@@ -37,7 +38,16 @@ def _warnings(
             "sample of a batch); other draws give other figures, and attacks took one draw a gradient."
         )
     if isinstance(coder, Events):
-        found.append("Examples of attacks lie between 0 and 1: the chip receives them rounded to spikes.")
+        weak = [label for label, facts in attacks.items() if facts["settings"]["epsilon"] < HALF]
+        found.append(
+            "Examples of attacks lie between 0 and 1: the chip receives them rounded to spikes."
+            + (
+                f" No change below 1/2 reaches it, so that {', '.join(weak)} cannot change the Program's input; "
+                if weak
+                else ""
+            )
+            + (f"attack spikes instead: 'spikeproof robustness RUN --threat {Spikes.name}'." if weak else "")
+        )
     if others:
         found.append(
             f"Done by other code than the rest: {', '.join(others)}; by this code they may give other figures."
@@ -54,6 +64,9 @@ def _warnings(
             f"distance {farthest:.4f}, a little beyond epsilon."
         )
     for form in record_forms:
+        silent = [name for name, rate in form.conditions["clean"].spike_rates.items() if not rate]
+        if silent:
+            found.append(f"{form.form}, {form.target}: no neuron fires on clean images in {', '.join(silent)}.")
         if form.overflow and any(events["wraps"] + events["saturations"] for events in form.overflow.values()):
             found.append(f"{form.target}: currents wrapped or voltages saturated on clean images; see overflow.")
         if form.samples < len(data.test_labels):

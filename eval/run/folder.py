@@ -1,22 +1,26 @@
 """The run folder: which files each step reads and writes, and whether they still belong together."""
 
+import contextlib
+import os
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
 from ...toolkit.code import code_hash
-from ...toolkit.config import Recipe, parse_recipe
+from ...toolkit.config import DataSettings, Recipe, parse_recipe
 from ...toolkit.errors import FileError, InputError
-from ...toolkit.files import check_format, digest, read_bytes, read_json, write_json
+from ...toolkit.files import check_format, digest, json_text, read_bytes, read_json, write_json, write_text
 
 if TYPE_CHECKING:
     from ...toolkit.data import Dataset
     from ..measure.forms import Forms
 
 MANIFEST = "run.json"
+PLACE = "data-path.json"
+"""Where a recipe's relative ``data.path`` leads, from the run folder: the two are found from any other folder."""
 FORMAT = 2
 """Of the manifest: format 1 was the steps by name, and nothing else."""
 
@@ -50,6 +54,14 @@ WRITES: dict[str, tuple[str, ...]] = {
     "explain": ("explain.json", "explain.html"),
     "evaluate": ("record.json", "report.html"),
 }
+TRAINED = ("name", "data", "coding", "model", "train", "defences")
+"""Sections of a recipe that the float network is made of: another one makes another run."""
+MADE = {"attacks": "attack", "quantize": "quantize", "export": "export", "evaluate": "evaluate"}
+"""The first step that another section changes; all that was done before it stays."""
+NEXT = {"quantize": "export"}
+"""Which step reads what the one before it in the recipe makes; measurements read what all of them make."""
+MAKERS = ("train", "attack", "quantize", "export")
+
 for _threat in ("encoded", "encoded-binary", "timing"):
     READS[f"robustness-{_threat}"] = READS["robustness"]
     WRITES[f"robustness-{_threat}"] = tuple(
@@ -58,11 +70,15 @@ for _threat in ("encoded", "encoded-binary", "timing"):
 
 
 class _Entry(BaseModel):
-    """What one step read and wrote, SHA-256 by file name, and by which code; None where format 1 did not say."""
+    """What one step read and wrote, SHA-256 by file name, by which code, and in how many threads torch added.
+
+    None where older manifests did not say.
+    """
 
     read: dict[str, str]
     wrote: dict[str, str]
     code: str | None = None
+    threads: int | None = None
 
 
 class _Manifest(BaseModel):
@@ -80,13 +96,19 @@ class Run:
     _kept: dict[str, tuple[Any, Any]] = field(default_factory=dict, compare=False, repr=False)
     """What was loaded, with what decides whether it is still what the folder holds."""
 
+    again: tuple[str, ...] = field(default=(), compare=False)
+    """Steps that :meth:`create` forgot, since the recipe has changed in what they depend on."""
+
     def path(self, name: str) -> Path:
         """Return the path of a file in the folder."""
         return self.folder / name
 
     @classmethod
     def create(cls, folder: Path, recipe: Recipe) -> "Run":
-        """Make the folder, or take it up again if it holds the same recipe.
+        """Make the folder, or take it up again.
+
+        Where only ``attacks``, ``quantize``, ``export`` or ``evaluate`` differ, the run gets the new recipe: what does
+        not depend on the change stays done, the rest is forgotten (:attr:`again`).
 
         Raises:
             InputError: it holds a run of another recipe, or is a file.
@@ -99,11 +121,62 @@ class Run:
         except (OSError, ValueError) as error:
             raise InputError(f"{folder}: not a folder's name ({error}); give another --out") from error
         if started:
-            if run.recipe() != recipe:
-                raise InputError(f"{folder}: holds a run of another recipe; give another --out, or delete it")
+            run = replace(run, again=run._adopt(recipe))
         else:
             write_json(run.path("recipe.json"), recipe.model_dump(mode="json"))
+        run._keep_place(recipe)
         return run
+
+    def _adopt(self, recipe: Recipe) -> tuple[str, ...]:
+        """Give the run another recipe and forget the steps that depend on what differs; return those that were done."""
+        old = self.recipe()
+        differ = [name for name in type(recipe).model_fields if getattr(old, name) != getattr(recipe, name)]
+        if not differ:
+            return ()
+        fixed = [name for name in differ if name in TRAINED or (name == "attacks" and recipe.train.trail)]
+        if fixed:
+            raise InputError(
+                f"{self.folder}: holds a run of another recipe; give another --out, or delete it ({', '.join(fixed)} "
+                "differ, and the float network depends on that)"
+            )
+        lost = {MADE[name] for name in differ}
+        lost |= {NEXT[name] for name in lost if name in NEXT}
+        steps = self._manifest()
+        kept = {name: entry for name, entry in steps.items() if name in MAKERS and name not in lost}
+        if lost == {"evaluate"}:
+            kept = {name: entry for name, entry in steps.items() if name != "evaluate"}
+        elif lost == {"attack"}:
+            kept = {name: entry for name, entry in steps.items() if name not in ("attack", "cost", "evaluate")}
+        text = json_text(recipe.model_dump(mode="json"))
+        if "train" in kept:
+            kept["train"] = kept["train"].model_copy(update={"read": {"recipe.json": digest(text.encode())}})
+        # Should this be interrupted between the two, the same command does both again.
+        write_json(self.path(MANIFEST), _Manifest(format=FORMAT, steps=kept).model_dump())
+        if "quantize" in lost:
+            self.path("quantize-state.safetensors").unlink(missing_ok=True)
+        write_text(self.path("recipe.json"), text)
+        return tuple(name for name in steps if name not in kept)
+
+    def _keep_place(self, recipe: Recipe) -> None:
+        """Write down where a relative ``data.path`` leads, if it leads anywhere."""
+        given = recipe.data.path
+        if given is None or Path(given).is_absolute() or not Path(given).exists():
+            return
+        with contextlib.suppress(ValueError):  # on Windows: another drive, to which no relative path leads
+            place = Path(os.path.relpath(given, self.folder)).as_posix()
+            if not self.path(PLACE).exists():
+                write_json(self.path(PLACE), {"path": place})
+
+    def _data_settings(self, recipe: Recipe) -> DataSettings:
+        """Return the recipe's data section; its relative path as it was where the run was made."""
+        given = recipe.data.path
+        if given is None or Path(given).is_absolute() or not self.path(PLACE).exists():
+            return recipe.data
+        kept = read_json(self.path(PLACE))
+        if not isinstance(kept, dict) or not isinstance(kept.get("path"), str):
+            raise FileError(f"{self.path(PLACE)}: not a place; delete it, and run from where data.path leads")
+        place = self.folder / kept["path"]
+        return recipe.data.model_copy(update={"path": str(place)}) if place.exists() else recipe.data
 
     @classmethod
     def open(cls, folder: Path) -> "Run":
@@ -134,7 +207,7 @@ class Run:
 
         recipe = self.recipe()
         if "data" not in self._kept:
-            self._kept["data"] = None, load_data(recipe.data, recipe.coding.steps)
+            self._kept["data"] = None, load_data(self._data_settings(recipe), recipe.coding.steps)
         found: Dataset = self._kept["data"][1]
         return found
 
@@ -178,11 +251,17 @@ class Run:
         words = ["train", str(self.path("recipe.json")), "--out"] if step == "train" else [step]
         return shlex.join(["spikeproof", *words, str(self.folder)])
 
-    def finished(self, step: str, extra: list[str] | None = None) -> None:
-        """Note that ``step`` is done: hashes of all it read and wrote (``extra`` files included), and of the code."""
+    def finished(self, step: str, extra: list[str] | None = None, threads: int | None = None) -> None:
+        """Note that ``step`` is done.
+
+        Args:
+            step: its name.
+            extra: files that it wrote beside those of :data:`WRITES`.
+            threads: that torch added in, where weights depend on it.
+        """
         steps = self._manifest()
         read, wrote = self._hashes(list(READS[step])), self._hashes([*WRITES[step], *(extra or [])])
-        steps[step] = _Entry(read=read, wrote=wrote, code=code_hash())
+        steps[step] = _Entry(read=read, wrote=wrote, code=code_hash(), threads=threads)
         write_json(self.path(MANIFEST), _Manifest(format=FORMAT, steps=steps).model_dump())
 
     def by_other_code(self, *steps: str) -> list[str]:

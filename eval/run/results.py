@@ -33,6 +33,8 @@ class Trained(Result):
         loss: mean cross-entropy of the last one.
         test_accuracy: share of test images that are classified rightly.
         samples: how many test images.
+        scale: how the values of the images were read.
+        threads: that torch added in: another number gives other weights.
     """
 
     step = "train"
@@ -40,6 +42,8 @@ class Trained(Result):
     loss: float
     test_accuracy: float
     samples: int
+    scale: str
+    threads: int | None
 
 
 @dataclass(frozen=True)
@@ -125,6 +129,7 @@ class Simulated(Result):
         classes: of each sample.
         spike_rates: spikes a neuron and step, by population.
         overflow: wraps, saturations and swallowed states, by population; None where the target does not tell.
+        silent: populations of which no neuron fires.
         file: of the trace.
     """
 
@@ -135,6 +140,7 @@ class Simulated(Result):
     classes: list[int]
     spike_rates: dict[str, float]
     overflow: dict[str, dict[str, int]] | None
+    silent: list[str]
     file: str
 
 

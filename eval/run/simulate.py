@@ -79,6 +79,7 @@ def simulate(
             name: float(counts.sum() / (len(x) * neurons[name] * program.steps))
             for name, counts in trace.spike_counts.items()
         },
+        silent=[name for name, counts in trace.spike_counts.items() if not counts.any()],
         overflow=None if trace.overflow is None else {name: asdict(e) for name, e in trace.overflow.items()},
         file=str(out),
     )

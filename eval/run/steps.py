@@ -12,10 +12,11 @@ from ...export.nir.roundtrip import check_round_trip
 from ...export.nir.write import read_nir, write_nir
 from ...export.program import write_program
 from ...export.program.describe import describe
-from ...toolkit.attacks.base import WHITE, predict
+from ...toolkit.attacks.ball import BallAttack
+from ...toolkit.attacks.base import WHITE, Attack, predict
 from ...toolkit.attacks.named import make_attack
 from ...toolkit.checkpoint import load_network, save_network
-from ...toolkit.coding import Events, make_coder
+from ...toolkit.coding import LEVELS, Coder, Events, make_coder
 from ...toolkit.config import Recipe
 from ...toolkit.data import Dataset, Images
 from ...toolkit.errors import FileError, InputError, UnsupportedError
@@ -24,10 +25,11 @@ from ...toolkit.models import build_network
 from ...toolkit.network.network import SpikingNetwork
 from ...toolkit.progress import Track, silent
 from ...toolkit.quantize import load_quantized, quantized_network, save_quantized
-from ...toolkit.train import train_network
+from ...toolkit.train import Epoch, seeded, train_network
 from ..measure.gradients import attack_gradients
 from ..measure.trail import TrailKeeper
-from .folder import Run
+from ..robustness.threat import levels
+from .folder import TRAINED, Run
 from .results import Attacked, Exported, Quantized, Trained
 
 ROUND_TRIP_SAMPLES = 64
@@ -42,7 +44,8 @@ def _attack_file(label: str) -> str:
 
 
 def _identity(recipe: Recipe, data: Dataset, what: str) -> str:
-    return digest(f"{what} {recipe.model_dump_json()} {data.sha256}".encode())
+    sections = {*TRAINED, *(["attacks"] if recipe.train.trail else []), *(["quantize"] if what == "quantize" else [])}
+    return digest(f"{what} {recipe.model_dump_json(include=sections)} {data.sha256}".encode())
 
 
 def train(run: Run, track: Track = silent) -> Trained:
@@ -85,37 +88,56 @@ def train(run: Run, track: Track = silent) -> Trained:
     correct = predict(network, data.test_images, recipe.evaluate.batch) == data.test_labels
     save_network(run.path("model.safetensors"), network, recipe, data.shape, data.classes)
     write_json(run.path("training.json"), [vars(epoch) for epoch in history])
-    run.finished("train", [TRAIL] if keeper else [])
-    return Trained(len(history), history[-1].loss, float(correct.mean()), len(correct))
+    run.finished("train", [TRAIL] if keeper else [], history[-1].threads)
+    return Trained(len(history), history[-1].loss, float(correct.mean()), len(correct), data.scale, history[-1].threads)
+
+
+def _whole_levels(maker: Attack, coder: Coder) -> tuple[Attack, int]:
+    """Return an attack with its radius in whole levels of the chip's 8-bit input, rounded down, and how many they are.
+
+    Half a level would be rounded up or down by the chip, and ties would decide. Spikes have no such levels, nor have
+    other balls than that of L-infinity: such an attack is returned as it is, with 0.
+    """
+    if not isinstance(maker, BallAttack) or maker.norm != "linf" or isinstance(coder, Events):
+        return maker, 0
+    whole = levels(maker.epsilon)
+    return maker.within(whole / LEVELS), whole
 
 
 def attack(run: Run, track: Track = silent) -> Attacked:
     """Attack the float network on the test images: one file an attack, and attacks.json."""
-    network, recipe = load_network(run.path("model.safetensors"))
+    network, recipe = load_network(run.path("model.safetensors"))[0], run.recipe()
     run.require("train")
     data = run.data()
     found: dict[str, Any] = {}
+    coder = network.coder
+    clean = coder.on_grid(data.test_images)
     for settings in recipe.attacks:
-        maker = make_attack(settings, recipe.evaluate.batch)
-        made = maker(network, data.test_images, data.test_labels, track=track)
+        maker, whole = _whole_levels(make_attack(settings, recipe.evaluate.batch), coder)
+        made = maker(network, clean, data.test_labels, track=track)
+        # Every form is to see the same images, so they are such as the chip can receive.
+        images = coder.on_grid(made.images) if whole else made.images
+        with seeded(maker.seed):
+            robust = predict(network, images, recipe.evaluate.batch) == data.test_labels
         few = slice(GRADIENT_SAMPLES)
         write_arrays(
             run.path(_attack_file(settings.label)),
             "attack",
-            {"images": made.images, "robust": made.robust.astype(np.uint8)},
+            {"images": images, "robust": robust.astype(np.uint8)},
             {"label": settings.label, "data": data.sha256},
         )
         found[settings.label] = {
             "settings": settings.model_dump(mode="json"),
-            "threat_model": f"{maker.threat_model} ({network.coder})",
+            "threat_model": f"{maker.threat_model} ({coder})" + (", whole levels of the chip's input" if whole else ""),
             "made_on": "float network",
-            "distance": made.distance,
-            "distance_on_grid": float(np.abs(network.coder.on_grid(made.images) - data.test_images).max()),
-            "float_accuracy": float(made.robust.mean()),
+            "levels": whole,
+            "distance": float(np.abs(images - clean).max()),
+            "distance_on_grid": float(np.abs(coder.on_grid(images) - clean).max()),
+            "float_accuracy": float(robust.mean()),
         }
         if maker.access == WHITE:
-            told = attack_gradients(maker, network, data.test_images[few], data.test_labels[few], track=track)
-            found[settings.label]["gradients"] = told
+            told = attack_gradients(maker, network, clean[few], data.test_labels[few], track=track)
+            found[settings.label]["gradients"] = {**told, "attack": settings.label}
     write_json(run.path("attacks.json"), found)
     run.finished("attack", [_attack_file(settings.label) for settings in recipe.attacks])
     return Attacked(len(data.test_labels), found)
@@ -137,13 +159,14 @@ def attacked(run: Run, recipe: Recipe, data: Dataset) -> dict[str, Images]:
 
 def quantize(run: Run, track: Track = silent) -> Quantized:
     """Fold, quantize and fine-tune on Loihi's grid: quantized.safetensors."""
-    network, recipe = load_network(run.path("model.safetensors"))
+    network, recipe = load_network(run.path("model.safetensors"))[0], run.recipe()
     run.require("train")
     data = run.data()
     quantized = quantized_network(network, recipe.quantize.bits)
     rounded = predict(quantized, data.test_images, recipe.evaluate.batch) == data.test_labels
+    history: list[Epoch] = []
     if recipe.quantize.epochs:
-        train_network(
+        history = train_network(
             quantized,
             data.train_images,
             data.train_labels,
@@ -158,7 +181,7 @@ def quantize(run: Run, track: Track = silent) -> Quantized:
         )
     tuned = predict(quantized, data.test_images, recipe.evaluate.batch) == data.test_labels
     save_quantized(run.path("quantized.safetensors"), quantized, recipe, data.shape, data.classes)
-    run.finished("quantize")
+    run.finished("quantize", threads=history[-1].threads if history else None)
     return Quantized(recipe.quantize.bits, float(rounded.mean()), float(tuned.mean()), len(tuned))
 
 
@@ -178,7 +201,7 @@ def export(run: Run, track: Track = silent) -> Exported:
     """Write NIR, check it by executing what was written, lower it, and write Program and ONNX (seconds: no bar)."""
     from ...export.formats.onnx import write_onnx
 
-    network, recipe = load_quantized(run.path("quantized.safetensors"))
+    network, recipe = load_quantized(run.path("quantized.safetensors"))[0], run.recipe()
     run.require("quantize")
     data = run.data()
     write_nir(run.path("network.nir"), network, data.shape)

@@ -24,6 +24,7 @@ def unsupported(program: Program, chip: str) -> list[str]:
     if program.input.message_bits and (taken or not coded):
         reasons.append(
             f"input {program.input.name!r}: messages of {program.input.message_bits} bits are graded spikes, which "
-            f"exist on {where} only; send binary spikes, or input that is bias-coded"
+            f'exist on {where} only; send binary spikes (in a recipe coding.name = "rate", "latency", "phase" or '
+            '"events"), or, in a Program of your own, add the input to a population\'s bias (input_bias)'
         )
     return reasons

@@ -20,6 +20,8 @@ with extra("onnx"):
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
+EXACT = 2**24
+"""Integers below this are exact in float32, in which the standard's convolution is computed."""
 OPSET = 17
 IR_VERSION = 8
 
@@ -27,10 +29,22 @@ IR_VERSION = 8
 def unsupported(program: Program) -> list[str]:
     """Return the reasons why ``program`` has no exact ONNX form; empty when it has one."""
     return [
-        f"{synapse.label}: sums up to {program.bound(synapse)} are not exact in float32 (limit 2^24)"
+        f"{synapse.label}: weights add up to {program.bound(synapse) // program.peak(synapse.source)} at one neuron: "
+        "not even sums of single bits are exact in float32 (limit 2^24)"
         for synapse in program.synapses
-        if program.bound(synapse) >= 2**24
+        if not _piece(program, synapse)
     ]
+
+
+def _piece(program: Program, synapse: Synapse) -> int:
+    """Return how many bits of a message are summed at once, so that every sum is below 2^24: exact in float32.
+
+    0 where not even one bit is; the whole message where all of it may be.
+    """
+    bound, peak = program.bound(synapse), program.peak(synapse.source)
+    if bound < EXACT:
+        return max(1, peak.bit_length())
+    return ((EXACT - 1) // (bound // peak) + 1).bit_length() - 1
 
 
 class _Body:
@@ -71,24 +85,52 @@ class _Body:
 
     def synapse(self, program: Program, index: int, synapse: Synapse, x: str) -> str:
         """Return what arrives, (batch, ...) int64, for messages x (batch, ...) float32."""
-        weight = f"weight/{index}"
         bound = program.bound(synapse)
-        if isinstance(synapse, Convolution):
-            self.constants[weight] = synapse.weight.astype(np.float32)
-            pads = [*synapse.padding, *synapse.padding]
-            total = self.add(
-                "Conv", x, weight, strides=synapse.stride, pads=pads, dilations=synapse.dilation, group=synapse.groups
-            )
-        else:
-            self.constants[weight] = np.ascontiguousarray(synapse.matrix().T.astype(np.float32))
-            product = self.add("MatMul", self.add("Flatten", x, axis=1), weight)
-            shape = self.constant([-1, *program.shape_of(synapse.target)])
-            total = self.add("Reshape", product, shape)
+        if bound >= EXACT:
+            arriving = self.pieces(program, index, synapse, x)
+            bound = int(bound * 2.0**synapse.exponent) + 1
+            return self.wrapped(synapse, arriving, bound)
+        total = self.weighted(program, index, synapse, x)
         if synapse.exponent:
             # Sums and powers of two are exact in float32; the floor is Loihi's shift to the right.
             total = self.add("Floor", self.add("Mul", total, self.constant(2.0**synapse.exponent, np.float32)))
             bound = int(bound * 2.0**synapse.exponent) + 1
-        arriving = self.add("Cast", total, to=TensorProto.INT64)
+        return self.wrapped(synapse, self.add("Cast", total, to=TensorProto.INT64), bound)
+
+    def weighted(self, program: Program, index: int, synapse: Synapse, x: str) -> str:
+        """Return the sums of weights times messages, (batch, ...) float32."""
+        weight = f"weight/{index}"
+        if isinstance(synapse, Convolution):
+            self.constants[weight] = synapse.weight.astype(np.float32)
+            pads = [*synapse.padding, *synapse.padding]
+            return self.add(
+                "Conv", x, weight, strides=synapse.stride, pads=pads, dilations=synapse.dilation, group=synapse.groups
+            )
+        self.constants[weight] = np.ascontiguousarray(synapse.matrix().T.astype(np.float32))
+        product = self.add("MatMul", self.add("Flatten", x, axis=1), weight)
+        return self.add("Reshape", product, self.constant([-1, *program.shape_of(synapse.target)]))
+
+    def pieces(self, program: Program, index: int, synapse: Synapse, x: str) -> str:
+        """Return what arrives, int64, where float32 does not hold the sums: a few bits of the messages at a time."""
+        bits = _piece(program, synapse)
+        rest, total, shift = self.add("Cast", x, to=TensorProto.INT64), "", 0
+        while program.peak(synapse.source) >> shift:
+            low = self.add("Cast", self.add("Mod", rest, self.constant(2**bits)), to=TensorProto.FLOAT)
+            part = self.add("Cast", self.weighted(program, index, synapse, low), to=TensorProto.INT64)
+            part = self.add("Mul", part, self.constant(2**shift)) if shift else part
+            total = self.add("Add", total, part) if total else part
+            rest = self.add("Div", rest, self.constant(2**bits))
+            shift += bits
+        if synapse.exponent > 0:
+            return self.add("Mul", total, self.constant(2**synapse.exponent))
+        if synapse.exponent:
+            # Mod is not negative, so that the division is Loihi's shift to the right: a floor.
+            size = self.constant(2**-synapse.exponent)
+            return self.add("Div", self.add("Sub", total, self.add("Mod", total, size)), size)
+        return total
+
+    def wrapped(self, synapse: Synapse, arriving: str, bound: int) -> str:
+        """Return sums up to ``bound`` in the width that they are kept in."""
         if isinstance(synapse, Convolution) and synapse.exponent == 0:
             return self.wrap(arriving, 24) if bound >= 2**23 else arriving
         return self.wrap(arriving, 32) if bound >= 2**31 else arriving

@@ -161,7 +161,7 @@ def reset(subject: Subject) -> Iterator[Finding]:
     if subject.settings is not None and subject.settings.reset != "zero":
         message = (
             f"its neurons reset by {subject.settings.reset!r}, which Loihi does not have; train with a hard reset "
-            "(and say so with --reset zero), or accept other spikes"
+            "(and say so with --reset zero), or accept other spikes: 'nir evaluate --as-hard' says how many"
         )
         yield Finding("error", "soft-reset", None, message)
     elif subject.origin in (None, "nir", "snntorch") and not subject.reset_told and unsure:

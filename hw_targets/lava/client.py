@@ -20,6 +20,7 @@ from ...toolkit.files import read_arrays, write_arrays
 from ...toolkit.progress import Track, silent
 from ..target import Compiled, CompiledProgram, Raster, Target, Trace, join
 from .environment import Kind, environment_python, status
+from .leftovers import job_folder, remove_segments, sweep
 
 WORKER = Path(__file__).with_name("worker.py")
 CHUNK = 16
@@ -98,6 +99,7 @@ class _Pool:
             process.wait()
             if process.stdin is not None:
                 process.stdin.close()
+        remove_segments(self.folder.name)
 
     def _last_words(self, number: int) -> str:
         lines = (self.folder / f"log-{number}").read_text(errors="replace").strip().splitlines()
@@ -160,7 +162,8 @@ def run_jobs(
     Raises:
         TargetError: a worker cannot start, dies, hangs or answers nonsense.
     """
-    with tempfile.TemporaryDirectory(prefix="spikeproof-lava-") as name:
+    sweep()
+    with tempfile.TemporaryDirectory(prefix=job_folder()) as name:
         folder = Path(name)
         for number, (program, inputs) in enumerate(jobs):
             readout = program.readout

@@ -4,15 +4,20 @@
 
 does the jobs FOLDER/job-NUMBER, FOLDER/job-(NUMBER + WORKERS)...: reads program.safetensors and input.safetensors there
 and writes trace.safetensors. It makes FOLDER/ready-NUMBER once Lava is imported. Its standard input is a pipe to its
-parent: when that closes, the worker ends its whole process group, so that nothing is left behind.
+parent: when that closes, a guardian ends the worker's whole process group and removes what that leaves behind.
 """
 
+import contextlib
 import json
 import os
+import secrets
+import shutil
 import signal
 import sys
 import threading
+import time
 from collections.abc import Sequence
+from multiprocessing import shared_memory
 from typing import Any
 
 import numpy as np
@@ -20,6 +25,53 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 Array = np.ndarray[Any, np.dtype[Any]]
+
+
+SEGMENTS = "/dev/shm"
+PATIENCE = 5.0
+"""Seconds that killed processes may take to be gone."""
+
+
+def name_segments(folder: str) -> None:
+    """Let all shared memory of this process and of those that it forks be called after the job folder."""
+    prefix = f"/{os.path.basename(folder)}-"
+    # Python has no public way to choose the names that a SharedMemoryManager gives.
+    shared_memory._make_filename = lambda: prefix + secrets.token_hex(8)  # type: ignore[attr-defined]
+
+
+def guard(folder: str) -> None:
+    """Fork a guardian that outlives this process group: what kills a group leaves it no time to clean up.
+
+    Once standard input reaches its end, the guardian kills the group and removes its shared memory and the job folder.
+    """
+    group = os.getpgrp()
+    if os.fork():
+        return
+    os.setsid()
+    while os.read(0, 1024):
+        pass
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            os.killpg(group, 0)
+            time.sleep(0.01)
+    prefix = os.path.basename(folder) + "-"
+    for name in os.listdir(SEGMENTS):
+        if name.startswith(prefix):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(os.path.join(SEGMENTS, name))
+    shutil.rmtree(folder, ignore_errors=True)
+    os._exit(0)
+
+
+def begin(folder: str) -> None:
+    """Make sure that nothing is left of this worker, however it ends; before it imports anything that makes memory."""
+    if os.path.isdir(SEGMENTS):
+        name_segments(folder)
+        guard(folder)
+    else:
+        threading.Thread(target=end_with_parent, daemon=True).start()
 
 
 def end_with_parent() -> None:
@@ -319,7 +371,7 @@ def main(folder: str, number: int, workers: int) -> None:
 
 
 if __name__ == "__main__":
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    begin(sys.argv[1])
     main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
     # Lava may leave helper processes and threads that wait for ever; the answers are on disk.
     sys.stdout.flush()

@@ -13,13 +13,12 @@ import importlib.util
 import json
 import os
 import sys
-import threading
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 from safetensors.numpy import save_file
-from worker import Array, end_with_parent, read, to_lava  # type: ignore[import-not-found]
+from worker import Array, begin, read, to_lava  # type: ignore[import-not-found]
 
 
 def _no_rf(*ignored: Any) -> None:
@@ -185,7 +184,7 @@ def main(folder: str, number: int, workers: int) -> None:
 
 
 if __name__ == "__main__":
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    begin(sys.argv[1])
     main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
     # Lava may leave helper processes and threads that wait for ever; the answers are on disk.
     sys.stdout.flush()

@@ -11,7 +11,10 @@ from typing import Any
 
 import pytest
 
+from spikeproof.cli import show
+from spikeproof.cli.compare import _print
 from spikeproof.eval.cost.constants import table
+from spikeproof.eval.cost.table import Cell, Row, SideBySide
 from spikeproof.eval.records.cost import read_cost
 from spikeproof.eval.report.words import interval
 from spikeproof.eval.run import pages
@@ -199,3 +202,21 @@ def test_worst_energy_stands_beside_the_clean_images_and_is_kept(call: Call, fol
     assert call("compare", folder, "-n", 6, "--worst-energy", 0.03).code == 0
     assert (folder / "cost.json").read_bytes() != before
     assert call("compare", folder, "-n", 6, "--worst-energy", 0.0001).code == 2
+
+
+def test_rows_without_any_figure_are_counted_and_not_listed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(show.out, "_width", 80)
+    missing = Cell("missing", note="run 'spikeproof robustness RUN'")
+    rows = [Row("robustness", f"attack {number}", "", "share", "higher", {"float": missing}) for number in range(20)]
+    known = {"float": Cell("measured", 0.25), "program": missing}
+    rows.append(Row("robustness", "strong", "", "share", "higher", known))
+    rows.append(Row("memory", "weights", "", "byte", "lower", {"float": missing}))
+    _print(SideBySide("net", ["float", "program"], rows, [], {}))
+    text = capsys.readouterr().out
+    assert "attack 3" not in text
+    assert "without any figure yet: 20 rows" in text
+    assert "25.0" in text
+    assert text.count("run 'spikeproof robustness RUN'") == 2  # once a group
+    assert "memory" in text

@@ -148,3 +148,17 @@ def test_help_follows_the_road(call: Callable[..., Any]) -> None:
     road = ("demo", "run", "train", "evaluate", "robustness", "nir", "study", "leaderboard", "targets", "doctor")
     places = [text.index(f"\u2502 {command} ") for command in road]
     assert places == sorted(places)
+
+
+def test_targets_given_again_join_and_other_options_are_refused(call: Callable[..., Any], run_folder: Path) -> None:
+    for words in (("-t", "nosuch", "-t", "loihi"), ("-t", "loihi", "-t", "nosuch"), ("-t", "loihi,nosuch")):
+        answer = call("agree", run_folder, *words)
+        assert (answer.code, "target 'nosuch': unknown" in answer.err) == (2, True), words
+    for words in (
+        ("simulate", run_folder, "-t", "nosuch", "-t", "loihi"),
+        ("nir", "check", "x.nir", "--dt", 1, "--dt", 2),
+    ):
+        answer = call(*words)
+        assert answer.code == 2
+        assert "is given twice" in answer.err
+    assert call("targets", "--json", "--json").code == 0

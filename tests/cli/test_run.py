@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from spikeproof.eval.run import folder
 from spikeproof.eval.run.folder import READS, WRITES, Run
-from spikeproof.toolkit.config import Recipe, load_recipe
+from spikeproof.eval.run.road import run_all
+from spikeproof.toolkit.config import Recipe, load_recipe, parse_recipe
 from spikeproof.toolkit.errors import FileError, InputError
 
 STEPS = ("train", "attack", "quantize", "export", "compare", "evaluate")
@@ -97,3 +99,73 @@ def test_the_command_that_a_message_proposes_can_be_run(run: Run, call: Callable
         run.require("train")
     proposed = str(caught.value).split("run '")[1].split("'")[0]
     assert call(*shlex.split(proposed)[1:], "--json").code == 0
+
+
+KEPT = {
+    "quantize": ({"bits": 4}, {"train", "attack"}),
+    "export": ({"relays": True}, {"train", "attack", "quantize"}),
+    "attacks": ([{"name": "fgsm", "epsilon": 0.2}], {"train", "quantize", "export", "compare"}),
+    "evaluate": ({"batch": 7}, {"train", "attack", "quantize", "export", "compare"}),
+}
+
+
+@pytest.mark.parametrize("section", KEPT)
+def test_another_recipe_keeps_what_does_not_depend_on_the_change(run: Run, section: str) -> None:
+    values = run.recipe().model_dump(mode="json", exclude_unset=True)
+    change, kept = KEPT[section]
+    values[section] = {**values.get(section, {}), **change} if isinstance(change, dict) else change
+    recipe = parse_recipe(values, "changed")
+    before = set(json.loads(run.path("run.json").read_text())["steps"])
+    model = run.path("model.safetensors").read_bytes()
+    taken = Run.create(run.folder, recipe)
+    assert taken.recipe() == recipe
+    assert {step for step in before if taken.is_done(step)} == kept
+    assert set(taken.again) == before - kept
+    assert Run.create(run.folder, recipe).again == ()
+    assert run.path("model.safetensors").read_bytes() == model
+
+
+def test_other_bits_need_no_other_training(run: Run) -> None:
+    values = run.recipe().model_dump(mode="json")
+    values["quantize"]["bits"] = 3
+    taken = Run.create(run.folder, parse_recipe(values, "changed"))
+    with pytest.raises(FileError, match="step 'quantize' has not been run"):
+        taken.forms()
+    with pytest.raises(FileError, match="step 'export' has not been run"):
+        taken.require("export")
+    done: list[str] = []
+    run_all(taken, ["loihi"], 4, lambda result: done.append(result.to_dict()["step"]))
+    assert done[:2] == ["quantize", "export"]
+    # Three bits beside a sign: multiples of 2^(9 - 3).
+    mixed = [synapse for synapse in taken.forms().program.synapses if synapse.sign == "mixed"]
+    assert mixed
+    assert all((synapse.weight % 64 == 0).all() for synapse in mixed)
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"), [("train", "epochs", 3), ("coding", "steps", 2), ("model", "beta", 0.7)]
+)
+def test_what_the_float_network_depends_on_makes_another_run(run: Run, section: str, key: str, value: Any) -> None:
+    values = run.recipe().model_dump(mode="json")
+    values[section][key] = value
+    before = run.path("recipe.json").read_bytes(), run.path("run.json").read_bytes()
+    with pytest.raises(InputError, match=rf"another recipe; .*\({section} differ"):
+        Run.create(run.folder, parse_recipe(values, "changed"))
+    assert before == (run.path("recipe.json").read_bytes(), run.path("run.json").read_bytes())
+
+
+def test_an_interruption_between_the_two_writes_is_made_good(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = run.recipe().model_dump(mode="json")
+    values["export"]["relays"] = True
+    recipe = parse_recipe(values, "changed")
+
+    def fail(path: Path, text: str) -> None:
+        raise OSError("power failure")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(folder, "write_text", fail)
+        with pytest.raises(OSError, match="power"):
+            Run.create(run.folder, recipe)
+    taken = Run.create(run.folder, recipe)
+    assert taken.is_done("quantize")
+    assert not taken.is_done("export")

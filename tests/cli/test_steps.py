@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from spikeproof.eval.run import steps
 from spikeproof.eval.run.evaluate import evaluate
@@ -277,3 +278,60 @@ def test_recordings_of_events_are_trained_on_by_the_events_coder_and_refused_by_
         steps.train(Run.create(tmp_path / "direct", parse_recipe(values, "dvs")))
     values["coding"] = {"name": "events", "steps": 3}
     assert steps.train(Run.create(tmp_path / "events", parse_recipe(values, "dvs"))).samples == 4
+
+
+def test_silence_and_files_that_were_not_written_are_told(call: Call, run_folder: Path, tmp_path: Path) -> None:
+    answer = call("export", run_folder)
+    why = json.loads((run_folder / "export.json").read_text())["without_net"]
+    assert why
+    assert f"network.net was not written: {why[0]}" in answer.out
+    program = read_program(run_folder / "program.safetensors")
+    np.savez(tmp_path / "black.npz", x=np.zeros((2, *program.input.shape), np.float32))
+    answer = call("simulate", run_folder, "--images", tmp_path / "black.npz")
+    told = json.loads(call("simulate", run_folder, "--images", tmp_path / "black.npz", "--json").out)
+    assert told["silent"] == [name for name, rate in told["spike_rates"].items() if rate == 0]
+    for name in told["silent"]:
+        assert f"population {name!r}: no neuron fires" in answer.err
+    assert told["silent"]
+
+
+def test_attacks_of_a_recipe_stay_on_whole_levels_of_the_chips_input(run_folder: Path) -> None:
+    run = Run.open(run_folder)
+    clean = np.rint(run.data().test_images.astype(np.float64) * 255)
+    facts = json.loads(run.path("attacks.json").read_text())
+    assert facts
+    for label, told in facts.items():
+        arrays, _ = read_arrays(run.path(f"attack-{label.replace('@', '-')}.safetensors"), "attack")
+        integers = arrays["images"].astype(np.float64) * 255
+        np.testing.assert_allclose(integers, np.rint(integers), atol=1e-4)
+        farthest = int(np.abs(np.rint(integers) - clean).max())
+        whole = int(told["settings"]["epsilon"] * 255 + 1e-6)
+        assert farthest == told["levels"] == whole
+        assert told["distance"] == told["distance_on_grid"] == pytest.approx(whole / 255, abs=1e-6)
+        right = load_network(run.path("model.safetensors"))[0]
+        with torch.no_grad():
+            found = right(torch.from_numpy(arrays["images"])).argmax(1).numpy() == run.data().test_labels
+        assert told["float_accuracy"] == pytest.approx(found.mean())
+
+
+def test_the_usual_attack_on_events_is_refused_and_the_right_one_named(call: Call, tmp_path: Path) -> None:
+    x = np.random.default_rng(0).integers(0, 2, (12, 3, 1, 8, 8), dtype=np.uint8)
+    np.savez(tmp_path / "dvs.npz", x_train=x, y_train=np.arange(12) % 2, x_test=x[:4], y_test=np.arange(4) % 2)
+    values = {
+        "data": {"name": "arrays", "path": str(tmp_path / "dvs.npz")},
+        "coding": {"name": "events", "steps": 3},
+        "model": {"channels": [2], "threshold": 0.2},
+        "train": {"epochs": 1},
+        "quantize": {"epochs": 0},
+        "attacks": [{"name": "fgsm"}],
+    }
+    run = Run.create(tmp_path / "run", parse_recipe(values, "dvs"))
+    for step in (steps.train, steps.attack, steps.quantize, steps.export):
+        step(run)
+    answer = call("robustness", run.folder, "-p", "quick")
+    assert answer.code == 2
+    assert "no change below 1/2 reaches it (epsilon 0.098)" in answer.err
+    assert "--threat encoded-binary" in answer.err
+    assert call("robustness", run.folder, "-p", "quick", "--threat", "encoded-binary", "--budget", 3).code == 0
+    told = " ".join(evaluate(run, ["loihi"]).record.warnings)
+    assert "fgsm@0.1 cannot change the Program's input; attack spikes instead" in told

@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 
 from spikeproof.export.program import Dense, Input, Population, Program, Readout
-from spikeproof.hw_targets.lava import client, environment
+from spikeproof.hw_targets.lava import client, environment, leftovers
 from spikeproof.hw_targets.lava.client import LavaTarget
 from spikeproof.toolkit.errors import TargetError
 
@@ -136,9 +138,25 @@ def test_real_worker_is_ended_by_its_time_limit(program, marker):
     assert gone(marker)
 
 
+def left_of(pid):
+    """Return the names of shared memory and job folders of a process."""
+    places = (Path("/dev/shm"), Path(tempfile.gettempdir()))
+    return [path.name for place in places for path in place.glob(f"spikeproof-lava-{pid}-*")]
+
+
+def nothing_left_of(pid, within=10.0):
+    deadline = time.monotonic() + within
+    while left_of(pid):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
 @pytest.mark.usefixtures("need_lava")
-def test_killed_parent_leaves_no_worker(program, tmp_path, marker):
-    """SIGKILL gives the parent no chance to clean up; the worker notices by itself."""
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_killed_parent_leaves_no_worker_and_no_memory(program, tmp_path, marker, how):
+    """SIGTERM and SIGKILL give the parent no chance to clean up; the guardian of each worker does."""
     from spikeproof.export.program import write_program
 
     write_program(tmp_path / "program", program)
@@ -153,13 +171,55 @@ def test_killed_parent_leaves_no_worker(program, tmp_path, marker):
     parent = subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path)
     deadline = time.monotonic() + 60
     # The worker, and what Lava starts for the parts of the network.
-    while len([pid for pid in descendants(marker) if pid != parent.pid]) < 4:
+    while len([pid for pid in descendants(marker) if pid != parent.pid]) < 5 or len(left_of(parent.pid)) < 10:
         assert time.monotonic() < deadline
         assert parent.poll() is None
         time.sleep(0.1)
-    parent.send_signal(signal.SIGKILL)
+    parent.send_signal(how)
     parent.wait()
     assert gone(marker)
+    assert nothing_left_of(parent.pid)
+
+
+@pytest.mark.usefixtures("need_lava")
+def test_a_killed_worker_leaves_no_memory(program, marker):
+    kill = threading.Thread(target=_kill_one, args=(marker,))
+    kill.start()
+    with pytest.raises(TargetError, match="died with status -9"):
+        LavaTarget(workers=1).compile(program).run(np.ones((3, 1000, 2), dtype=np.int32))
+    kill.join()
+    assert gone(marker)
+    assert not left_of(os.getpid())
+
+
+def _kill_one(marker):
+    """Kill the worker, and nothing that it started, once it has shared memory."""
+    deadline = time.monotonic() + 60
+    while len(left_of(os.getpid())) < 10 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    for pid in descendants(marker):
+        words = (Path("/proc") / str(pid) / "stat").read_text().rsplit(")", 1)[1].split()
+        # Its parent is this process, and it leads its group.
+        if int(words[1]) == os.getpid() and int(words[2]) == pid:
+            os.kill(pid, signal.SIGKILL)
+
+
+def test_what_is_left_of_processes_that_are_gone_is_swept(tmp_path, monkeypatch):
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    memory, folders = tmp_path / "shm", tmp_path / "tmp"
+    for place in (memory, folders):
+        place.mkdir()
+    names = [f"spikeproof-lava-{pid}-abc" for pid in (child.pid, os.getpid())] + ["spikeproof-lava-x", "psm_1"]
+    for name in names:
+        (memory / f"{name}-0").touch()
+        (folders / name).mkdir()
+        (folders / name / "log-0").touch()
+    monkeypatch.setattr(leftovers, "SEGMENTS", memory)
+    monkeypatch.setattr(tempfile, "tempdir", str(folders))
+    leftovers.sweep()
+    assert sorted(path.name for path in folders.iterdir()) == sorted(names[1:])
+    assert sorted(path.name for path in memory.iterdir()) == sorted(f"{name}-0" for name in names[1:])
 
 
 @pytest.mark.usefixtures("need_lava")

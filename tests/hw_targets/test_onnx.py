@@ -11,7 +11,7 @@ from spikeproof.export.formats.onnx import write_onnx
 from spikeproof.export.program import Convolution, Dense, Input, Population, Program, Readout
 from spikeproof.hw_targets.loihi.simulator import LoihiTarget
 from spikeproof.hw_targets.onnx import OnnxTarget
-from spikeproof.toolkit.errors import FileError, TargetError, UnsupportedError
+from spikeproof.toolkit.errors import FileError, TargetError
 
 Programs = Callable[..., st.SearchStrategy[Program]]
 Messages = Callable[..., np.ndarray]
@@ -90,11 +90,6 @@ def test_the_written_file_is_run_and_only_for_its_own_program(tmp_path: Path) ->
         target.compile(neuron(weight=4))
 
 
-def test_sums_that_float32_cannot_hold_are_refused() -> None:
-    with pytest.raises(UnsupportedError, match="target 'onnx': synapse 'input' -> 'a': sums up to"):
-        OnnxTarget().compile(neuron(message_bits=24))
-
-
 def test_a_runtime_that_refuses_the_model_is_a_target_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise RuntimeError("no such operator")
@@ -109,3 +104,52 @@ def test_a_runtime_that_fails_is_a_target_error(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(compiled, "session", None)
     with pytest.raises(TargetError, match="target 'onnx': ONNX Runtime failed"):
         compiled.run(SENT)
+
+
+@pytest.mark.parametrize("kind", [Dense, Convolution])
+@pytest.mark.parametrize("exponent", [0, -3, 3])
+@pytest.mark.parametrize("bits", [17, 24])
+def test_sums_that_float32_does_not_hold_are_exact_in_pieces(
+    kind: type[Dense | Convolution], exponent: int, bits: int
+) -> None:
+    rng = np.random.default_rng(bits)
+    shape = (8, 2, 2)
+    sent = rng.integers(0, 2**bits, (2, 5, *shape)).astype(np.int32)
+    sent[0, 0] = 2**bits - 1
+    size = (3, 8, 2, 2) if kind is Convolution else (3, 32)
+    weight = 2 * rng.integers(-128, 128, size)
+    program = Program(
+        input=Input(shape=shape, message_bits=bits),
+        populations=(Population(name="a", shape=(3, 1, 1), du=4095, dv=0, vth=9, bias=np.zeros((3, 1, 1), int)),),
+        synapses=(kind(source="input", target="a", weight=weight, exponent=exponent),),
+        readout=Readout(population="a"),
+        steps=2,
+    )
+    assert program.bound(program.synapses[0]) >= 2**24
+    assert OnnxTarget().unsupported(program) == []
+    found = OnnxTarget().compile(program).run(sent, rasters=True).rasters["a"]
+    expected = LoihiTarget().compile(program).run(sent, rasters=True).rasters["a"]
+    for what in ("spikes", "u", "v"):
+        np.testing.assert_array_equal(getattr(found, what), getattr(expected, what))
+    # The sum itself in integers: a shift to the right is a floor; 24 bits of a convolution, 32 of a product.
+    sums = sent.reshape(2, 5, -1).astype(np.int64) @ weight.reshape(3, -1).T.astype(np.int64)
+    sums = sums >> -exponent if exponent < 0 else sums << exponent
+    width = 24 if kind is Convolution and not exponent else 32
+    half = 2 ** (width - 1)
+    sums = (sums + half) % 2**width - half
+    current = (sums * 64 + 2**31) % 2**32 - 2**31
+    current = np.where(current > 2**23, current - 2**24, np.where(current <= -(2**23), current + 2**24, current))
+    np.testing.assert_array_equal(found.u.reshape(2, 5, 3), current)
+
+
+def test_what_no_piece_makes_exact_is_refused() -> None:
+    size = 2**17
+    program = Program(
+        input=Input(shape=(size,), message_bits=0),
+        populations=(Population(name="a", shape=(1,), du=4095, dv=0, vth=9, bias=np.zeros(1, int)),),
+        synapses=(Dense(source="input", target="a", weight=np.full((1, size), 254)),),
+        readout=Readout(population="a"),
+        steps=1,
+    )
+    (reason,) = OnnxTarget().unsupported(program)
+    assert f"weights add up to {254 * size} at one neuron" in reason

@@ -16,12 +16,12 @@ TOP = "name, data, coding, model, train, defences, attacks, quantize, export, ev
 
 UNKNOWN = [
     ({"trains": {}}, "trains", TOP),
-    ({"data": {"sample": 1}}, "data.sample", "name, path, train_samples, test_samples"),
+    ({"data": {"sample": 1}}, "data.sample", "name, path, layout, train_samples, test_samples"),
     ({"coding": {"step": 1}}, "coding.step", "name, steps, weighted, stochastic, dark, threshold"),
     (
         {"model": {"Pool": "max"}},
         "model.Pool",
-        "kind, pool, channels, blocks, depth, stem, residual, widen, hidden, neuron, beta, current, threshold, "
+        "kind, layers, pool, channels, blocks, depth, stem, residual, widen, hidden, neuron, beta, current, threshold, "
         "surrogate, alpha, readout, gain",
     ),
     (
@@ -57,6 +57,7 @@ WRONG = [
     ({"coding": {"weighted": False}}, "coding", "remove it"),
     ({"coding": {"name": "latency", "steps": 1}}, "coding", "2 or more"),
     ({"coding": {"name": "delta", "threshold": 0.0}}, "coding.threshold", "greater than 0"),
+    ({"model": {"kind": "mlp"}}, "model", "kind = 'mlp' needs 'hidden'"),
     ({"coding": {"steps": 257}}, "coding.steps", "256"),
     ({"model": {"neuron": "izh"}}, "model.neuron", "neuron 'izh': unknown; known neurons: if, lif, plif, cuba"),
     ({"model": {"neuron": {"name": "lif", "leak": 1}}}, "model.neuron", "leak: unknown key; valid keys of 'lif': name"),
@@ -259,3 +260,30 @@ def test_whatever_the_bytes_the_answer_is_a_recipe_or_a_recipe_error(
         assert isinstance(load_recipe(str(path)), Recipe)
     except RecipeError as error:
         assert str(error).startswith(f"{path}: ")  # noqa: PT017
+
+
+GOOD = 'name = "win"\n[data]\nname = "arrays"\npath = "data \u00e4 b/ok.npz"\n'
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_recipes_of_editors_on_windows_are_read(tmp_path: Path, mark: bytes, end: str) -> None:
+    (tmp_path / "r.toml").write_bytes(mark + GOOD.replace("\n", end).encode())
+    recipe = load_recipe(str(tmp_path / "r.toml"))
+    assert (recipe.name, recipe.data.path) == ("win", "data \u00e4 b/ok.npz")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (GOOD.encode("utf-16"), "is UTF-16, as PowerShell writes it; save it as UTF-8"),
+        (GOOD.encode("cp1252"), "line 4 holds byte 0xe4; a recipe is TOML in UTF-8"),
+        (b'[data]\npath = "C:\\Users\\me\\ok.npz"\n', "back-slashes of a path: write '/', or single quotes"),
+        (b"[data\npath = 3\n", "not valid TOML: .*line 1"),
+    ],
+)
+def test_recipes_that_cannot_be_read_say_why(tmp_path: Path, content: bytes, reason: str) -> None:
+    (tmp_path / "r.toml").write_bytes(content)
+    with pytest.raises(RecipeError, match=reason) as caught:
+        load_recipe(str(tmp_path / "r.toml"))
+    assert ("back-slashes" in str(caught.value)) == (b"Users" in content)

@@ -389,3 +389,33 @@ def test_a_loader_without_a_length_is_refused() -> None:
     network = build_network(Recipe(model=MODEL, coding=CodingSettings(steps=3)), (1, 4, 4), 3, seed=1)
     with pytest.raises(InputError, match="unknown length"):
         train_network(network, DataLoader(Endless(), 2), None, SETTINGS, epochs=1, rate=0.01)
+
+
+def test_a_resumed_training_goes_on_in_as_many_threads_as_it_began(train: Train, tmp_path: Path) -> None:
+    state, before = tmp_path / "state.safetensors", torch.get_num_threads()
+
+    try:
+        torch.set_num_threads(2)
+        with pytest.raises(Stopped):
+            train(state=state, after_epoch=stop_after(1))
+        torch.set_num_threads(1)
+        _, history = train(state=state)
+        assert {epoch.threads for epoch in history} == {2}
+        assert torch.get_num_threads() == 1
+        _, history = train()
+        assert {epoch.threads for epoch in history} == {1}
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("count", [0, -1, 10**9])
+def test_a_state_with_an_impossible_number_of_threads_is_damaged(train: Train, tmp_path: Path, count: int) -> None:
+    state = tmp_path / "state.safetensors"
+
+    with pytest.raises(Stopped):
+        train(state=state, after_epoch=stop_after(1))
+    arrays, header = read_arrays(state, "training-state")
+    header["history"][0]["threads"] = count
+    write_arrays(state, "training-state", arrays, header)
+    with pytest.raises(FileError, match="its history is damaged"):
+        train(state=state)

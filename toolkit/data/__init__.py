@@ -15,6 +15,7 @@ from .archive import read_npz
 from .source import Arrays, DataSource
 
 __all__ = [
+    "DARK",
     "DATASETS",
     "Dataset",
     "Images",
@@ -46,6 +47,11 @@ DATASETS: Registry[type[DataSource]] = Registry(
 MOST_CLASSES = 10_000
 """A label beyond this is taken for a mistake: every class costs an output neuron."""
 
+DARK = 32
+"""Bytes that are all below this are no image of 256 levels: read as k/255 they would be nearly black."""
+FEW_CHANNELS = 4
+"""A last axis of so many entries at most, behind two longer ones, is taken for colours."""
+
 Images = NDArray[np.float32]
 Labels = NDArray[np.int64]
 Kind = Literal["image", "events"]
@@ -66,6 +72,7 @@ class Dataset:
         kind: "image", or "events": binned over time, an already coded input.
         whole: how many training and test samples the source holds; None where all of them are here.
         title: what it is called wherever results on it are shown; the name where there is none.
+        scale: how the source's values were read, in words.
     """
 
     name: str
@@ -78,6 +85,7 @@ class Dataset:
     kind: Kind = "image"
     whole: tuple[int, int] | None = None
     title: str = ""
+    scale: str = ""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -107,7 +115,7 @@ def check_images(images: NDArray[Any], source: str, shape: tuple[int, ...] | Non
         shape: the shape of one image that is expected, if any.
 
     Raises:
-        InputError: wrong type, wrong shape, NaN, or values outside [0, 1].
+        InputError: wrong type, wrong shape, NaN, values outside [0, 1], or bytes that leave most of their range unused.
     """
     if images.ndim == 3:
         images = images[:, None]
@@ -116,6 +124,11 @@ def check_images(images: NDArray[Any], source: str, shape: tuple[int, ...] | Non
     if shape is not None and images.shape[1:] != tuple(shape):
         raise InputError(f"{source}: images of shape {images.shape[1:]}, expected {tuple(shape)}; resize them")
     if images.dtype == np.uint8:
+        if 0 < images.max() < DARK:
+            raise InputError(
+                f"{source}: bytes from {images.min()} to {images.max()}, which read as k/255 are nearly black; give "
+                f"floats in [0, 1], as x / {images.max()}"
+            )
         return images.astype(np.float32) / np.float32(255)
     if images.dtype.kind != "f":
         raise InputError(f"{source}: values of type {images.dtype}, expected uint8, or floats in [0, 1]")
@@ -148,7 +161,10 @@ def check_events(events: NDArray[Any], source: str, shape: tuple[int, ...] | Non
         raise InputError(f"{source}: values of type {events.dtype}, expected 0 and 1, or floats in [0, 1]")
     # NaN fails every comparison, so it is caught here, too.
     if not (events.min() >= 0 and events.max() <= 1):
-        raise InputError(f"{source}: values from {events.min()} to {events.max()}, expected 0 and 1, or floats between")
+        raise InputError(
+            f"{source}: values from {events.min()} to {events.max()}, expected 0 and 1, or floats between; counts of "
+            "events are divided by the largest (graded), or cut off at 1 (spikes)"
+        )
     return events.astype(np.float32, copy=False)
 
 
@@ -159,13 +175,64 @@ def check_labels(labels: NDArray[Any], source: str, samples: int, classes: int |
         InputError: wrong type, wrong number, or a label out of range.
     """
     if labels.ndim != 1 or labels.dtype.kind not in "iu" or len(labels) != samples:
-        raise InputError(f"{source}: {labels.dtype} of shape {labels.shape}, expected {samples} integers")
+        found = f"{source}: {labels.dtype} of shape {labels.shape}, expected {samples} integers"
+        raise InputError(found + _why(labels, samples))
     top = np.iinfo(np.int64).max if classes is None else classes
     wrong = np.flatnonzero((labels < 0) | (labels >= top))
     if wrong.size:
         limit = f"0 to {classes - 1}" if classes else "0 or more"
-        raise InputError(f"{source}: label {labels[wrong[0]]} at index {wrong[0]} is out of range, expected {limit}")
+        from_1 = "; labels that count from 1 need y - 1" if labels.min() == 1 and labels.max() == classes else ""
+        raise InputError(
+            f"{source}: label {labels[wrong[0]]} at index {wrong[0]} is out of range, expected {limit}{from_1}"
+        )
     return labels.astype(np.int64)
+
+
+def _why(labels: NDArray[Any], samples: int) -> str:
+    """Return what labels of another form seem to be, and what makes classes of them; nothing where that is unknown."""
+    if labels.dtype.kind not in "iufb" or len(labels) != samples or not labels.size:
+        return ""
+    if labels.ndim == 2 and labels.shape[1] > 1:
+        one_hot = np.isin(labels, (0, 1)).all() and (labels.sum(1) == 1).all()
+        return (
+            "; they look one-hot: give y.argmax(1)" if one_hot else "; several targets a sample: only classes are known"
+        )
+    if labels.ndim == 2:
+        return "; give y[:, 0]"
+    if labels.dtype.kind == "f":
+        whole = np.isfinite(labels).all() and (labels == np.rint(labels)).all()
+        real = "; real numbers as targets are a regression: only classes are known"
+        return "; whole numbers kept as floats: give y.astype(int)" if whole else real
+    return ""
+
+
+def _axes(images: NDArray[Any], source: str, layout: str | None) -> NDArray[Any]:
+    """Return images or events with their channels in front of height and width.
+
+    Raises:
+        InputError: they seem to be last, and ``layout`` does not say.
+    """
+    if images.ndim < 4 or layout == "channels-first":
+        return images
+    if layout == "channels-last":
+        return np.moveaxis(images, -1, -3)
+    first, second, last = images.shape[-3:]
+    if last <= FEW_CHANNELS < min(first, second):
+        front = "samples, " if images.ndim == 4 else "samples, time, "
+        raise InputError(
+            f"{source}: shape {images.shape}: expected ({front}channels, height, width), and {first} channels of "
+            f'{second} x {last} are unlikely; say layout = "channels-last" if the channels are the last axis, '
+            'or "channels-first"'
+        )
+    return images
+
+
+def _from_0(labels: tuple[Labels, Labels], source: str) -> None:
+    """Refuse labels that count from 1: class 0 would cost an output neuron and never be right."""
+    train, test = labels
+    low, high = int(train.min()), int(train.max())
+    if low == 1 and len(np.unique(train)) == high and not (test == 0).any():
+        raise InputError(f"{source}: y_train: labels from 1 to {high}, expected from 0: give y - 1")
 
 
 def dataset(
@@ -177,6 +244,7 @@ def dataset(
     whole: tuple[int, int] | None = None,
     classes: int | None = None,
     title: str = "",
+    layout: str | None = "channels-first",
 ) -> Dataset:
     """Return a data set of arrays ``x_train y_train x_test y_test``, each checked, then cut.
 
@@ -189,10 +257,14 @@ def dataset(
         whole: how many the source holds, if not as many as the arrays.
         classes: number of classes, if not the largest label plus 1.
         title: what it is called where results are shown.
+        layout: of the arrays, "channels-first" or "channels-last"; None: the first, unless it looks like the last.
 
     Raises:
         InputError: an array is refused.
     """
+    arrays = {
+        key: _axes(array, f"{source}: {key}", layout) if key.startswith("x") else array for key, array in arrays.items()
+    }
     events = arrays["x_train"].ndim == 5
     check = check_events if events else check_images
     train = check(arrays["x_train"], f"{source}: x_train")
@@ -200,6 +272,8 @@ def dataset(
         raise InputError(f"{source}: x_train has {train.shape[1]} time steps; set coding.steps to it, not to {steps}")
     test = check(arrays["x_test"], f"{source}: x_test", train.shape[1:])
     train_labels = check_labels(arrays["y_train"], f"{source}: y_train", len(train), classes or MOST_CLASSES)
+    if classes is None:
+        _from_0((train_labels, arrays["y_test"]), source)
     classes = classes or int(train_labels.max()) + 1
     if classes < 2:
         raise InputError(f"{source}: y_train: only one class; expected at least two")
@@ -211,7 +285,9 @@ def dataset(
         content.update(np.ascontiguousarray(part).data)
     kept = (len(parts[0]), len(parts[2]))
     kind: Kind = "events" if events else "image"
-    return Dataset(name, classes, *parts, content.hexdigest(), kind, None if whole == kept else whole, title)
+    graded = not events and arrays["x_train"].dtype == np.uint8
+    scale = "bytes, divided by 255" if graded else "numbers in [0, 1], as they are"
+    return Dataset(name, classes, *parts, content.hexdigest(), kind, None if whole == kept else whole, title, scale)
 
 
 def load_data(settings: DataSettings, steps: int | None = None) -> Dataset:
@@ -232,4 +308,4 @@ def load_data(settings: DataSettings, steps: int | None = None) -> Dataset:
     found = source.read(cut, steps or 0)
     name = settings.name if source.path_name is None else source.path_name
     place = settings.name if source.place is None else source.place
-    return dataset(name, place, found.arrays, cut, steps, found.whole, found.classes, source.title)
+    return dataset(name, place, found.arrays, cut, steps, found.whole, found.classes, source.title, layout=found.layout)

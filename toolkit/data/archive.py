@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import FileError
-from ..files import read_bytes
+from ..files import given_path, read_bytes
 from .places import MOST_BYTES
-from .source import NAMES, Cut, DataSource, Found
+from .source import NAMES, Cut, DataSource, Found, Layout
 
 
 def read_npz(path: Path, names: tuple[str, ...], optional: tuple[str, ...] = ()) -> list[NDArray[Any]]:
@@ -22,7 +22,19 @@ def read_npz(path: Path, names: tuple[str, ...], optional: tuple[str, ...] = ())
     Raises:
         FileError: missing, damaged, without one of the names, or too large once unpacked.
     """
-    return unzipped(path, read_bytes(path), names, optional)
+    return unzipped(path, read_bytes(path, given_path(path)), names, optional)
+
+
+def read_npz_all(path: Path) -> dict[str, NDArray[Any]]:
+    """Return every array of an ``.npz`` file by its name; raises as :func:`read_npz`, and where it holds none."""
+    content = read_bytes(path, given_path(path))
+    try:
+        names = tuple(entry.filename.removesuffix(".npy") for entry in zipfile.ZipFile(io.BytesIO(content)).infolist())
+    except zipfile.BadZipFile as error:
+        raise FileError(f"{path}: not a readable .npz archive ({error})") from error
+    if not names:
+        raise FileError(f"{path}: holds no array")
+    return dict(zip(names, unzipped(path, content, names), strict=True))
 
 
 def unzipped(path: Path, content: bytes, names: tuple[str, ...], optional: tuple[str, ...] = ()) -> list[NDArray[Any]]:
@@ -62,12 +74,15 @@ class ArrayFile(DataSource):
 
     Args:
         path: of the file.
+        layout: of images and events; None: channels first, refused where they look as if they were last.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, layout: Layout | None = None) -> None:
         self.path = Path(path)
+        self.layout = layout
         self.path_name, self.place = self.path.stem, str(self.path)
 
     def read(self, cut: Cut, steps: int) -> Found:
         """Return the arrays of the file."""
-        return Found(dict(zip(NAMES, read_npz(self.path, NAMES), strict=True)))
+        arrays = read_npz(self.path, NAMES)
+        return Found(dict(zip(NAMES, arrays, strict=True)), layout=self.layout)

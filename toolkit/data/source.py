@@ -2,12 +2,13 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from numpy.typing import NDArray
 
 Arrays = dict[str, NDArray[Any]]
 NAMES = ("x_train", "y_train", "x_test", "y_test")
+Layout = Literal["channels-first", "channels-last"]
 Cut = tuple[int | None, int | None]
 
 
@@ -20,11 +21,13 @@ class Found:
             [0, 1], or events (samples, time, channels, height, width); labels (samples,).
         whole: how many training and test samples there are, where fewer were read; None for those of ``arrays``.
         classes: how many; None for the largest training label + 1.
+        layout: "channels-first" or "channels-last"; None where nobody said so, and it is to be looked at.
     """
 
     arrays: Arrays
     whole: tuple[int, int] | None = None
     classes: int | None = None
+    layout: Layout | None = "channels-first"
 
 
 class DataSource(ABC):

@@ -10,7 +10,7 @@ from ..network.network import SpikingNetwork
 from ..settings import ModelSettings
 from .builder import Shape
 from .layers import layered_network
-from .plain import conv_network, delayed_network, recurrent_network, vgg_network
+from .plain import conv_network, delayed_network, mlp_network, recurrent_network, vgg_network
 from .residual import sew_network, spiking_resnet, wide_resnet
 
 MODELS: dict[str, Callable[[ModelSettings, Coder | int, Shape, int], SpikingNetwork]] = {
@@ -19,6 +19,7 @@ MODELS: dict[str, Callable[[ModelSettings, Coder | int, Shape, int], SpikingNetw
     "spiking-resnet": spiking_resnet,
     "vgg": vgg_network,
     "wrn": wide_resnet,
+    "mlp": mlp_network,
     "recurrent": recurrent_network,
     "delayed": delayed_network,
     "layers": layered_network,

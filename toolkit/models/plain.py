@@ -1,4 +1,4 @@
-"""Networks without residual blocks: the default, VGGs, a recurrent and a delayed one."""
+"""Networks without residual blocks: the default, perceptrons, VGGs, a recurrent and a delayed one."""
 
 from torch import nn
 
@@ -65,6 +65,22 @@ def vgg_network(settings: ModelSettings, coder: Coder | int, shape: Shape, class
     for number, size in enumerate(settings.hidden, start=1):
         build.add(f"hidden{number}_linear", nn.Linear(features, size))
         build.neuron(f"hidden{number}")
+        features = size
+    build.read(features, classes)
+    return build.network(coder)
+
+
+def mlp_network(settings: ModelSettings, coder: Coder | int, shape: Shape, classes: int) -> SpikingNetwork:
+    """Build linear-neurons for each entry of ``hidden``, then the read-out: the first network of every tutorial.
+
+    The arguments are those of :func:`conv_network`.
+    """
+    build = Builder(settings, shape)
+    build.add("flatten", nn.Flatten())
+    features = shape[0] * shape[1] * shape[2]
+    for number, size in enumerate(settings.hidden, start=1):
+        build.add(f"linear{number}", nn.Linear(features, size))
+        build.neuron(f"lif{number}")
         features = size
     build.read(features, classes)
     return build.network(coder)

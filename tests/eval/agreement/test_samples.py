@@ -50,6 +50,23 @@ def test_bytes_are_256_levels(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.messages(ALL)[1], np.rint(255 * IMAGES))
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.int64, np.float32, np.float64])
+@pytest.mark.parametrize("bits", [None, 2, 8])
+def test_counts_of_events_are_sent_as_they_are(tmp_path: Path, kind: Any, bits: int | None) -> None:
+    counts = RNG.integers(0, 4, (4, 5, 2, 3))
+    found = load(tmp_path, counts.astype(kind), input_bits=bits)
+    assert (found.input_bits, found.levels) == (bits or 2, 1)
+    np.testing.assert_array_equal(found.messages(ALL), counts)
+    np.testing.assert_array_equal(found.real, counts)
+    assert found.scale == f"counts up to 3, sent as they are in messages of {bits or 2} bits"
+
+
+def test_how_values_were_read_is_told(tmp_path: Path) -> None:
+    assert load(tmp_path, SPIKES).scale == "spikes"
+    assert load(tmp_path, IMAGES, steps=2).scale == "numbers in [0, 1], as they are"
+    assert load(tmp_path, np.rint(255 * IMAGES).astype(np.uint8), steps=2).scale == "bytes, divided by 255"
+
+
 def test_graded_input_over_time(tmp_path: Path) -> None:
     found = load(tmp_path, np.stack([IMAGES, IMAGES / 2]), input_bits=8)
     np.testing.assert_array_equal(found.messages(ALL)[0], np.rint(255 * IMAGES))
@@ -77,6 +94,12 @@ def test_first_samples_with_their_labels(tmp_path: Path) -> None:
         (np.where(IMAGES > 0.5, np.nan, IMAGES), {"steps": 4}, "holds NaN"),
         (IMAGES.astype(complex), {"steps": 4}, "complex128, expected numbers"),
         ((IMAGES > 0.5).astype(np.uint8), {"steps": 4}, "nearly black; for spikes say --input-bits 0"),
+        (np.rint(16 * IMAGES).astype(np.uint8), {"steps": 4}, "bytes from 0 to 16, .* nearly black; give floats"),
+        (3 * SPIKES, {"input_bits": 1}, "counts up to 3 need 2 bits a message"),
+        (3 * SPIKES, {"input_bits": 0}, "counts of events, sent as they are, are whole numbers"),
+        (200 * SPIKES.astype(np.uint8), {}, "bytes are k/255 with --input-bits 8; counts of events"),
+        (2**24 * SPIKES, {}, "a message has 24 bits at most"),
+        (-3 * SPIKES, {}, "not all 0 or 1"),
     ],
 )
 def test_what_does_not_fit_is_refused(x: Any, options: dict[str, Any], reason: str, tmp_path: Path) -> None:

@@ -48,6 +48,7 @@ CASES: list[dict[str, Any]] = [
     {"kind": "sew", "depth": 50, "channels": [2, 2, 2, 2], "neuron": "if"},
     {"kind": "wrn", "widen": 2, "blocks": [1, 2], "neuron": "if"},
     {"kind": "vgg", "pool": "avg", "hidden": [5]},
+    {"kind": "mlp", "hidden": [6, 5]},
     {"kind": "delayed", "readout": "membrane"},
     {"kind": "sew", "readout": "membrane"},
 ]

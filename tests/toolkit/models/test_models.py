@@ -47,3 +47,26 @@ def test_initial_weights_depend_on_the_seed_alone() -> None:
     assert not torch.equal(weights(6), first)
     torch.manual_seed(1)
     assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_a_perceptron_is_linear_layers_and_neurons() -> None:
+    settings = ModelSettings(kind="mlp", hidden=[7, 5], beta=0.25, threshold=0.3)
+    recipe = Recipe(model=settings, coding=CodingSettings(steps=3))
+    network = build_network(recipe, (2, 3, 4), 6)
+    names = ["flatten", "linear1", "lif1", "linear2", "lif2", "linear", "last"]
+    assert [name for name, _ in network.named_layers()] == names
+    images = torch.rand(4, 2, 3, 4, generator=torch.Generator().manual_seed(0))
+    # v <- beta v + W s + b, fires above the threshold, back to 0: the same in a loop.
+    layers = [part for _, part in network.named_layers() if isinstance(part, nn.Linear)]
+    v = [torch.zeros(4, layer.out_features) for layer in layers]
+    counts = torch.zeros(4, 6)
+    with torch.no_grad():
+        for _ in range(3):
+            x = images.flatten(1)
+            for place, layer in enumerate(layers):
+                v[place] = 0.25 * v[place] + layer(x)
+                x = (v[place] > 0.3).float()
+                v[place][x > 0] = 0
+            counts += x
+        assert counts.any()
+        assert torch.allclose(network.eval()(images), 10 * counts / 3)
