@@ -4,10 +4,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar, final
 
+import numpy as np
+
 from ...export.formats.netx import unsupported, write_net
-from ...export.program import Program
-from .client import Script, WorkerTarget
-from .environment import Kind
+from ...export.formats.netx_layers import BIAS_EXPONENT
+from ...export.formats.netx_read import NetFile
+from ...export.program import Population, Program
+from ...toolkit.errors import TargetError
+from ...toolkit.files import atomic, read_bytes
+from ..target import CompiledProgram
+from .client import Script, Worker, WorkerTarget
+from .environment import Kind, environment_python, status
 
 
 def _prepare(folder: Path, program: Program) -> dict[str, Any]:
@@ -23,7 +30,7 @@ def _prepare(folder: Path, program: Program) -> dict[str, Any]:
         for layer in net.layers
     ]
     loops = any(layer.loops is not None for layer in net.layers)
-    return {"layout": {"message_bits": net.message_bits, "loops": loops, "layers": layers}}
+    return {"layout": {"message_bits": net.message_bits, "loops": loops, "layers": layers, "only": None}}
 
 
 NETX = Script("netx", Path(__file__).with_name("worker_netx.py"), _prepare)
@@ -41,3 +48,53 @@ class NetxTarget(WorkerTarget):
     def unsupported(self, program: Program) -> list[str]:
         """Return the reasons why ``program`` has no exact form that the importer can load."""
         return unsupported(program)
+
+
+def compile_file(path: Path, net: NetFile, workers: int = 1) -> CompiledProgram:
+    """Return a ``.net`` file itself, of any origin, ready to run on lava-dl's importer: nothing of it is written anew.
+
+    It runs what :attr:`~..export.formats.netx_read.NetFile.loaded` is, one sample at a time where something would still
+    be under way when the next one comes.
+
+    Args:
+        path: the file.
+        net: what was read from it.
+        workers: processes side by side.
+
+    Raises:
+        TargetError: lava-dl is not installed.
+        UnsupportedError: its importer does not even load the first layers.
+    """
+    python = environment_python("netx")
+    if python is None:
+        raise TargetError(f"target 'netx': {status('netx').how}")
+    program, content = net.loaded, read_bytes(path)
+    first = program.populations[0]
+    coded = isinstance(first, Population) and first.input_bias
+    layers: list[dict[str, Any]] = []
+    if not coded:
+        layers.append({"depth": 0, "shape": program.input.shape, "transform": None, "members": []})
+    for stage in net.stages:
+        member = {"name": stage.name, "start": 0, "size": int(np.prod(stage.shape)), "relay": False}
+        layers.append(
+            {
+                "depth": stage.depth,
+                "shape": stage.shape,
+                "transform": None,
+                "members": [{**member, "shape": stage.shape}],
+            }
+        )
+    if coded and isinstance(first, Population):
+        # A message is added to the mantissa here, and to one of exponent 6 there.
+        more = first.bias_exponent - BIAS_EXPONENT
+        layers[0]["transform"] = (2**more, int(first.bias.flat[0]) << more)
+    held = program.recurrent or any(program.lag(synapse) for synapse in program.synapses)
+    layout = {"message_bits": program.input.message_bits, "loops": held, "layers": layers, "only": net.loadable}
+
+    def prepare(folder: Path, _: Program) -> dict[str, Any]:
+        with atomic(folder / "network.net") as temporary:
+            temporary.write_bytes(content)
+        return {"layout": layout}
+
+    script = Script("netx", NETX.path, prepare)
+    return Worker(program, script=script, python=python, workers=workers, start_limit=90, run_limit=600)
