@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from . import compare, explain, faults, fit, leaderboard, listing, nir, prove, robustness, steps, study, targets
+from . import bring, compare, explain, faults, fit, leaderboard, listing, nir, prove, robustness, steps, study, targets
 from .old import translated
 from .options import (
     EXIT_BUG,
@@ -47,7 +47,7 @@ _COMMANDS: dict[str, dict[str, Callable[..., None] | typer.Typer]] = {
         "agree": targets.agree,
         "profiles": targets.profiles,
     },
-    FILES: {"nir": nir.app},
+    FILES: {"import": bring.bring, "nir": nir.app},
     STUDIES: {"study": study.app, "leaderboard": leaderboard.command},
     HERE: {
         "list": listing.listed,

@@ -21,6 +21,7 @@ def explain(run: Run, *, samples: int | None = None, lava: bool | None = None, t
         FileError: a step is missing, or a file has changed since.
         TargetError: Lava was asked for and is not there.
     """
+    run.needs_network("explain")
     recipe, forms, data = run.recipe(), run.forms(), run.data()
     typed = command_line("explain", "DIR", samples=samples, **{"lava": lava} if lava else {"no-lava": lava is False})
     record, overlays = explain_forms(

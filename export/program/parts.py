@@ -62,6 +62,11 @@ class Input(Part):
         """The largest message."""
         return 2**self.message_bits - 1 if self.message_bits else 1
 
+    @property
+    def full(self) -> int:
+        """The message that stands for 1.0; the largest, where no real value is known (``scale`` 1)."""
+        return min(self.peak, round(1 / self.scale)) if self.scale < 1 else self.peak
+
 
 class _Neurons(Part):
     name: Name

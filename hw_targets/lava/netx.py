@@ -24,7 +24,7 @@ def _prepare(folder: Path, program: Program) -> dict[str, Any]:
         {
             "depth": layer.depth,
             "shape": layer.shape,
-            "transform": layer.transform if layer.kind == "input" and layer.du is not None else None,
+            "transform": "file" if layer.kind == "input" and layer.du is not None else None,
             "members": [{**asdict(member), "shape": program.shape_of(member.name)} for member in layer.members],
         }
         for layer in net.layers

@@ -47,7 +47,7 @@ class Runner:
         path: of the .net file.
         layout: message_bits, whether there are loops (or delays that outlast a sample), how many of the file's layers
             are loaded (None: all), and for each layer depth, shape, members, and transform where the input is
-            bias-coded: what a message is multiplied by, and the bias, which must be the file's.
+            bias-coded: what a message is multiplied by and the bias, or "file" for those of the file.
         inputs: messages (time, samples, ...).
     """
 
@@ -87,9 +87,9 @@ class Runner:
         """Return at which steps which biases are set to what: bias-coded input, and biases held back."""
         changes: dict[int, list[tuple[Any, Array]]] = {}
         if self.coded:
-            weight, bias = self.layers[0]["transform"]
-            if bias != self.net.in_layer.transform["bias"]:
-                raise RuntimeError("the input's bias is another than the file's")
+            given = self.layers[0]["transform"]
+            own = self.net.in_layer.transform
+            weight, bias = (own["weight"], own["bias"]) if given == "file" else given
             biases = self.data * weight + bias
             for t in range(self.total):
                 if t == 0 or (biases[t] != biases[t - 1]).any():
