@@ -36,7 +36,8 @@ class Part(BaseModel):
             raise UnsupportedError(f"{name}: values of type {array.dtype}, expected integers")
         if array.size and (array.min() < low or array.max() > high):
             raise UnsupportedError(f"{name}: values {array.min()} to {array.max()}, allowed are {low} to {high}")
-        copy = array.astype(np.int32)
+        # In the order of C: compiled loops read memory as it lies.
+        copy = np.array(array, dtype=np.int32, order="C")
         copy.flags.writeable = False
         object.__setattr__(self, name.rsplit(": ", 1)[-1], copy)
 

@@ -1,5 +1,6 @@
 """Target ``netx``: the exported ``.net`` file, loaded and run by lava-dl 0.6.0 itself."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar, final
@@ -50,11 +51,42 @@ class NetxTarget(WorkerTarget):
         return unsupported(program)
 
 
+def _layout(net: NetFile) -> dict[str, Any]:
+    """Return what the worker needs to find the populations of a file that was read, in the importer's layers."""
+    program = net.loaded
+    first = program.populations[0]
+    layers: list[dict[str, Any]] = []
+    if not net.stages[0].coded:
+        layers.append({"depth": 0, "shape": program.input.shape, "transform": None, "members": []})
+    for stage in net.stages:
+        size = int(np.prod(stage.shape))
+        member = {"name": stage.name, "start": 0, "size": size, "relay": False, "shape": stage.shape}
+        layers.append({"depth": stage.depth, "shape": stage.shape, "transform": None, "members": [member]})
+    if net.stages[0].coded and isinstance(first, Population):
+        # A message is added to the mantissa here, and to one of exponent 6 there.
+        more = first.bias_exponent - BIAS_EXPONENT
+        layers[0]["transform"] = (2**more, int(first.bias.flat[0]) << more)
+    # One sample at a time where something would still be under way when the next one comes.
+    held = program.recurrent or any(program.lag(synapse) for synapse in program.synapses)
+    return {"message_bits": program.input.message_bits, "loops": held, "layers": layers, "only": net.loadable}
+
+
+def file_script(files: Mapping[str, tuple[Path, NetFile]]) -> Script:
+    """Return what workers run to load ``.net`` files themselves, by the SHA-256 of the Program read from each."""
+
+    def prepare(folder: Path, program: Program) -> dict[str, Any]:
+        path, net = files[program.sha256()]
+        with atomic(folder / "network.net") as temporary:
+            temporary.write_bytes(read_bytes(path))
+        return {"layout": _layout(net)}
+
+    return Script("netx", NETX.path, prepare)
+
+
 def compile_file(path: Path, net: NetFile, workers: int = 1) -> CompiledProgram:
     """Return a ``.net`` file itself, of any origin, ready to run on lava-dl's importer: nothing of it is written anew.
 
-    It runs what :attr:`~..export.formats.netx_read.NetFile.loaded` is, one sample at a time where something would still
-    be under way when the next one comes.
+    Its populations are those of :attr:`~..export.formats.netx_read.NetFile.loaded`.
 
     Args:
         path: the file.
@@ -68,33 +100,5 @@ def compile_file(path: Path, net: NetFile, workers: int = 1) -> CompiledProgram:
     python = environment_python("netx")
     if python is None:
         raise TargetError(f"target 'netx': {status('netx').how}")
-    program, content = net.loaded, read_bytes(path)
-    first = program.populations[0]
-    coded = isinstance(first, Population) and first.input_bias
-    layers: list[dict[str, Any]] = []
-    if not coded:
-        layers.append({"depth": 0, "shape": program.input.shape, "transform": None, "members": []})
-    for stage in net.stages:
-        member = {"name": stage.name, "start": 0, "size": int(np.prod(stage.shape)), "relay": False}
-        layers.append(
-            {
-                "depth": stage.depth,
-                "shape": stage.shape,
-                "transform": None,
-                "members": [{**member, "shape": stage.shape}],
-            }
-        )
-    if coded and isinstance(first, Population):
-        # A message is added to the mantissa here, and to one of exponent 6 there.
-        more = first.bias_exponent - BIAS_EXPONENT
-        layers[0]["transform"] = (2**more, int(first.bias.flat[0]) << more)
-    held = program.recurrent or any(program.lag(synapse) for synapse in program.synapses)
-    layout = {"message_bits": program.input.message_bits, "loops": held, "layers": layers, "only": net.loadable}
-
-    def prepare(folder: Path, _: Program) -> dict[str, Any]:
-        with atomic(folder / "network.net") as temporary:
-            temporary.write_bytes(content)
-        return {"layout": layout}
-
-    script = Script("netx", NETX.path, prepare)
-    return Worker(program, script=script, python=python, workers=workers, start_limit=90, run_limit=600)
+    script = file_script({net.loaded.sha256(): (path, net)})
+    return Worker(net.loaded, script=script, python=python, workers=workers, start_limit=90, run_limit=600)
