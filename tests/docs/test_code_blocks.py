@@ -82,12 +82,18 @@ ALL = [block for page in pages() for block in blocks(page)]
 
 
 @pytest.fixture
-def folder(finished: Path, recipe_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What pages speak of: RUN is a finished run, RECIPE.toml its recipe, FILE.nir its network, DATA.npz images."""
+def folder(
+    finished: Path, recipe_file: Path, slayer_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """What pages speak of: RUN is a finished run, RECIPE.toml its recipe, FILE.nir its network, DATA.npz images.
+
+    NET.net is a file as lava-dl writes it, of 8 x 8 images.
+    """
     shutil.copytree(finished, tmp_path / "RUN")
     shutil.copytree(finished, tmp_path / "runs" / "demo")
     shutil.copy(recipe_file, tmp_path / "RECIPE.toml")
     shutil.copy(finished / "network.nir", tmp_path / "FILE.nir")
+    shutil.copy(slayer_file, tmp_path / "NET.net")
     data = load_data(Recipe().data)
     np.savez(tmp_path / "DATA.npz", x=data.test_images[:8], y=data.test_labels[:8])
     monkeypatch.chdir(tmp_path)
