@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # for editors, type checkers and the documentation; a test co
     from .eval.face.shown import Shown as Shown
     from .eval.measure.forms import Forms as Forms
     from .eval.run.folder import Run as Run
+    from .export.formats.netx_read import read_net as read_net
     from .export.program import Program as Program
     from .export.program import read_program as read_program
     from .export.program import write_program as write_program
@@ -50,6 +51,7 @@ _WHERE = {
     "eval.face.shown": ("Shown",),
     "eval.measure.forms": ("Forms",),
     "eval.run.folder": ("Run",),
+    "export.formats.netx_read": ("read_net",),
     "export.program": ("Program", "read_program", "write_program"),
     "hw_targets.target": ("Target", "Trace", "get_target"),
     "toolkit.attacks.base": ("Attack",),

@@ -67,7 +67,7 @@ def bring(
     importer: Importer = 0,
     as_json: Json = False,
 ) -> None:
-    """Make a run folder of a Program from elsewhere: a .net file of lava-dl (CUBA neurons), or a Program's own file.
+    """Bring a .net file of lava-dl, or a Program's own file, as a run.
 
     It has no float network; simulate, agree, profiles, robustness, prove, compare, fit and faults work on it.
     """

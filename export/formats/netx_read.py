@@ -47,7 +47,7 @@ class NetFile(Made):
 
 
 def read_net(
-    path: Path,
+    path: str | Path,
     *,
     steps: int | None = None,
     input_bits: int | None = None,
@@ -70,6 +70,7 @@ def read_net(
         FileError: missing, damaged, or no network of lava-dl.
         UnsupportedError: a layer has no exact form; it is named with the reason.
     """
+    path = Path(path)
     layers, told = read_layers(path)
     steps = told if steps is None else steps
     if steps is None:
