@@ -103,6 +103,8 @@ class Run:
             if folder.exists() and not folder.is_dir():
                 raise InputError(f"{folder}: is a file; give --out a folder")
             started = run.path("recipe.json").exists()
+            if run.imported:
+                raise InputError(f"{folder}: holds a Program that was imported; give another --out, or delete it")
         except (OSError, ValueError) as error:
             raise InputError(f"{folder}: not a folder's name ({error}); give another --out") from error
         if started:

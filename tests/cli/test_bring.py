@@ -38,6 +38,12 @@ def brought(call: Call, slayer_file: Path, digits: Path, tmp_path: Path) -> Path
     return tmp_path / "run"
 
 
+def test_no_recipe_begins_in_its_folder(call: Call, brought: Path) -> None:
+    answer = call("train", "fast", "--out", brought)
+    assert answer.code == 2
+    assert "holds a Program that was imported" in answer.err
+
+
 def test_what_is_imported_answers_as_the_file_does(brought: Path, slayer_file: Path, digits: Path) -> None:
     record, program = read_imported(brought / "import.json"), read_program(brought / "program.safetensors")
     assert program.sha256() == read_net(slayer_file).program.sha256()
