@@ -307,6 +307,35 @@ def test_lava_dls_delayed_network_gives_its_recorded_answer(need_netx: Path) -> 
     assert np.array_equal(spikes[-4], answer[:, 1])
 
 
+def test_lava_dls_pilotnet_gives_its_recorded_states(need_netx: Path) -> None:
+    """Nine layers over 16 steps, of which lava-dl's hardware tests demand the currents; the recording goes on after.
+
+    Where a neuron fires the recorded voltage is 128, not 0, as in the board's trace of the NIR paper.
+    """
+    folder = published(need_netx, "gts/pilotnet_lif")
+    # Of the values that it was given some are below 0.
+    net = read_net(folder / "network.net", steps=16, input_range=(-1.0, 1.0))
+    first, *others = net.program.populations
+    image = np.load(folder / "image.npy").transpose(2, 1, 0) - first.bias.flat[0]  # type: ignore[union-attr]
+    messages = np.broadcast_to(image, (16, 1, *image.shape)).astype(np.int32)
+    trace = LoihiTarget().compile(net.program).run(messages, rasters=True)
+    names = [*(f"conv-{index}" for index in range(5)), *(f"fc-{index}" for index in range(3))]
+    spikes = compared = 0
+    for depth, (name, population) in enumerate(zip(names, others[:-1], strict=True), start=1):
+        raster = trace.rasters[population.name]
+        recorded = {}
+        for what in ("", "-u", "-v"):
+            values = np.moveaxis(np.load(folder / f"{name}{what}.npy"), -1, 0)[depth : depth + 16]
+            recorded[what] = values.transpose(0, 3, 2, 1) if values.ndim == 4 else values
+        assert raster.u is not None
+        assert raster.v is not None
+        assert np.array_equal(raster.spikes[:, 0], recorded[""]), name
+        assert np.array_equal(raster.u[:, 0], recorded["-u"]), name
+        assert np.array_equal(np.where(recorded[""], 128, raster.v[:, 0]), recorded["-v"]), name
+        spikes, compared = spikes + int(recorded[""].sum()), compared + 3 * recorded[""].size
+    assert (spikes > 100_000, compared) == (True, 5_707_584)
+
+
 @pytest.mark.usefixtures("need_netx")
 def test_a_file_is_compiled_for_its_importer_as_far_as_it_loads_it(tmp_path: Path) -> None:
     layers = [cases()["dense chain without an input"].layers[0] | {"shape": [7]}, {"type": "average", "shape": [7]}]
