@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # for editors, type checkers and the documentation; a test co
     from .eval.face.networks import train as train
     from .eval.face.proofs import prove as prove
     from .eval.face.shown import Shown as Shown
+    from .eval.measure.forms import Deployed as Deployed
     from .eval.measure.forms import Forms as Forms
     from .eval.run.folder import Run as Run
     from .export.formats.netx_read import read_net as read_net
@@ -49,7 +50,7 @@ _WHERE = {
     "eval.face.faults": ("faults",),
     "eval.face.proofs": ("prove",),
     "eval.face.shown": ("Shown",),
-    "eval.measure.forms": ("Forms",),
+    "eval.measure.forms": ("Deployed", "Forms"),
     "eval.run.folder": ("Run",),
     "export.formats.netx_read": ("read_net",),
     "export.program": ("Program", "read_program", "write_program"),

@@ -23,7 +23,7 @@ from ..cost.measure import measure_cost
 from ..cost.table import Cell, column, side_by_side
 from ..explain.forms import explain_forms
 from ..fit import fit as place
-from ..measure.forms import Forms, evaluate
+from ..measure.forms import Deployed, Forms, evaluate
 from ..records.base import Data, header
 from ..records.comparison import Comparison
 from ..records.cost import Cost
@@ -58,7 +58,7 @@ def header_of(verb: str, data: Samples | None, program: Program | None, **option
 
 
 def robustness(
-    subject: Forms | nn.Module,
+    subject: Forms | Deployed | nn.Module,
     data: Samples,
     protocol: str | Protocol = "standard",
     *,
@@ -74,7 +74,7 @@ def robustness(
     """Attack under a protocol: a sample counts as robust only if it survives every attack; alarms say what to doubt.
 
     Args:
-        subject: all forms of a network, or any PyTorch classifier of images in [0, 1].
+        subject: all forms of a network, a Program from elsewhere, or any PyTorch classifier of images in [0, 1].
         data: whose test images, or images and labels.
         protocol: "quick" (seconds), "standard" (a minute), "strong" (as strong as known), or one of your own.
         epsilon: L-infinity radius in pixels of [0, 1], 0.1 by default; of coded entries 6/255.
@@ -93,7 +93,7 @@ def robustness(
         InputError: an option does not fit the network.
     """
     images, labels = test_part(data, samples)
-    if not isinstance(subject, Forms):
+    if not isinstance(subject, Forms | Deployed):
         others = {"targets": targets, "budget": budget, "shifts": shifts, "threat": threat}
         wrong = [name for name, value in others.items() if value is not None]
         if wrong or draws != 1:

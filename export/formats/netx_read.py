@@ -7,11 +7,15 @@ that all its synapses share move it on.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ...toolkit.errors import UnsupportedError
 from ..program import Program, Readout
 from .netx_build import Builder, Kind, Made, Stage
 from .netx_file import read_layers
+
+if TYPE_CHECKING:
+    from ...toolkit.coding import Coder
 
 __all__ = ["Kind", "NetFile", "Stage", "read_net"]
 
@@ -41,9 +45,17 @@ class NetFile(Made):
         )
 
     @property
+    def coder(self) -> "Coder":
+        """What makes messages of images in [0, 1], or of spikes (samples, time, ...) where messages are binary."""
+        from ...toolkit.coding import Direct, Events
+
+        steps = self.program.steps
+        return Direct(steps, levels=self.levels) if self.program.input.message_bits else Events(steps)
+
+    @property
     def levels(self) -> int:
         """The message that stands for 1.0 in the input."""
-        return round(1 / self.program.input.scale)
+        return self.program.input.full
 
 
 def read_net(
