@@ -33,8 +33,10 @@ if TYPE_CHECKING:  # for editors, type checkers and the documentation; a test co
     from .eval.face.sensitivity import sensitivity as sensitivity
     from .eval.face.shown import Shown as Shown
     from .eval.face.traces import compare_trace as compare_trace
+    from .eval.measure.forms import Deployed as Deployed
     from .eval.measure.forms import Forms as Forms
     from .eval.run.folder import Run as Run
+    from .export.formats.netx_read import read_net as read_net
     from .export.program import Program as Program
     from .export.program import read_program as read_program
     from .export.program import write_program as write_program
@@ -61,8 +63,9 @@ _WHERE = {
     "eval.face.sensitivity": ("sensitivity",),
     "eval.face.shown": ("Shown",),
     "eval.face.traces": ("compare_trace",),
-    "eval.measure.forms": ("Forms",),
+    "eval.measure.forms": ("Deployed", "Forms"),
     "eval.run.folder": ("Run",),
+    "export.formats.netx_read": ("read_net",),
     "export.program": ("Program", "read_program", "write_program"),
     "hw_targets.target": ("Target", "Trace", "get_target"),
     "toolkit.attacks.base": ("Attack",),

@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 from . import (
     adapt,
     adopt,
+    bring,
     compare,
     explain,
     faults,
@@ -63,7 +64,7 @@ _COMMANDS: dict[str, dict[str, Callable[..., None] | typer.Typer]] = {
         "agree": targets.agree,
         "profiles": targets.profiles,
     },
-    FILES: {"adopt": adopt.adopt, "adapt": adapt.adapt, "nir": nir.app},
+    FILES: {"adopt": adopt.adopt, "adapt": adapt.adapt, "import": bring.bring, "nir": nir.app},
     STUDIES: {"study": study.app, "leaderboard": leaderboard.command},
     HERE: {
         "list": listing.listed,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
+import h5py
 import hypothesis.strategies as st
 import numpy as np
 import pytest
@@ -101,6 +102,25 @@ def finished(tmp_path_factory: pytest.TempPathFactory, recipe_file: Path) -> Pat
 @pytest.fixture
 def run_folder(finished: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+@pytest.fixture(scope="session")
+def slayer_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ``.net`` file with the types of lava-dl's own: 8 x 8 images as biases, a convolution, 10 classes, 4 steps."""
+    rng, path = np.random.default_rng(8), tmp_path_factory.mktemp("slayer") / "small.net"
+    neuron = {"iDecay": 4096, "vDecay": 1024, "vThMant": 40, "refDelay": 1, "type": b"CUBA", "gradedSpike": False}
+    image = {"shape": [1, 8, 8], "weight": np.float32([64]), "bias": np.float32([0])}
+    conv = {"shape": [4, 3, 3], "weight": (2 * rng.integers(-9, 13, (4, 1, 3, 3, 1))).astype(np.float32)}
+    conv |= {"stride": [2, 2], "padding": [0, 0], "dilation": [1, 1], "groups": 1}
+    dense = {"shape": [10, 1, 1], "weight": (2 * rng.integers(-9, 13, (10, 36))).astype(np.float32)}
+    with h5py.File(path, "w") as file:
+        file["layer/2/type"] = b"flatten"
+        for index, kind, fields in ((0, b"input", image), (1, b"conv", conv), (3, b"dense", dense)):
+            file.create_dataset(f"layer/{index}/type", (1,), "S10", [kind])
+            for name, value in (fields | {f"neuron/{name}": value for name, value in neuron.items()}).items():
+                file[f"layer/{index}/{name}"] = value
+        file["simulation/tSample"] = 4
+    return path
 
 
 @pytest.fixture(params=[0.2, pytest.param(1.0, marks=pytest.mark.long)], ids=["sample", "all"])

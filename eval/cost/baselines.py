@@ -3,6 +3,7 @@
 A meter that cannot be read is an absence with its reason; no figure ever takes its place.
 """
 
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -14,8 +15,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from ...export.program import Program
 from ...toolkit.errors import TargetError
 from ...toolkit.network.network import SpikingNetwork
+from ..measure.metrics import fan_out
 from .constants import Interval, Table
 from .energy import PICO
 
@@ -208,6 +211,25 @@ def int8_ann(network: SpikingNetwork, shape: tuple[int, ...], constants: Table) 
         for hook in hooks:
             hook.remove()
 
+    return _priced(macs, weights, activations, constants)
+
+
+def program_ann(program: Program, constants: Table) -> Ann:
+    """Estimate the energy of an ANN with a Program's synapses and neurons, as :func:`int8_ann` does.
+
+    Args:
+        program: the integers of a network whose float form is not known.
+        constants: the table.
+    """
+    return _priced(
+        sum(int(fan_out(program, synapse).sum()) for synapse in program.synapses),
+        sum(synapse.weight.size for synapse in program.synapses),
+        sum(math.prod(part.shape) for part in (program.input, *program.populations)),
+        constants,
+    )
+
+
+def _priced(macs: int, weights: int, activations: int, constants: Table) -> Ann:
     def price(term: str) -> Interval:
         return constants.interval("int8-45nm", term, "pJ")
 

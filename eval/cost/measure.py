@@ -21,10 +21,10 @@ from ...toolkit.network.network import SpikingNetwork
 from ...toolkit.progress import Track, silent
 from ...toolkit.quantize import weight_bits
 from ..measure.activity import views
-from ..measure.forms import Forms
+from ..measure.forms import Deployed, Forms
 from ..measure.metrics import fan_out
 from ..records.cost import AnnCost, ChipCost, Cost, FormCost, Memory, Metering, Timing, Views
-from .baselines import int8_ann, metered, nvml, rapl
+from .baselines import int8_ann, metered, nvml, program_ann, rapl
 from .constants import table
 from .energy import Traffic, count_events, estimate, mapped, steps_an_inference, unmapped
 from .worst import QUERIES, worst_energy
@@ -154,7 +154,7 @@ def _meter(meter: Any, run: Callable[[], Any], samples: int) -> Metering:
 
 def measure_cost(
     about: dict[str, Any],
-    forms: Forms,
+    forms: Forms | Deployed,
     conditions: Mapping[str, Images],
     labels: Labels,
     *,
@@ -167,7 +167,7 @@ def measure_cost(
 
     Args:
         about: the record's header, see :func:`..records.base.header`.
-        forms: the network's forms.
+        forms: the network's forms, or a Program alone.
         conditions: images by condition, "clean" and one entry an attack, same order of samples.
         labels: (samples,).
         batch: samples a run.
@@ -178,7 +178,7 @@ def measure_cost(
     Raises:
         InputError: an energy attack on input that it does not know.
     """
-    program, coder = forms.program, forms.network.coder
+    program, coder = forms.program, forms.coder
     worst = None
     if epsilon is not None:
         worst, costly = worst_energy(program, coder, conditions["clean"], epsilon, queries=queries, track=track)
@@ -202,13 +202,14 @@ def measure_cost(
         parts: Any = {"conditions": seen, "timing": timed, "energy": metering, "memory": memory}
         found.append(FormCost(form=kind, target=target, device=device, **parts))
 
-    for device in devices:
-        ready = TorchTarget(device=device, batch=batch, graded=program.graded).compile(forms.network)
-        add("float", forms.network, device, _network_memory(forms.network, program), ready.run, None)
-    forms.network.to("cpu")
-    ready = TorchTarget(batch=batch, graded=program.graded).compile(forms.quantized)
-    in_floats = Metering(absent="fake quantization computes in float32, so it costs what float costs")
-    add("quantized", forms.quantized, "cpu", _network_memory(forms.quantized, program), ready.run, in_floats)
+    if isinstance(forms, Forms):
+        for device in devices:
+            ready = TorchTarget(device=device, batch=batch, graded=program.graded).compile(forms.network)
+            add("float", forms.network, device, _network_memory(forms.network, program), ready.run, None)
+        forms.network.to("cpu")
+        ready = TorchTarget(batch=batch, graded=program.graded).compile(forms.quantized)
+        in_floats = Metering(absent="fake quantization computes in float32, so it costs what float costs")
+        add("quantized", forms.quantized, "cpu", _network_memory(forms.quantized, program), ready.run, in_floats)
     simulator = get_target("loihi").compile(program)
     simulated = Metering(absent="runs in a simulator here; the chip's energy is estimated below")
     add(
@@ -219,7 +220,10 @@ def measure_cost(
         lambda images: simulator.run(coder.integers(images)),
         simulated,
     )
-    ann = int8_ann(forms.network, program.input.shape, table())
+    if forms.network is None:
+        ann = program_ann(program, table())
+    else:
+        ann = int8_ann(forms.network, program.input.shape, table())
     return Cost(
         **about,
         samples=len(labels),

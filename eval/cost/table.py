@@ -354,7 +354,7 @@ def _notes(robustness: Robustness | None, cost: Cost, stale: Sequence[str]) -> I
             yield f"Energy of float on {form.device}: not measured: {form.energy.absent}."
     if not any(form.device == "cuda" for form in cost.forms):
         yield "GPU: not measured: torch finds no CUDA device on this machine."
-    if list(cost.images) == ["clean"]:
+    if list(cost.images) == ["clean"] and any(form.form == "float" for form in cost.forms):
         yield "No attacked images: run 'spikeproof attack' and compare again to see what an attack costs."
     yield from (f"{name} was made with another Program, so it is left out; run its step again." for name in stale)
     for result in robustness.forms if robustness else []:

@@ -65,7 +65,7 @@ def search(
     random = np.random.default_rng(seed)
     shape, size = levels.shape, int(np.prod(levels.shape[1:]))
     clean = levels.reshape(len(levels), -1)
-    low, high = np.maximum(clean - radius, 0), np.minimum(clean + radius, program.input.peak)
+    low, high = np.maximum(clean - radius, 0), np.minimum(clean + radius, program.input.full)
     left = iter(track(range(queries), "worst energy", queries))
 
     def cost(found: Ints) -> Ints | None:
@@ -135,7 +135,7 @@ def upper(program: Program, levels: Ints, radius: int, track: Track = silent) ->
     fans = [(source, reached.ravel()) for source, _, reached in metric.fan_outs]
     found = []
     for sample in track(levels.reshape(len(levels), -1), "bound of the energy", len(levels)):
-        bounds = bound(prepared, Ball(sample, radius, program.steps, program.input.peak), 0)
+        bounds = bound(prepared, Ball(sample, radius, program.steps, program.input.full), 0)
         most = {
             name: (sent.high != 0).sum(0) if isinstance(sent, Levels) else sent.counts()[1]
             for name, sent in bounds.sent.items()

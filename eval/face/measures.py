@@ -25,7 +25,7 @@ from ..cost.table import Cell, column, side_by_side
 from ..explain.forms import explain_forms
 from ..explain.sensitivity import LOSS
 from ..fit import fit as place
-from ..measure.forms import Forms, evaluate
+from ..measure.forms import Deployed, Forms, evaluate
 from ..records.base import Data, header
 from ..records.comparison import Comparison
 from ..records.cost import Cost
@@ -60,7 +60,7 @@ def header_of(verb: str, data: Samples | None, program: Program | None, **option
 
 
 def robustness(
-    subject: Forms | nn.Module,
+    subject: Forms | Deployed | nn.Module,
     data: Samples,
     protocol: str | Protocol = "standard",
     *,
@@ -79,7 +79,7 @@ def robustness(
     """Attack under a protocol: a sample counts as robust only if it survives every attack; alarms say what to doubt.
 
     Args:
-        subject: all forms of a network, or any PyTorch classifier.
+        subject: all forms of a network, a Program from elsewhere, or any PyTorch classifier.
         data: whose test images, or images and labels.
         protocol: "quick" (seconds), "standard" (a minute), "strong" (as strong as known), or one of your own.
         epsilon: L-infinity radius in pixels of [0, 1], 0.1 by default; of coded entries 6/255.
@@ -101,7 +101,7 @@ def robustness(
     Raises:
         InputError: an option does not fit the network.
     """
-    if not isinstance(subject, Forms):
+    if not isinstance(subject, Forms | Deployed):
         others = {"targets": targets, "budget": budget, "shifts": shifts, "threat": threat}
         wrong = [name for name, value in others.items() if value is not None]
         if wrong or draws != 1:

@@ -33,6 +33,34 @@ class Forms:
     quantized: SpikingNetwork
     program: Program
 
+    @property
+    def coder(self) -> Coder:
+        """How images become messages."""
+        return self.network.coder
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """A Program from elsewhere: its float network is not known.
+
+    Attributes:
+        program: its integers.
+        coder: how images become messages.
+    """
+
+    program: Program
+    coder: Coder
+
+    @property
+    def network(self) -> None:
+        """There is none."""
+        return None
+
+    @property
+    def quantized(self) -> None:
+        """There is none."""
+        return None
+
 
 def measure(
     compiled: Compiled,

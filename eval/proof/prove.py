@@ -79,7 +79,7 @@ def strength_of(
     Raises:
         InputError: options that do not fit, or do not fit the input.
     """
-    peak = program.input.peak
+    peak = program.input.full
     found = threat or ("encoded-binary" if peak == 1 else "pixel")
     if found == "pixel":
         if budget is not None or edit is not None:
@@ -247,8 +247,8 @@ def record_of(
     return Proof(
         **about,
         threat=strength.threat,
-        threat_model=strength.words(program.input.peak),
-        epsilon=strength.radius / program.input.peak if strength.threat == "pixel" else None,
+        threat_model=strength.words(program.input.full),
+        epsilon=strength.radius / program.input.full if strength.threat == "pixel" else None,
         radius=strength.radius,
         edit=strength.edit,
         limit=limit,

@@ -62,7 +62,7 @@ def second_look(
     trains = 0
     for index in track(proved, "second look", len(proved)):
         sample = flat[0, index] if strength.threat == "pixel" else flat[:, index]
-        region = region_of(plan, sample.tolist(), program.steps, program.input.peak)
+        region = region_of(plan, sample.tolist(), program.steps, program.input.full)
         label = int(labels[index])
         draw_inside(compiled, region, label, random, points)
         if index in drawn:

@@ -34,7 +34,7 @@ def region_of(plan: dict[str, Any], messages: list[Any], steps: int, peak: int) 
         plan: ``threat``, ``radius`` in levels or edits, and ``edit``.
         messages: of the sample: levels (neurons,) if they are constant, else spikes (time, neurons).
         steps: of the Program.
-        peak: its largest message.
+        peak: the largest message that an image gives.
     """
     found = np.array(messages, dtype=np.int64)
     if plan["threat"] == "pixel":
@@ -52,7 +52,7 @@ def work(task: dict[str, Any]) -> dict[str, Any]:
         raise InputError("the cluster's workers run another version of spikeproof; install the same one there")
     prepared, compiled = _ready(task["program"], task["sha256"])
     plan, program = task["plan"], prepared.program
-    region = region_of(plan, task["messages"], program.steps, program.input.peak)
+    region = region_of(plan, task["messages"], program.steps, program.input.full)
     found = decide(prepared, compiled, region, task["label"], plan["limit"])
     example = None
     if found.example is not None:

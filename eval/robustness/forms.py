@@ -11,12 +11,11 @@ import numpy as np
 from ...hw_targets.target import get_target
 from ...toolkit.attacks.protocol import Protocol, check_name
 from ...toolkit.attacks.shifts import Shifts
-from ...toolkit.coding import LEVELS
 from ...toolkit.data import Images, Labels
 from ...toolkit.errors import InputError
 from ...toolkit.files import digest
 from ...toolkit.progress import Track, silent
-from ..measure.forms import Forms
+from ..measure.forms import Deployed, Forms
 from ..records.robustness import Robustness
 from .protocol import Measured, Subject, run_protocol
 from .shards import merged, shards
@@ -53,7 +52,7 @@ Elsewhere = Callable[[Work, list[range]], list[Measured]]
 
 
 def measure_robustness(
-    forms: Forms,
+    forms: Forms | Deployed,
     images: Images,
     labels: Labels,
     about: dict[str, Any],
@@ -74,7 +73,7 @@ def measure_robustness(
     """Attack every form and let other targets judge the Program's worst cases.
 
     Args:
-        forms: float network, quantized network and Program.
+        forms: float network, quantized network and Program, or a Program alone.
         images: (samples, channels, height, width), in [0, 1].
         labels: (samples,).
         about: the record's header, see :func:`..records.base.header`.
@@ -101,9 +100,11 @@ def measure_robustness(
     begun = time.perf_counter()
     if isinstance(protocol, str):
         check_name(protocol)
+    if forms.network is None and "torch" in (targets or ()):
+        raise InputError("--targets torch: a Program from elsewhere has no float network; leave it out")
     names = list(DEFAULT_TARGETS if targets is None else targets)
     found = {name: get_target(name) for name in names}
-    coder, program = forms.network.coder, forms.program
+    coder, program = forms.coder, forms.program
     model = threat_of(protocol, coder, threat, epsilon, budget, shifts)
     if model.name == "pixel" and epsilon is None:
         epsilon = USUAL_EPSILON if isinstance(protocol, str) else protocol.radius
@@ -136,7 +137,7 @@ def measure_robustness(
         threat=model.name,
         threat_model=model.words,
         epsilon=model.radius,
-        levels=round(model.radius * LEVELS) if model.name == "pixel" else None,
+        levels=round(model.radius * coder.pixels) if model.name == "pixel" else None,
         shifts=asdict(model.shifts) if isinstance(model, Timing) else None,
         asked=model.radius if epsilon is None else epsilon,
         samples=len(labels),
@@ -153,12 +154,18 @@ def measure_robustness(
 
 
 def measure_part(
-    forms: Forms, images: Images, labels: Labels, work: Work, part: range, folder: Path | None, track: Track = silent
+    forms: Forms | Deployed,
+    images: Images,
+    labels: Labels,
+    work: Work,
+    part: range,
+    folder: Path | None,
+    track: Track = silent,
 ) -> Measured:
     """Measure some of the samples; only the first part is probed.
 
     Args:
-        forms: float network, quantized network and Program.
+        forms: float network, quantized network and Program, or a Program alone.
         images: all of them, (samples, ...).
         labels: (samples,).
         work: what is to be done.
@@ -168,7 +175,7 @@ def measure_part(
     """
     counts = {name: max(min(part.stop, count) - part.start, 0) for name, count in work.judges.items()}
     return run_protocol(
-        Subject(forms.network, forms.quantized, forms.program, counts, torch=work.torch),
+        Subject(forms.network, forms.quantized, forms.program, counts, torch=work.torch, given_coder=forms.coder),
         images[part.start : part.stop],
         labels[part.start : part.stop],
         protocol=work.protocol,

@@ -18,7 +18,9 @@ def summary(results: list[FormResult], unreceivable: str | None = None) -> str:
     if unreceivable is not None:
         return f"The Program was not attacked: {unreceivable}."
     if not {"float", "program"} <= set(forms):
-        return "The float network was not attacked, so what deployment did to robustness is not known."
+        alone = forms.get("program")
+        found = f" Worst case of the Program: {100 * alone.worst.value:.1f} %." if alone is not None else ""
+        return f"The float network was not attacked, so what deployment did to robustness is not known.{found}"
     before, after = (np.array(list(forms[name].outcomes)) == "o" for name in ("float", "program"))
     lost, gained = int((before & ~after).sum()), int((after & ~before).sum())
     change = 100 * (int(after.sum()) - int(before.sum())) / len(before)

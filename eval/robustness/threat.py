@@ -104,14 +104,15 @@ class Pixel(Threat):
             )
 
     def checked(self, radius: float | None) -> float:
-        """Return epsilon in whole levels of the chip's 8-bit input, rounded down; 0.1 is the usual one."""
-        whole: float = levels(USUAL_EPSILON if radius is None else radius) / LEVELS
+        """Return epsilon in whole levels of the chip's input (8 bits as a rule), rounded down; 0.1 is the usual one."""
+        whole: float = levels(USUAL_EPSILON if radius is None else radius, self.coder.pixels) / self.coder.pixels
         return whole
 
     @property
     def words(self) -> str:
         """What the attacker may do, for records."""
-        around = "around the images as the chip receives them (8 bit)"
+        grid = "8 bit" if self.coder.pixels == LEVELS else f"levels of 0 to {self.coder.pixels}"
+        around = f"around the images as the chip receives them ({grid})"
         return f"pixel space, L-infinity, {around}, through the {self.coder}; {KNOWS}"
 
     def inputs(self, images: Images) -> Images:
@@ -319,14 +320,14 @@ def threat_of(
     return make_threat(protocol.threat, coder, epsilon, budget, shifts)
 
 
-def levels(epsilon: float) -> int:
-    """Return the radius ``epsilon`` in whole levels of the chip's 8-bit input, rounded down.
+def levels(epsilon: float, most: int = LEVELS) -> int:
+    """Return the radius ``epsilon`` in whole levels of the chip's input, of 8 bits as a rule, rounded down.
 
     Raises:
         InputError: it is less than one level, or more than all.
     """
     # 0.1 * 255 and 2 / 255 * 255 are not what they seem in floating point.
-    found = int(epsilon * LEVELS + 1e-6) if 0 < epsilon <= 1 else 0
+    found = int(epsilon * most + 1e-6) if 0 < epsilon <= 1 else 0
     if not found:
-        raise InputError(f"epsilon: {epsilon}, expected a number in [1/{LEVELS}, 1]; the chip's input has no less")
+        raise InputError(f"epsilon: {epsilon}, expected a number in [1/{most}, 1]; the chip's input has no less")
     return found

@@ -31,7 +31,7 @@ def cost(
     Raises:
         FileError: a step is missing, or a file has changed since.
     """
-    recipe, forms, data = run.recipe(), run.forms(), run.data()
+    recipe, forms, data = run.recipe(), run.deployed(), run.data()
     images = {"clean": data.test_images}
     if run.path("attacks.json").exists():
         run.require("attack")
@@ -50,7 +50,7 @@ def cost(
             command_line("compare", "DIR", samples=samples, again=again, worst_energy=worst_energy),
             data=data,
             program=forms.program,
-            recipe=recipe,
+            recipe=run.recipe_on_record(),
         ),
         forms,
         conditions,

@@ -88,6 +88,7 @@ def evaluate(
     Raises:
         FileError: a step is missing, or a file has changed since.
     """
+    run.needs_network("evaluate")
     for step in ("train", "attack"):
         run.require(step)
     recipe, forms, data = run.recipe(), run.forms(), run.data()

@@ -35,20 +35,19 @@ def check_examples(run: Run, threat: str = "pixel") -> dict[str, int]:
     step = step_of(threat)
     record, path = read(run.path(f"{step}.json")), run.path(f"{step}-examples.safetensors")
     arrays, _ = read_arrays(path, EXAMPLES)
-    forms, data = run.forms(), run.data()
-    if threat == "pixel" and forms.network.coder.stochastic:
-        raise InputError(f"--check: the {forms.network.coder.name} coder draws anew in every pass, so answers differ")
+    forms, data = run.deployed(), run.data()
+    if threat == "pixel" and forms.coder.stochastic:
+        raise InputError(f"--check: the {forms.coder.name} coder draws anew in every pass, so answers differ")
     moves = record.shifts
     shifts = None if moves is None else Shifts(moves["largest"] or 1, moves["total"], moves["touched"])
     edits = int(record.epsilon) if threat == "encoded-binary" else None
     epsilon = record.epsilon if threat in ("pixel", "encoded") else None
-    model = make_threat(threat, forms.network.coder, epsilon, edits, shifts)
+    model = make_threat(threat, forms.coder, epsilon, edits, shifts)
     images, labels = model.inputs(data.test_images[: record.samples]), data.test_labels[: record.samples]
-    victims: dict[str, Victim] = {
-        "float": model.module(forms.network),
-        "quantized": model.module(forms.quantized),
-        "program": model.function(get_target(JUDGE).compile(forms.program)),
-    }
+    victims: dict[str, Victim] = {"program": model.function(get_target(JUDGE).compile(forms.program))}
+    for name, network in (("float", forms.network), ("quantized", forms.quantized)):
+        if network is not None:
+            victims[name] = model.module(network)
     found: dict[str, int] = {}
     for form in record.forms:
         made = arrays.get(form.form)

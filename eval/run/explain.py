@@ -31,6 +31,7 @@ def explain(
         FileError: a step is missing, or a file has changed since.
         TargetError: Lava was asked for and is not there.
     """
+    run.needs_network("explain")
     recipe, forms, data = run.recipe(), run.forms(), run.data()
     switches = {"lava": lava} if lava else {"no-lava": lava is False}
     how = {"no-layers": True} if loss is None else {"loss": loss} if loss != LOSS else {}

@@ -56,7 +56,7 @@ def faults(
             command_line("faults", "DIR", samples=samples, **asked),
             data=data,
             program=program,
-            recipe=recipe,
+            recipe=run.recipe_on_record(),
         ),
         layer=layer,
         field=field,

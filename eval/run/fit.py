@@ -35,7 +35,7 @@ def fit(run: Run, *, chip: str = "loihi1", mapper: str = "partition", samples: i
         command_line("fit", "DIR", chip=chip, mapper=mapper, samples=samples),
         data=run.data() if samples else None,
         program=program,
-        recipe=recipe,
+        recipe=run.recipe_on_record(),
     )
     record = place(program, chip, mapper, chip_input(run, samples), about)
     write_record(run.path(f"fit-{chip}.json"), record)

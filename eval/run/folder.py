@@ -13,10 +13,13 @@ from ...toolkit.code import code_hash
 from ...toolkit.config import DataSettings, Recipe, parse_recipe
 from ...toolkit.errors import FileError, InputError
 from ...toolkit.files import check_format, digest, json_text, read_bytes, read_json, write_json, write_text
+from ..records.imported import read_imported
+from .samples import read_samples
 
 if TYPE_CHECKING:
+    from ...toolkit.coding import Coder
     from ...toolkit.data import Dataset
-    from ..measure.forms import Forms
+    from ..measure.forms import Deployed, Forms
 
 MANIFEST = "run.json"
 PLACE = "data-path.json"
@@ -29,6 +32,7 @@ READS: dict[str, tuple[str, ...]] = {
     "attack": ("model.safetensors",),
     "quantize": ("model.safetensors",),
     "export": ("quantized.safetensors",),
+    "import": (),
     "compare": ("program.safetensors",),
     "trace": ("program.safetensors",),
     "fit": ("program.safetensors",),
@@ -44,6 +48,7 @@ WRITES: dict[str, tuple[str, ...]] = {
     "attack": ("attacks.json",),
     "quantize": ("quantized.safetensors",),
     "export": ("network.nir", "network.json", "program.safetensors", "network.onnx", "export.json"),
+    "import": ("import.json", "program.safetensors", "samples.npz"),
     "compare": ("compare.json",),
     "trace": ("trace.json",),
     "fit": ("fit.html",),
@@ -67,6 +72,10 @@ for _threat in ("encoded", "encoded-binary", "timing"):
     WRITES[f"robustness-{_threat}"] = tuple(
         name.replace("robustness", f"robustness-{_threat}") for name in WRITES["robustness"]
     )
+
+
+WITHOUT_NETWORK = ("simulate", "agree", "profiles", "robustness", "prove", "compare", "fit", "faults")
+"""Commands that a Program from elsewhere takes."""
 
 
 class _Entry(BaseModel):
@@ -118,6 +127,8 @@ class Run:
             if folder.exists() and not folder.is_dir():
                 raise InputError(f"{folder}: is a file; give --out a folder")
             started = run.path("recipe.json").exists()
+            if run.imported:
+                raise InputError(f"{folder}: holds a Program that was imported; give another --out, or delete it")
         except (OSError, ValueError) as error:
             raise InputError(f"{folder}: not a folder's name ({error}); give another --out") from error
         if started:
@@ -178,6 +189,23 @@ class Run:
         place = self.folder / kept["path"]
         return recipe.data.model_copy(update={"path": str(place)}) if place.exists() else recipe.data
 
+    @property
+    def imported(self) -> bool:
+        """Whether it holds a Program from elsewhere, without the float network that it was made from."""
+        return self.path("import.json").exists()
+
+    def needs_network(self, step: str) -> None:
+        """Check that the run has a float network.
+
+        Raises:
+            InputError: it holds a Program from elsewhere.
+        """
+        if self.imported:
+            raise InputError(
+                f"{self.folder}: holds a Program from elsewhere, and '{step}' needs the float network that it was made "
+                f"from; without one there are: {', '.join(WITHOUT_NETWORK)}"
+            )
+
     @classmethod
     def open(cls, folder: Path) -> "Run":
         """Return an existing run.
@@ -186,7 +214,7 @@ class Run:
             FileError: there is none in ``folder``.
         """
         try:
-            there = (folder / "recipe.json").exists()
+            there = any((folder / name).exists() for name in ("recipe.json", "import.json"))
         except (OSError, ValueError):  # a name that no folder can have
             there = False
         if not there:
@@ -196,15 +224,32 @@ class Run:
         return cls(folder)
 
     def recipe(self) -> Recipe:
-        """Return the run's recipe."""
+        """Return the run's recipe; of a Program from elsewhere its name, and what measuring takes from a recipe."""
+        if self.imported:
+            return Recipe(name=read_imported(self.path("import.json")).name)
         path = self.path("recipe.json")
         return parse_recipe(read_json(path), str(path))
 
+    def recipe_on_record(self) -> Recipe | None:
+        """Return what records say of the recipe: nothing, if there is none."""
+        return None if self.imported else self.recipe()
+
+    def coder(self) -> "Coder":
+        """Return what makes messages of the run's images."""
+        from ...toolkit.coding import make_coder
+
+        if self.imported:
+            return read_imported(self.path("import.json")).coder()
+        return make_coder(self.recipe().coding)
+
     def data(self) -> "Dataset":
-        """Return the recipe's data set, loaded once."""
+        """Return the recipe's data set, or the samples of a Program from elsewhere, loaded once."""
         # PyTorch is needed here and not to make a folder: a wrong recipe is to be refused at once.
         from ...toolkit.data import load_data
 
+        if "data" not in self._kept and self.imported:
+            self.require("import")
+            self._kept["data"] = None, read_samples(self.path("samples.npz"), self.path("import.json"))
         recipe = self.recipe()
         if "data" not in self._kept:
             self._kept["data"] = None, load_data(self._data_settings(recipe), recipe.coding.steps)
@@ -217,6 +262,7 @@ class Run:
         Raises:
             FileError: one of the steps behind them was not run, or a file is damaged or has changed since.
         """
+        self.needs_network("all forms")
         from ...export.program import read_program
         from ...toolkit.checkpoint import load_network
         from ...toolkit.quantize import load_quantized
@@ -232,6 +278,20 @@ class Run:
             self.require(step)
         found: Forms = self._kept["forms"][1]
         return found
+
+    def deployed(self) -> "Forms | Deployed":
+        """Return all forms, or a Program from elsewhere alone, with what makes its messages.
+
+        Raises:
+            FileError: as of :meth:`forms`.
+        """
+        if not self.imported:
+            return self.forms()
+        from ...export.program import read_program
+        from ..measure.forms import Deployed
+
+        self.require("import")
+        return Deployed(read_program(self.path("program.safetensors")), self.coder())
 
     def _manifest(self) -> dict[str, "_Entry"]:
         path = self.path(MANIFEST)
@@ -249,6 +309,9 @@ class Run:
     def _command(self, step: str) -> str:
         """Return the command that runs ``step`` again."""
         words = ["train", str(self.path("recipe.json")), "--out"] if step == "train" else [step]
+        if step == "import":
+            source = read_imported(self.path("import.json")).source if self.imported else "FILE"
+            words = [step, source, "--data", "SAMPLES.npz", "--out"]
         return shlex.join(["spikeproof", *words, str(self.folder)])
 
     def finished(self, step: str, extra: list[str] | None = None, threads: int | None = None) -> None:
@@ -260,7 +323,8 @@ class Run:
             threads: that torch added in, where weights depend on it.
         """
         steps = self._manifest()
-        read, wrote = self._hashes(list(READS[step])), self._hashes([*WRITES[step], *(extra or [])])
+        reads = [name for name in READS[step] if not self.imported or self.path(name).exists()]
+        read, wrote = self._hashes(reads), self._hashes([*WRITES[step], *(extra or [])])
         steps[step] = _Entry(read=read, wrote=wrote, code=code_hash(), threads=threads)
         write_json(self.path(MANIFEST), _Manifest(format=FORMAT, steps=steps).model_dump())
 
@@ -285,6 +349,7 @@ class Run:
         Raises:
             FileError: it was not run, or a file has changed since; names the step to run again.
         """
+        step = "import" if self.imported and step == "export" else step
         entry = self._manifest().get(step)
         command = self._command(step)
         if entry is None:

@@ -82,7 +82,7 @@ def prove(
         {"program": program.sha256(), "threat": strength.threat, "radius": strength.radius, "edit": strength.edit},
     )
     record = record_of(
-        header(recipe.name, typed, data=data, program=program, recipe=recipe),
+        header(recipe.name, typed, data=data, program=program, recipe=run.recipe_on_record()),
         program,
         strength,
         found.samples,

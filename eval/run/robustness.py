@@ -68,7 +68,7 @@ def robustness(
         InputError: an option does not fit the run.
         FileError: a step is missing, or a file has changed since.
     """
-    recipe, forms, data = run.recipe(), run.forms(), run.data()
+    recipe, forms, data = run.recipe(), run.deployed(), run.data()
     named = protocol if isinstance(protocol, str) else protocol.name
     asked = {"protocol": named, "targets": targets, "epsilon": epsilon, "threat": threat, "budget": budget}
     if shifts is not None:
@@ -84,7 +84,7 @@ def robustness(
         forms,
         data.test_images[:samples],
         data.test_labels[:samples],
-        header(recipe.name, typed, data=data, program=forms.program, recipe=recipe),
+        header(recipe.name, typed, data=data, program=forms.program, recipe=run.recipe_on_record()),
         protocol=protocol,
         targets=targets,
         epsilon=epsilon,
@@ -113,4 +113,6 @@ def _on_worker(folder: str, work: Work, part: range, samples: int | None, versio
         raise InputError("the cluster's workers run another version of spikeproof; install the same one there")
     run = Run.open(Path(folder))
     data = run.data()
-    return measure_part(run.forms(), data.test_images[:samples], data.test_labels[:samples], work, part, run.path(KEPT))
+    return measure_part(
+        run.deployed(), data.test_images[:samples], data.test_labels[:samples], work, part, run.path(KEPT)
+    )

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from ...export.program import read_program
 from ...hw_targets.target import get_target
-from ...toolkit.coding import make_coder
 from ...toolkit.data import Images, Labels, check_labels, read_npz
 from ...toolkit.errors import DisagreementError, InputError
 from ...toolkit.files import write_arrays
@@ -33,7 +32,7 @@ def _images(run: Run, images: Path | None, samples: int | None) -> tuple[Images,
     program = read_program(run.path("program.safetensors"))
     raw, *given = read_npz(images, ("x",), ("y",))
     channels, height, width = program.input.shape
-    coder = make_coder(run.recipe().coding)
+    coder = run.coder()
     checked = coder.check(raw, f"{images}: x", coder.image_shape((channels, height, width)))
     classes = int(np.prod(program.shape_of(program.readout.population)))
     labels = [check_labels(array, f"{images}: y", len(checked), classes)[:samples] for array in given]
@@ -43,7 +42,7 @@ def _images(run: Run, images: Path | None, samples: int | None) -> tuple[Images,
 def _messages(run: Run, images: Images) -> NDArray[np.int32]:
     """Return what the chip receives; a stochastic coder draws the same every time."""
     with seeded(DRAWS):
-        return make_coder(run.recipe().coding).integers(images)
+        return run.coder().integers(images)
 
 
 def chip_input(run: Run, samples: int | None) -> NDArray[np.int32]:
@@ -100,7 +99,7 @@ def agree(run: Run, targets: list[str], samples: int = 64, track: Track = silent
     found = compare(program, _messages(run, x), targets, track=track)
     recipe = run.recipe()
     typed = command_line("agree", "DIR", targets=targets, samples=samples)
-    about = header(recipe.name, typed, data=run.data(), program=program, recipe=recipe)
+    about = header(recipe.name, typed, data=run.data(), program=program, recipe=run.recipe_on_record())
     record = Comparison(**about, **dict(found))
     write_record(run.path("compare.json"), record)
     run.finished("compare")

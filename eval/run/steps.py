@@ -50,6 +50,7 @@ def _identity(recipe: Recipe, data: Dataset, what: str) -> str:
 
 def train(run: Run, track: Track = silent) -> Trained:
     """Train the recipe's network: model.safetensors, training.json."""
+    run.needs_network("train")
     recipe = run.recipe()
     data = run.data()
     source = f"coding.name = {recipe.coding.name!r}, data set {data.name!r}"
@@ -106,6 +107,7 @@ def _whole_levels(maker: Attack, coder: Coder) -> tuple[Attack, int]:
 
 def attack(run: Run, track: Track = silent) -> Attacked:
     """Attack the float network on the test images: one file an attack, and attacks.json."""
+    run.needs_network("attack")
     network, recipe = load_network(run.path("model.safetensors"))[0], run.recipe()
     run.require("train")
     data = run.data()
@@ -159,6 +161,7 @@ def attacked(run: Run, recipe: Recipe, data: Dataset) -> dict[str, Images]:
 
 def quantize(run: Run, track: Track = silent) -> Quantized:
     """Fold, quantize and fine-tune on Loihi's grid: quantized.safetensors."""
+    run.needs_network("quantize")
     network, recipe = load_network(run.path("model.safetensors"))[0], run.recipe()
     run.require("train")
     data = run.data()
@@ -199,6 +202,7 @@ def _qcdq(run: Run, network: SpikingNetwork, data: Dataset) -> tuple[dict[str, A
 
 def export(run: Run, track: Track = silent) -> Exported:
     """Write NIR, check it by executing what was written, lower it, and write Program and ONNX (seconds: no bar)."""
+    run.needs_network("export")
     from ...export.formats.onnx import write_onnx
 
     network, recipe = load_quantized(run.path("quantized.safetensors"))[0], run.recipe()

@@ -1,10 +1,14 @@
 """Which weights survive lava-dl's importer, and a Program's synapses as exact integer matrices."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
 from ..program import Convolution, Program, Synapse
 from ..program.connections import connections
+from ..program.parts import Sign
+from ..program.storage import WEIGHT_BITS, stored_weight
 
 Matrix = NDArray[np.int64]
 
@@ -30,13 +34,7 @@ def dense_problem(weight: Matrix, peak: int, loops: Matrix | None = None) -> str
         return "all weights are 0, and the importer divides by the largest"
     if low < -256 or high > (254 if low < 0 else 255):
         return f"weights {low} to {high} leave the importer's {'-256 to 254' if low < 0 else '0 to 255'}"
-    signed = low < 0 <= high
-    scale = 255 / high if high > 0 else -256 / low
-    if signed:
-        scale = min(127 / high if high else np.inf, -128 / low)
-    shift = int(np.floor(np.log2(scale))) + signed
-    grid = next(bits for bits in range(8, -1, -1) if not (joint % 2**bits).any())
-    bits = 8 - shift - (grid - signed)
+    shift, bits = _optimized(joint)
     for part, largest in ((weight, peak), (loops, 1)):
         if part is not None:
             problem = _changed(part << shift, bits)
@@ -45,6 +43,73 @@ def dense_problem(weight: Matrix, peak: int, loops: Matrix | None = None) -> str
             if sides(part) * largest << shift >= 2**31:
                 return f"sums up to {sides(part) * largest}, shifted by {shift} bits by the importer, leave 32 bits"
     return None
+
+
+def _optimized(joint: Matrix) -> tuple[int, int]:
+    """Return by how many bits the importer shifts weights left, and how many bits it then says that they have."""
+    low, high = int(joint.min()), int(joint.max())
+    signed = low < 0 <= high
+    scale = 255 / high if high > 0 else -256 / low
+    if signed:
+        scale = min(127 / high if high else np.inf, -128 / low)
+    shift = int(np.floor(np.log2(scale))) + signed
+    grid = next(bits for bits in range(8, -1, -1) if not (joint % 2**bits).any())
+    return shift, 8 - shift - (grid - signed)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What Lava computes with where a file says a dense layer's weights: a = floor((weight x) 2^exponent).
+
+    Attributes:
+        weight: (out, in), on the grid of ``bits`` and ``sign``.
+        bits: of a weight.
+        sign: mode.
+        exponent: 0 or negative.
+    """
+
+    weight: Matrix
+    bits: int
+    sign: Sign
+    exponent: int
+
+    @property
+    def meant(self) -> Matrix:
+        """The weights in the file's units."""
+        return self.weight >> -self.exponent
+
+
+def kept_weights(*parts: Matrix) -> tuple[Kept, ...]:
+    """Return what is left of weights that arrive at the same neurons, after the importer and after Lava.
+
+    The importer clips, shifts and counts the bits of all parts together; Lava then infers the sign of each and cuts it.
+
+    Args:
+        parts: (out, in) each: from the layer before, and from the layer itself, if it has loops.
+
+    Raises:
+        Refused: the importer computes with no weights that could be told.
+    """
+    joint = np.hstack(parts)
+    if not joint.any():
+        # The importer divides by the largest weight; nothing arrives in any case.
+        return tuple(Kept(part, 8, "mixed", 0) for part in parts)
+    low, high = int(joint.min()), int(joint.max())
+    if low < 0 and (high > 254 or (low < -256 and high > 0)):
+        parts = tuple(np.clip(part, -256, 254) for part in parts)
+        joint = np.hstack(parts)
+        low, high = int(joint.min()), int(joint.max())
+    if low < -256 or high > 255:
+        raise Refused(f"weights {low} to {high}, and lava-dl's importer shifts them by a negative number of bits")
+    shift, bits = _optimized(joint)
+    if not WEIGHT_BITS[0] <= bits <= WEIGHT_BITS[1]:
+        raise Refused(f"weights {low} to {high}, which lava-dl's importer says have {bits} bits")
+    found = []
+    for part in parts:
+        kept, sign = stored_weight(part << shift, bits)
+        # Lava makes weights of one sign with 9 bits 0, which is so with fewer, too.
+        found.append(Kept(kept.astype(np.int64), min(bits, 8) if sign != "mixed" else bits, sign, -shift))
+    return tuple(found)
 
 
 def _changed(weight: Matrix, bits: int) -> str | None:

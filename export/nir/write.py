@@ -15,7 +15,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from torch import nn
 
-from ...toolkit.coding import MESSAGE_BITS, Coder, Direct, make_coder
+from ...toolkit.coding import LEVELS, MESSAGE_BITS, Coder, Direct, make_coder
 from ...toolkit.errors import FileError, UnsupportedError
 from ...toolkit.files import atomic, digest, read_bytes, read_json, write_json
 from ...toolkit.network.joins import Join
@@ -174,6 +174,8 @@ def write_nir(path: Path, network: SpikingNetwork, shape: tuple[int, int, int]) 
         shape: (channels, height, width) of an image.
     """
     coder = network.coder
+    if isinstance(coder, Direct) and coder.levels != LEVELS:
+        raise UnsupportedError(f"direct coder of {coder.levels} levels: networks are quantized with input of 8 bits")
     graph, grids = to_nir(network, coder.encoded_shape(shape))
     with atomic(path) as temporary:
         nir.write(str(temporary), graph)

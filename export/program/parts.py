@@ -36,7 +36,8 @@ class Part(BaseModel):
             raise UnsupportedError(f"{name}: values of type {array.dtype}, expected integers")
         if array.size and (array.min() < low or array.max() > high):
             raise UnsupportedError(f"{name}: values {array.min()} to {array.max()}, allowed are {low} to {high}")
-        copy = array.astype(np.int32)
+        # In the order of C: compiled loops read memory as it lies.
+        copy = np.array(array, dtype=np.int32, order="C")
         copy.flags.writeable = False
         object.__setattr__(self, name.rsplit(": ", 1)[-1], copy)
 
@@ -61,6 +62,11 @@ class Input(Part):
     def peak(self) -> int:
         """The largest message."""
         return 2**self.message_bits - 1 if self.message_bits else 1
+
+    @property
+    def full(self) -> int:
+        """The message that stands for 1.0; the largest, where no real value is known (``scale`` 1)."""
+        return min(self.peak, round(1 / self.scale)) if self.scale < 1 else self.peak
 
 
 class _Neurons(Part):

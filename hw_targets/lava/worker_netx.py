@@ -44,8 +44,9 @@ class Runner:
 
     Args:
         path: of the .net file.
-        layout: message_bits, whether there are loops, and for each layer depth, shape, transform (where the input is
-            bias-coded) and members.
+        layout: message_bits, whether there are loops (or delays that outlast a sample), how many of the file's layers
+            are loaded (None: all), and for each layer depth, shape, members, and transform where the input is
+            bias-coded: what a message is multiplied by and the bias, or "file" for those of the file.
         inputs: messages (time, samples, ...).
     """
 
@@ -61,6 +62,7 @@ class Runner:
         # The importer counts reset offsets on from this one, by a step a layer; Lava's first step is 1.
         self.net = Network(
             net_config=path,
+            num_layers=layout["only"],
             input_message_bits=layout["message_bits"],
             reset_interval=self.steps,
             reset_offset=0 if self.coded else 1,
@@ -84,8 +86,10 @@ class Runner:
         """Return at which steps which biases are set to what: bias-coded input, and biases held back."""
         changes: dict[int, list[tuple[Any, Array]]] = {}
         if self.coded:
-            transform = self.net.in_layer.transform
-            biases = self.data * transform["weight"] + transform["bias"]
+            given = self.layers[0]["transform"]
+            own = self.net.in_layer.transform
+            weight, bias = (own["weight"], own["bias"]) if given == "file" else given
+            biases = self.data * weight + bias
             for t in range(self.total):
                 if t == 0 or (biases[t] != biases[t - 1]).any():
                     changes.setdefault(t, []).append((self.neurons[0].bias_mant, biases[t]))

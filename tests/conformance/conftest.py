@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import h5py
 import hypothesis.strategies as st
 import numpy as np
 import pytest
@@ -191,9 +192,33 @@ def real(tmp_path_factory: pytest.TempPathFactory, random_network: Callable[...,
     write_onnx(folder / "wide.onnx", wide)
     write_net(folder / "chain.net", chain_with_fixed_bias(chain))
     write_program(folder / "fixed", chain_with_fixed_bias(chain))
+    write_slayer_file(folder / "lava-dl.net")
     write_nir(folder / "n.nir", quantized_network(random_network(), 6), (1, 8, 8))
     write_program(folder / "n", lower(*read_nir(folder / "n.nir")))
     return folder
+
+
+def write_slayer_file(path: Path) -> None:
+    """Write a network as lava-dl's SLAYER does: a bias-coded image, a convolution, and layers with delays and loops."""
+    rng = np.random.default_rng(4)
+    with h5py.File(path, "w") as file:
+
+        def layer(index: int, kind: str, shape: list[int], **fields: Any) -> None:
+            group = file.create_group(f"layer/{index}")
+            group.create_dataset("type", (1,), "S10", [kind.encode()])
+            group["shape"] = shape
+            for name, value in fields.items():
+                group[name] = np.asarray(value, dtype=np.float32) if name in ("weight", "bias", "delay") else value
+            for name, value in {"iDecay": 3000, "vDecay": 900, "vThMant": 30, "refDelay": 1, "type": b"CUBA"}.items():
+                group[f"neuron/{name}"] = value
+
+        layer(0, "input", [1, 4, 5], weight=[60], bias=[4])
+        pair = {"stride": [1, 2], "padding": [1, 1], "dilation": [1, 1], "groups": 1}
+        layer(1, "conv", [2, 4, 3], weight=2 * rng.integers(-9, 12, (2, 1, 3, 3, 1)), bias=[3, 9], **pair)
+        file["layer/2/type"] = b"flatten"
+        layer(3, "dense", [5, 1, 1], weight=2 * rng.integers(-9, 12, (5, 24)), delay=[0, 2, 1, 0, 2])
+        layer(4, "dense_rec", [3], weight=2 * rng.integers(-9, 12, (3, 5)), weight_rec=2 * rng.integers(-9, 9, (3, 3)))
+        file["simulation/tSample"] = 4
 
 
 def chain_with_fixed_bias(chain: Program) -> Program:

@@ -21,6 +21,7 @@ import numpy as np
 import onnxruntime
 
 from spikeproof.export.formats.netx import check_net
+from spikeproof.export.formats.netx_read import read_net
 from spikeproof.export.formats.onnx import read_onnx
 from spikeproof.export.formats.onnx import unsupported as not_in_onnx
 from spikeproof.export.lint import check
@@ -106,6 +107,8 @@ def read(case: dict[str, str], folder: Path) -> Answer:
     original = read_program(Path(case["original"])) if "original" in case else None
     if kind == "program":
         return sound(read_program(path), original, folder)
+    if kind == "lava-dl":
+        return sound(read_net(path, steps=3).program, None, folder)
     if kind == "nir":
         return sound(lower(*read_nir(path), str(path)), original, folder)
     if kind == "foreign":

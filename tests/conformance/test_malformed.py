@@ -296,6 +296,18 @@ def test_net_files_with_other_contents_and_the_right_hash(real: Path, worker: An
             assert inventory(path) == inventory(real / "chain.net")
 
 
+def test_foreign_net_files_with_other_contents(real: Path, worker: Any, many: Many) -> None:
+    @many(250)
+    def law(data: st.DataObject) -> None:
+        path, content = worker.folder / "l.net", (real / "lava-dl.net").read_bytes()
+        if data.draw(st.booleans()):
+            path.write_bytes(data.draw(worker.damaged(content)))
+        else:
+            path.write_bytes(content)
+            twisted(data.draw, path, members(real / "lava-dl.net"))
+        worker.read(kind="lava-dl", path=str(path), place=str(path))
+
+
 def inventory(path: Path) -> dict[str, Any]:
     """Return the values of an HDF5 file by name; loops and links that lead elsewhere are kept as what they are."""
     found: dict[str, Any] = {}
@@ -322,6 +334,7 @@ def test_the_files_that_are_damaged_are_sound(real: Path, worker: Any) -> None:
         ("foreign", "n.nir", "n"),
         ("onnx", "wide.onnx", "wide"),
         ("net", "chain.net", "fixed"),
+        ("lava-dl", "lava-dl.net", "fixed"),
     ):
         found = worker.read(kind=kind, path=str(real / name), place="", original=str(real / original))
         assert found["outcome"] == "accepted"
@@ -342,7 +355,7 @@ def test_faults_of_a_reader_are_noticed(fault: str, worker: Any) -> None:
 
 
 def test_as_many_cases_as_promised(worker: Any, share: float) -> None:
-    if {kind.split()[0] for kind in worker.cases} < {"program", "nir", "foreign", "net"}:
+    if {kind.split()[0] for kind in worker.cases} < {"program", "nir", "foreign", "net", "lava-dl"}:
         pytest.skip("only some of this file's tests were run")
     assert sum(worker.cases.values()) >= 2000 * share, worker.cases
     # Much is refused, but what is read must have been looked at, too.

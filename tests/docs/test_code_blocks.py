@@ -82,15 +82,18 @@ ALL = [block for page in pages() for block in blocks(page)]
 
 
 @pytest.fixture
-def folder(finished: Path, recipe_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(
+    finished: Path, recipe_file: Path, slayer_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
     """What pages speak of: RUN is a finished run, RECIPE.toml its recipe, FILE.nir its network, DATA.npz images.
 
-    board.csv is the recording in examples/board.
+    NET.net is a file as lava-dl writes it, of 8 x 8 images; board.csv is the recording in examples/board.
     """
     shutil.copytree(finished, tmp_path / "RUN")
     shutil.copytree(finished, tmp_path / "runs" / "demo")
     shutil.copy(recipe_file, tmp_path / "RECIPE.toml")
     shutil.copy(finished / "network.nir", tmp_path / "FILE.nir")
+    shutil.copy(slayer_file, tmp_path / "NET.net")
     data = load_data(Recipe().data)
     np.savez(tmp_path / "DATA.npz", x=data.test_images[:8], y=data.test_labels[:8])
     shutil.copy(ROOT / "examples" / "board" / "nir_paper_loihi.csv", tmp_path / "board.csv")

@@ -31,6 +31,7 @@ class Coder(ABC):
         stochastic: whether two encodings of one image differ; the numbers come from torch's generator.
         message_bits: width of a message on the chip; 0 means binary spikes.
         levels: the message that stands, or would stand, for 1.0; an entry of the encoding is message / levels.
+        pixels: the levels of a pixel that the chip's host receives.
 
     Args:
         steps: time steps.
@@ -42,6 +43,7 @@ class Coder(ABC):
     stochastic: bool = False
     message_bits: int = 0
     levels: int = 1
+    pixels: int = LEVELS
 
     def __init__(self, steps: int) -> None:
         self.steps = steps
@@ -98,8 +100,8 @@ class Coder(ABC):
         return nearest
 
     def on_grid(self, images: Images) -> Images:
-        """Return ``images`` as the chip's host receives them: 8-bit pixels, k / 255."""
-        return on_grid(images)
+        """Return ``images`` as the chip's host receives them: k / :attr:`pixels`."""
+        return on_grid(images, self.pixels)
 
     def check(self, images: NDArray[Any], source: str, shape: Shape | None = None) -> Images:
         """Return what :meth:`encode` takes as float32 in [0, 1].
@@ -140,9 +142,9 @@ def pixels(images: Tensor) -> Tensor:
     return torch.round(images.detach() * LEVELS)
 
 
-def on_grid(images: Images) -> Images:
-    """Return ``images`` rounded to 8-bit pixels, k / 255."""
-    rounded: Images = np.rint(images.astype(np.float32) * np.float32(LEVELS)) / np.float32(LEVELS)
+def on_grid(images: Images, levels: int = LEVELS) -> Images:
+    """Return ``images`` rounded to k / ``levels``, by default 8-bit pixels."""
+    rounded: Images = np.rint(images.astype(np.float32) * np.float32(levels)) / np.float32(levels)
     return rounded
 
 

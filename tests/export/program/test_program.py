@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from pydantic import ValidationError
 
-from spikeproof.export.program import Dense, Input, Population, Program, read_program, write_program
+from spikeproof.export.program import Dense, Input, Population, Program, Readout, read_program, write_program
+from spikeproof.hw_targets.target import get_target
 from spikeproof.toolkit.errors import FileError
 
 Programs = Callable[..., st.SearchStrategy[Program]]
@@ -39,6 +40,31 @@ def test_arrays_of_a_program_are_its_own_and_cannot_be_written() -> None:
     assert population.bias.dtype == np.int32
     with pytest.raises(ValueError, match="read-only"):
         population.bias[0] = 1
+
+
+def test_the_order_of_memory_changes_nothing() -> None:
+    rng = np.random.default_rng(0)
+    bias, weight = rng.integers(-9, 99, (2, 3, 4)), 2 * rng.integers(-9, 99, (24, 5))
+    traces = []
+    for order in (np.ascontiguousarray, np.asfortranarray):
+        program = Program(
+            input=Input(shape=(5,), message_bits=0),
+            populations=(Population(name="a", shape=(2, 3, 4), du=4095, dv=400, vth=3, bias=order(bias)),),
+            synapses=(Dense(source="input", target="a", weight=order(weight)),),
+            readout=Readout(population="a"),
+            steps=6,
+        )
+        messages = np.random.default_rng(1).integers(0, 2, (6, 3, 5)).astype(np.int32)
+        traces.append(get_target("loihi").compile(program).run(messages).output)
+    assert traces[0].any()
+    assert np.array_equal(*traces)
+
+
+@pytest.mark.parametrize(
+    ("bits", "scale", "full"), [(8, 1 / 255, 255), (7, 1 / 76, 76), (8, 1.0, 255), (0, 1.0, 1), (4, 1 / 200, 15)]
+)
+def test_the_message_of_1_is_known_from_the_scale(bits: int, scale: float, full: int) -> None:
+    assert Input(shape=(1,), message_bits=bits, scale=scale).full == full
 
 
 def part(values: Any, *path: str | int) -> Any:

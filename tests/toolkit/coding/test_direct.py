@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from hypothesis import given
 
-from spikeproof.toolkit.coding import direct_integers, on_grid, spike_count_logits
+from spikeproof.toolkit.coding import Direct, direct_integers, on_grid, spike_count_logits
 from spikeproof.toolkit.coding.direct import direct
 
 pixels = hnp.arrays(np.float32, (2, 1, 2, 3), elements=st.floats(0, 1, width=32))
@@ -27,6 +27,20 @@ def test_the_chip_receives_255_x_rounded_half_to_even_at_each_step(image: np.nda
     assert (sent.shape, sent.dtype) == ((3, 2, 1, 2, 3), np.int32)
     for step in sent:
         assert step.ravel().tolist() == half_to_even(image)
+
+
+@given(pixels, st.integers(2, 4000))
+def test_with_other_levels_the_chip_receives_as_many(image: np.ndarray, levels: int) -> None:
+    coder = Direct(3, levels=levels)
+    expected = [round(float(np.float32(levels) * x)) for x in image.ravel()]
+    assert coder.integers(image)[2].ravel().tolist() == expected
+    assert coder.peak >= levels > coder.peak // 2
+    assert np.array_equal(coder.integers(coder.on_grid(image)), coder.integers(image))
+
+
+def test_levels_are_named_where_they_are_not_those_of_8_bits() -> None:
+    assert Direct(3).settings == Direct(3, levels=255).settings == {"name": "direct", "steps": 3}
+    assert str(Direct(3, levels=76)) == "direct coder, levels = 76, gradient exact"
 
 
 def test_halves_between_two_levels_go_to_the_even_one() -> None:
