@@ -51,6 +51,9 @@ def profiles(run: RunFolder, samples: ProfileSamples = 500, as_json: Json = Fals
 
 
 def support(
+    networks: Annotated[
+        bool, typer.Option("--networks", help="Walk the whole road with networks of every framework; takes minutes.")
+    ] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the tables of docs/support.md.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -59,11 +62,20 @@ def support(
 
     from . import show
 
-    with show.loading(as_json):
+    with show.loading(as_json, "walking the road with every network" if networks else "loading"):
         from ..eval.support import constructs, graphs
 
+        if networks:
+            from ..eval.support.networks import page, roads
+
+            walked = roads()
+    if networks:
+        found = {"networks": walked}
+    else:
         found = {"programs": constructs.programs(), "layers": constructs.layers(), "files": graphs.files()}
-    if markdown:
+    if markdown and networks:
+        typer.echo(page(found["networks"]), nl=False)
+    elif markdown:
         typer.echo(constructs.page(found["programs"], found["layers"], found["files"]), nl=False)
     elif as_json:
         show.print_json({name: [asdict(answer) for answer in answers] for name, answers in found.items()})

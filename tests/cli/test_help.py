@@ -154,11 +154,12 @@ def test_targets_given_again_join_and_other_options_are_refused(call: Callable[.
     for words in (("-t", "nosuch", "-t", "loihi"), ("-t", "loihi", "-t", "nosuch"), ("-t", "loihi,nosuch")):
         answer = call("agree", run_folder, *words)
         assert (answer.code, "target 'nosuch': unknown" in answer.err) == (2, True), words
-    for words in (
+    twice: tuple[tuple[Any, ...], ...] = (
         ("simulate", run_folder, "-t", "nosuch", "-t", "loihi"),
         ("nir", "check", "x.nir", "--dt", 1, "--dt", 2),
-    ):
-        answer = call(*words)
+    )
+    for given in twice:
+        answer = call(*given)
         assert answer.code == 2
         assert "is given twice" in answer.err
     assert call("targets", "--json", "--json").code == 0

@@ -143,6 +143,7 @@ class Tutorial(nn.Module):
     def __init__(self, planes: bool) -> None:
         super().__init__()
         self.planes = planes
+        self.first: nn.Module
         if planes:
             self.first, self.second = nn.Conv2d(1, 12, 3, padding=1), nn.Conv2d(12, 32, 3, padding=1)
             self.pool, self.last = nn.MaxPool2d(2), nn.Linear(128, 10)

@@ -62,7 +62,7 @@ def correlated(x: np.ndarray, layer: dict[str, Any]) -> np.ndarray:
     (sy, sx), (py, px) = layer.get("stride", (1, 1)), layer.get("padding", (0, 0))
     dy, dx = layer.get("dilation", (1, 1))
     padded = np.pad(x, ((0, 0), (0, 0), (py, py), (px, px)))
-    out, each, ky, kx = weight.shape
+    out, each, ky, kx = map(int, weight.shape)
     rows = (padded.shape[2] - dy * (ky - 1) - 1) // sy + 1
     columns = (padded.shape[3] - dx * (kx - 1) - 1) // sx + 1
     found = np.zeros((len(x), out, rows, columns), dtype=np.int64)
@@ -140,7 +140,12 @@ def cases() -> dict[str, Case]:
     rng = np.random.default_rng(5)
     image = {"type": "input", "shape": [2, 6, 8]}
     coded = image | {"weight": [60], "bias": [-7], "neuron": neuron(vThMant=33)}
-    conv = {"type": "conv", "shape": [4, 3, 4], "weight": even(rng, 4, 2, 3, 3, 1), "neuron": neuron(type="LOIHI")}
+    conv: dict[str, Any] = {
+        "type": "conv",
+        "shape": [4, 3, 4],
+        "weight": even(rng, 4, 2, 3, 3, 1),
+        "neuron": neuron(type="LOIHI"),
+    }
     conv |= {"stride": [2, 2], "padding": [1, 1], "dilation": [1, 1], "groups": 1, "bias": rng.integers(-9, 30, 4)}
     flat = {"type": "flatten", "shape": [48, 1, 1]}
 

@@ -133,9 +133,10 @@ def test_the_origins_own_output_shows_how_its_neurons_reset(reset: str) -> None:
     snn, export = framework("snntorch"), framework("snntorch.export_nir").export_to_nir
     beta, threshold = torch.full((6,), 0.8), torch.full((6,), 0.5)
     layer = snn.Leaky(beta, threshold, init_hidden=True, reset_mechanism="subtract")
-    net = nn.Sequential(nn.Linear(12, 6), layer)
+    dense = nn.Linear(12, 6)
+    net = nn.Sequential(dense, layer)
     with torch.no_grad():
-        net[0].weight *= 4
+        dense.weight *= 4
     graph = export(net, torch.rand(1, 12), ignore_dims=[0])
     images = torch.rand(20, 12)
     layer.reset_mem()

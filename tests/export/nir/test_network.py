@@ -43,7 +43,8 @@ class Maker:
         return np.broadcast_to(self.rng.uniform(low, high, kept), shape).copy()
 
     def neuron(self, shape: tuple[int, ...]) -> Any:
-        tau, tau_syn, r, w = (self.values(*ends, shape) for ends in ((3e-4, 1e-3), (2e-4, 9e-4), (0.5, 3), (0.5, 3)))
+        ends = ((3e-4, 1e-3), (2e-4, 9e-4), (0.5, 3), (0.5, 3))
+        tau, tau_syn, r, w = (self.values(low, high, shape) for low, high in ends)
         leak = self.values(-0.2, 0.2, shape) * self.rng.integers(2)
         threshold, reset = self.values(0.4, 1.1, shape), self.values(-0.3, 0.1, shape)
         choices: list[Callable[[], Any]] = [
@@ -85,6 +86,9 @@ class Maker:
         groups = 1 if shape[0] % 2 else int(rng.integers(1, 3))
         outputs, size = groups * int(rng.integers(1, 4)), rng.integers(1, 5, axes)
         weight, same = rng.normal(size=(outputs, shape[0] // groups, *size)) * 0.5 + 0.1, rng.integers(3) == 0
+        stride: Any
+        padding: Any
+        dilation: Any
         stride, padding, dilation = (rng.integers(low, 3, axes) for low in (1, 0, 1))
         if same:
             stride, padding = np.ones(axes, int), "same"
@@ -226,8 +230,8 @@ def reference(graph: Graph, x: np.ndarray, s: Settings) -> dict[str, np.ndarray]
     for _ in graph.nodes:  # more than enough for biases to reach all that neurons do not hold back
         for name in graph.nodes:
             if name not in quiet:
-                arrived = sum(earlier[start] for start in graph.before(name))
-                earlier[name] = stateless(name, graph.nodes[name], arrived, graph.shapes[name])
+                before: Any = sum(earlier[start] for start in graph.before(name))
+                earlier[name] = stateless(name, graph.nodes[name], before, graph.shapes[name])
     past: list[dict[str, np.ndarray]] = []
     found: list[dict[str, np.ndarray]] = []
     for now in x:
@@ -235,7 +239,7 @@ def reference(graph: Graph, x: np.ndarray, s: Settings) -> dict[str, np.ndarray]
         past.append({})
         for name, node in graph.nodes.items():
             parts = [(earlier if (start, name) in graph.feedback else sent)[start] for start in graph.before(name)]
-            arrived = sum(parts) if parts else now
+            arrived: Any = sum(parts) if parts else now
             past[-1][name] = arrived
             if name in neurons:
                 sent[name] = neurons[name](arrived)

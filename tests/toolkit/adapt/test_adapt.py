@@ -85,7 +85,7 @@ def test_thresholds_of_each_channel_go_through_an_average_pool() -> None:
 
 
 def test_a_threshold_of_each_place_stays_where_a_convolution_cannot_take_it() -> None:
-    values = {"keep": 0.7, "threshold": per_neuron(0.05, 0.4, 4, 6, 6)}
+    values: Any = {"keep": 0.7, "threshold": per_neuron(0.05, 0.4, 4, 6, 6)}
     model = network(nn.Conv2d(1, 4, 3), Population(values), nn.Flatten(), nn.Linear(144, 3), Integrator())
     adapted, found, _ = adapt(model)
     assert [one.kind for one in found] == ["constants"]
