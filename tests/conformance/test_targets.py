@@ -436,9 +436,9 @@ def test_samples_do_not_influence_each_other(target):
 
 def test_onnx_refuses_sums_that_float32_cannot_hold():
     """What a target cannot do exactly it says beforehand, with a reason that names the part."""
-    weight = np.full((3, 2**16), 254)
+    weight = np.full((3, 2**17), 254)
     program = Program(
-        input=Input(shape=(2**16,), message_bits=24),
+        input=Input(shape=(2**17,), message_bits=1),
         populations=(Population(name="b", shape=(3,), du=4095, dv=0, vth=1, bias=np.zeros(3, dtype=np.int32)),),
         synapses=(Dense(source="input", target="b", weight=weight),),
         readout=Readout(population="b"),

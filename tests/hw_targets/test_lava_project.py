@@ -4,6 +4,7 @@ import ast
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def test_files_are_arrays_and_scripts_that_need_no_spikeproof(
             elif isinstance(node, ast.ImportFrom):
                 assert node.level == 0
                 imported.add(str(node.module).split(".")[0])
-    assert imported <= {"argparse", "json", "pathlib", "typing", "collections", "numpy", "scipy", "lava", "network"}
+    assert imported <= {*sys.stdlib_module_names, "numpy", "scipy", "lava", "network"}
     with np.load(tmp_path / "p" / "program.npz") as file:
         for name, array in program.arrays().items():
             np.testing.assert_array_equal(file[name], array)
