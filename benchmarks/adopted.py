@@ -23,6 +23,7 @@ from spikeproof.eval.records.benchmark import Benchmark
 
 SEEDS = (3407, 3408, 3409)
 STEPS = 10
+OUT = given_out.USUAL / "benchmarks"
 
 
 class Tutorial(nn.Module):
@@ -148,16 +149,16 @@ def strong(data: sp.Dataset) -> list[dict[str, Any]]:
     return rows
 
 
-def main(what: str, out: Any) -> None:
+def main(what: str) -> None:
     data = sp.load_data("digits", test_samples=500)
     rows = {"soft": soft, "strong": strong}[what](data)
     about = header(f"adopted-{what}", f"python benchmarks/adopted.py {what}", data=data)
-    out.mkdir(parents=True, exist_ok=True)
-    write_record(out / f"adopted-{what}.json", Benchmark.model_validate({**about, "rows": rows}))
+    OUT.mkdir(parents=True, exist_ok=True)
+    write_record(OUT / f"adopted-{what}.json", Benchmark.model_validate({**about, "rows": rows}))
 
 
 if __name__ == "__main__":
-    folder = given_out.out("benchmarks")
+    OUT = given_out.out("benchmarks")
     if sys.argv[1:] not in (["soft"], ["strong"]):
         sys.exit(__doc__)
-    main(sys.argv[1], folder)
+    main(sys.argv[1])

@@ -1,11 +1,14 @@
 """HDF5 files of unknown origin: links, sizes and filters are looked at before a byte of data is loaded."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
-from ..toolkit.errors import FileError
+from ..toolkit.errors import FileError, InputError
 
 DATA_LIMIT, TOTAL_LIMIT = 2**28, 2**30
 """Most bytes that one array, and all arrays of a file, may unpack to."""
@@ -14,6 +17,31 @@ TEXTS_LIMIT, TEXT_LIMIT = 2**13, 200
 
 # Those that are part of HDF5 and h5py; others would load a library that the file names.
 _FILTERS = frozenset({1, 2, 3, 4, 5, 6, 32000})
+
+
+@contextmanager
+def opened(path: Path, what: str, member: str) -> Iterator[h5py.File]:
+    """Open a file of unknown origin to read it; whatever a damaged one makes h5py raise becomes one kind of error.
+
+    Args:
+        path: of the file.
+        what: it should be, for messages: "NIR file".
+        member: that such a file has at its top.
+
+    Raises:
+        FileError: it is missing, damaged or another kind of file.
+    """
+    if not path.is_file():
+        raise FileError(f"{path}: no such file")
+    try:
+        with h5py.File(path, "r") as file:
+            if member not in file:
+                raise FileError(f"{path}: an HDF5 file, but not a {what} (it has no {member!r})")
+            yield file
+    except InputError:
+        raise
+    except Exception as error:  # h5py raises many kinds on damaged files
+        raise FileError(f"{path}: not a readable {what} ({type(error).__name__}: {error})") from error
 
 
 class Untrusted:

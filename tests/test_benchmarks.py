@@ -9,6 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = {
+    "adopted": "benchmarks",
     "attacks_calibration": "attacks",
     "deployed_robustness": "robustness",
     "faults_ann": "benchmarks",

@@ -11,6 +11,7 @@ from ...toolkit.errors import InputError
 from ...toolkit.files import write_text
 from ...toolkit.tables import Screen
 from ..records.base import Record
+from ..report.table import cell_text
 
 R = TypeVar("R", bound=Record)
 WIDTH = 100
@@ -47,7 +48,7 @@ class Shown(Generic[R]):
             numbers = all(isinstance(row[name], int | float) for row in self.rows)
             table.add_column(name, justify="right" if numbers else "left", overflow="fold")
         for row in self.rows:
-            table.add_row(*(Text(_text(cell)) for cell in row.values()))
+            table.add_row(*(Text(cell_text(cell)) for cell in row.values()))
         out = StringIO()
         Screen(file=out, width=WIDTH).print(table)
         return "\n".join(line.rstrip() for line in out.getvalue().splitlines()).strip("\n")
@@ -83,11 +84,3 @@ class Shown(Generic[R]):
         if path.suffix not in (".json", ".html"):
             raise InputError(f"{path}: expected a name that ends in .json (the record) or .html (the page)")
         write_text(path, self.to_json() + "\n" if path.suffix == ".json" else self.page())
-
-
-def _text(cell: Any) -> str:
-    if cell is None:
-        return "\u2013"
-    if isinstance(cell, bool):
-        return "yes" if cell else "no"
-    return f"{cell:.4g}" if isinstance(cell, float) else str(cell)

@@ -28,11 +28,12 @@ def render_table(
     names = list(rows[0]) if rows else []
     numbers = [index for index, name in enumerate(names) if all(isinstance(row[name], int | float) for row in rows)]
     parts = {"record": record, "kind": kind, "title": title, "sentences": sentences, "notes": notes, "names": names}
-    cells = [[_text(cell) for cell in row.values()] for row in rows]
+    cells = [[cell_text(cell) for cell in row.values()] for row in rows]
     return environment().get_template("table.html.j2").render(parts, rows=cells, numbers=numbers).strip() + "\n"
 
 
-def _text(cell: Any) -> str:
+def cell_text(cell: Any) -> str:
+    """Return what a table shows for a value; a dash where there is none."""
     if cell is None:
         return "\u2013"
     if isinstance(cell, bool):

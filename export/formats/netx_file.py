@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 
 from ...toolkit.errors import FileError, UnsupportedError
-from ..hdf5 import Untrusted
+from ..hdf5 import Untrusted, opened
 from ..program.parts import NEURON_LIMIT
 from .netx_weights import Matrix
 
@@ -227,15 +227,6 @@ def read_layers(path: Path) -> tuple[list[FileLayer], int | None]:
         FileError: missing, damaged, no such file, or impossibly large; the place in it is named.
         UnsupportedError: a layer has no form here; it is named with the reason.
     """
-    if not path.is_file():
-        raise FileError(f"{path}: no such file")
-    try:
-        with h5py.File(path, "r") as file:
-            if "layer" not in file:
-                raise FileError(f"{path}: an HDF5 file, but not a network of lava-dl (it has no 'layer')")
-            reader = _Fields(str(path))
-            return list(reader.layers(file)), reader.steps(file)
-    except (FileError, UnsupportedError):
-        raise
-    except Exception as error:  # h5py raises many kinds on damaged files
-        raise FileError(f"{path}: not a readable .net file ({type(error).__name__}: {error})") from error
+    with opened(path, ".net file of lava-dl", "layer") as file:
+        reader = _Fields(str(path))
+        return list(reader.layers(file)), reader.steps(file)

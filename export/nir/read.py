@@ -8,7 +8,7 @@ import nir
 import numpy as np
 
 from ...toolkit.errors import FileError
-from ..hdf5 import DATA_LIMIT, Untrusted
+from ..hdf5 import DATA_LIMIT, Untrusted, opened
 from .graph import NESTING_LIMIT, NODE_LIMIT
 from .nodes import KINDS, PARAMETERS
 
@@ -93,18 +93,9 @@ def read_graph(path: Path) -> nir.NIRGraph:
     Raises:
         FileError: the file is missing, damaged, no NIR graph, or impossibly large; the place in it is named.
     """
-    if not path.is_file():
-        raise FileError(f"{path}: no such file")
-    try:
-        with h5py.File(path, "r") as file:
-            if "node" not in file:
-                raise FileError(f"{path}: an HDF5 file, but not of NIR (it has no 'node')")
-            reader = _Reader(str(path))
-            graph = reader.node(reader.item(file, "node", str(path)), "", 1)
-    except FileError:
-        raise
-    except Exception as error:  # h5py raises many kinds on damaged files
-        raise FileError(f"{path}: not a readable NIR file ({type(error).__name__}: {error})") from error
+    with opened(path, "NIR file", "node") as file:
+        reader = _Reader(str(path))
+        graph = reader.node(reader.item(file, "node", str(path)), "", 1)
     if not isinstance(graph, nir.NIRGraph):
         raise FileError(f"{path}: holds a single {type(graph).__name__}, expected a graph")
     return graph

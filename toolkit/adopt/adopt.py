@@ -11,14 +11,14 @@ from torch import Tensor, nn
 
 from ..coding import Coder, Direct, Events
 from ..errors import DisagreementError, InputError, UnsupportedError
-from ..network.foreign import reset, stateful
+from ..network.foreign import reset, stateful, tensors
 from ..network.layers import Layer, Membrane
 from ..network.network import SpikingNetwork, spiking
 from ..network.neurons import Neuron
 from ..network.population import LeakyIntegrator
 from .build import Built, build
 from .graph import Value
-from .trace import Recorder, tensors
+from .trace import Recorder
 
 TIES = 1e-4
 """Share of spikes that may differ where both run in float32: membranes at the threshold, added up in another order."""

@@ -10,7 +10,7 @@ from torch.nn.modules import module as hooks
 from torch.overrides import TorchFunctionMode
 
 from ..errors import UnsupportedError
-from ..network.foreign import framework
+from ..network.foreign import framework, tensors
 from .functions import DECIDES, LOOKS, RULES, SAME
 from .graph import Node, Value
 from .layers import adaptive
@@ -275,15 +275,3 @@ def _activation(module: nn.Module) -> bool:
         and not any(True for _ in module.children())
         and framework(module) is None
     )
-
-
-def tensors(thing: Any) -> Iterator[Tensor]:
-    """Yield the tensors in nested sequences and dictionaries."""
-    if isinstance(thing, Tensor):
-        yield thing
-    elif isinstance(thing, dict):
-        for part in thing.values():
-            yield from tensors(part)
-    elif isinstance(thing, tuple | list):
-        for part in thing:
-            yield from tensors(part)

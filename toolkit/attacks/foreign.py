@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ..data import Images
 from ..network import foreign
 from ..network.backward import Backward, attack_gradient
+from ..network.foreign import tensors
 from ..network.neurons import Neuron
 from ..network.surrogates import Surrogate
 from .victim import device_of
@@ -63,14 +64,14 @@ class _Watch:
 
     def enter(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         """Remember what the inputs were made by."""
-        self.calls.append(_Call({x.grad_fn: None for x in _tensors((args, kwargs)) if x.grad_fn is not None}))
+        self.calls.append(_Call({x.grad_fn: None for x in tensors((args, kwargs)) if x.grad_fn is not None}))
 
     def leave(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         """Look at every function that was called between the inputs and the outputs."""
         call = self.calls.pop()
         if not torch.is_grad_enabled():
             return  # Inside a function's own forward pass there is no graph.
-        outputs, inputs = list(_tensors(output)), list(_tensors((args, kwargs)))
+        outputs, inputs = list(tensors(output)), list(tensors((args, kwargs)))
         todo = [x.grad_fn for x in outputs if x.grad_fn is not None]
         while todo:
             node = todo.pop()
@@ -179,20 +180,8 @@ def _states(model: nn.Module) -> Iterator[tuple[tuple[str, str], Tensor]]:
         for key, value in [*vars(part).items(), *part._buffers.items()]:
             if key in ("_parameters", "_buffers", "_modules"):
                 continue
-            for place, tensor in enumerate(_tensors(value)):
+            for place, tensor in enumerate(tensors(value)):
                 yield (name, f"{key}[{place}]"), tensor.detach()
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    """Yield the tensors in nested containers."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, dict):
-        for each in value.values():
-            yield from _tensors(each)
-    elif isinstance(value, list | tuple):
-        for each in value:
-            yield from _tensors(each)
 
 
 def _spikes(x: Tensor) -> bool:

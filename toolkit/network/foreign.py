@@ -165,6 +165,18 @@ def _reset_of(part: nn.Module) -> Callable[[], Any] | None:
     return found if callable(found) else None
 
 
+def tensors(thing: Any) -> Iterator[Tensor]:
+    """Yield the tensors in nested sequences and dictionaries."""
+    if isinstance(thing, Tensor):
+        yield thing
+    elif isinstance(thing, dict):
+        for part in thing.values():
+            yield from tensors(part)
+    elif isinstance(thing, tuple | list):
+        for part in thing:
+            yield from tensors(part)
+
+
 def _device(part: nn.Module) -> torch.device:
     for tensors in (part.parameters(), part.buffers()):
         for tensor in tensors:

@@ -506,5 +506,5 @@ def test_other_files_are_no_networks(tmp_path: Path) -> None:
         read_net(path)
     with h5py.File(path, "w") as file:
         file["node"] = 1
-    with pytest.raises(FileError, match="not a network of lava-dl"):
+    with pytest.raises(FileError, match=r"an HDF5 file, but not a \.net file of lava-dl"):
         read_net(path)
