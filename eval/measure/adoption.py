@@ -67,6 +67,7 @@ def adoption(
         readout=found.readout,
         layers=rows,
         samples=proof.samples,
+        others=proof.others,
         dtype=proof.dtype,
         logits=proof.logits,
         classes=proof.classes,

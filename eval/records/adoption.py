@@ -40,6 +40,7 @@ class Adoption(Record):
         readout: what the logits are, in words.
         layers: in order.
         samples: on which both ran.
+        others: inputs beside them on which both ran, too: black, white and noise; 0 for a graph, which cannot decide.
         dtype: in which both ran: float64, or float32 where the model runs in no other.
         logits: largest difference of a logit.
         classes: samples whose class differs.
@@ -54,6 +55,7 @@ class Adoption(Record):
     readout: str
     layers: list[AdoptedLayer]
     samples: int
+    others: int
     dtype: str
     logits: float
     classes: int
@@ -68,7 +70,8 @@ class Adoption(Record):
         found = [
             f"{self.source} ({self.framework}), {self.steps} time steps, read out by {self.readout}.",
             f"Proof on {self.samples} samples in {self.dtype}: {differing:,} of {compared:,} spikes differ, logits by "
-            f"at most {self.logits:.2g}, {self.classes} classes.",
+            f"at most {self.logits:.2g}, {self.classes} classes"
+            f"{f'; the same on {self.others} others (black, white, noise)' if self.others else ''}.",
         ]
         if self.silent:
             found.append(

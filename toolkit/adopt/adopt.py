@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from .build import Built, build
 from .graph import Value
 from .trace import Recorder
 
+ELSEWHERE = "adopt: on inputs other than the sample (another number of them: black, white, noise) the model is another"
 TIES = 1e-4
 """Share of spikes that may differ where both run in float32: membranes at the threshold, added up in another order."""
 
@@ -35,6 +36,7 @@ class Proof:
         logits: largest difference.
         classes: samples whose class differs.
         silent: populations none of whose neurons fired, of which nothing is proved but that.
+        others: inputs beside the sample on which both answered alike: black, white and noise.
     """
 
     samples: int
@@ -43,6 +45,7 @@ class Proof:
     logits: float
     classes: int
     silent: tuple[str, ...]
+    others: int = 0
 
     @property
     def differing(self) -> int:
@@ -154,7 +157,8 @@ def _sample(sample: Any, time: int | None) -> Tensor:
     found = torch.as_tensor(sample)
     if found.dim() < 2 + (time is not None) or 0 in found.shape:
         raise InputError(f"adopt: samples of shape {tuple(found.shape)}; expected (samples, ...), and the axis of time")
-    return found.detach().cpu().to(torch.float32)
+    # A copy: the model may write into what it gets.
+    return found.detach().cpu().to(torch.float32, copy=True)
 
 
 def adopt_module(
@@ -168,9 +172,9 @@ def adopt_module(
 ) -> Adopted:
     """Return a PyTorch module as a network of this package, proven equal on samples.
 
-    The model is run once and watched: every layer and function that it calls, at every time step. What was seen is
-    folded over time into one network, which then runs beside the model, in float64, and every spike of every
-    population and every logit is compared.
+    The model is run and watched: every layer and function that it calls, at every time step. What was seen is folded
+    over time into one network, which then runs beside the model, in float64, and every spike of every population and
+    every logit is compared: on the samples, and on others, see :func:`other_inputs`.
 
     Args:
         model: of snnTorch, SpikingJelly, norse, sinabs or this package, in evaluation mode; not changed.
@@ -185,7 +189,19 @@ def adopt_module(
         UnsupportedError: something in it has no form here; the module or function is named.
         DisagreementError: the adopted network gives other spikes; the first layer, step and neuron are named.
     """
-    x = _sample(sample, time)
+    # Layers that are made draw weights, before they get theirs: the caller's generator is left alone.
+    with torch.random.fork_rng(devices=[]):
+        return _adopted(model, _sample(sample, time), steps, time, output, coder)
+
+
+def _adopted(
+    model: nn.Module,
+    x: Tensor,
+    steps: int | None,
+    time: int | None,
+    output: Callable[[Any], Any] | int | None,
+    coder: Coder | None,
+) -> Adopted:
     copied = _checked(model)
     names = {id(part): name or type(part).__name__ for name, part in copied.named_modules()}
     if time is None and steps is not None and any(_multi(part) for part in copied.modules()):
@@ -215,8 +231,44 @@ def adopt_module(
     built = build(recorder, read, coder)
     images = _images(x, time, repeated, built.shape)
     proof = _prove(built, recorder, logits, read, images, wide)
+    again = other_inputs(x, time)
+    if repeated:
+        again = again[:1].expand_as(again).clone()
+    other = Recorder(names, recorder.given)
+    try:
+        logits, found = _run(runs, again.double() if wide else again, other, time, steps, output)
+        if found != read or other.described() != recorder.described():
+            raise UnsupportedError("it calls other layers")
+        others = _prove(built, other, logits, read, _images(again, time, repeated, built.shape), wide).samples
+    except (UnsupportedError, DisagreementError, RuntimeError, ValueError, IndexError) as error:
+        kind = DisagreementError if isinstance(error, DisagreementError) else UnsupportedError
+        raise kind(f"{ELSEWHERE}: {error}") from error
+    proof = replace(proof, others=others)
     reasons = why_not(built.network)
     return Adopted(built.network.float(), built.shape, built.readout, recorder.notes, reasons, proof, images)
+
+
+def other_inputs(x: Tensor, time: int | None) -> Tensor:
+    """Return inputs like a sample, another number of them: all at its least, all at its most, and noise between.
+
+    Args:
+        x: the sample.
+        time: its axis of time; what holds 0 and 1 only gets noise of 0 and 1.
+    """
+    axis = 1 if time == 0 else 0
+    count = 33 if x.shape[axis] < 33 else 7
+    low, high = float(x.min()), max(float(x.max()), float(x.min()) + 1e-3)
+    if low >= 0 and high <= 1:
+        low, high = 0.0, 1.0
+    shape = list(x.shape)
+    shape[axis] = count
+    noise = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    if time is not None:
+        noise = (noise < float(x.mean().clamp(0.05, 0.95))).to(x.dtype) if bool(((x == 0) | (x == 1)).all()) else noise
+    found = low + (high - low) * noise
+    found.select(axis, 0).fill_(low)
+    found.select(axis, 1).fill_(high)
+    return found
 
 
 def _images(x: Tensor, time: int | None, repeated: bool, shape: tuple[int, int, int]) -> Tensor:

@@ -134,7 +134,8 @@ def planar(layer: Any) -> nn.Module:
     if isinstance(layer, nn.MaxPool2d):
         return MaxPool(layer.kernel_size, layer.stride, layer.padding, layer.dilation, ceil_mode=layer.ceil_mode)
     if isinstance(layer, nn.AvgPool2d):
-        return nn.AvgPool2d(layer.kernel_size, layer.stride, layer.padding, layer.ceil_mode, layer.count_include_pad)
+        whole = layer.ceil_mode, layer.count_include_pad, layer.divisor_override
+        return nn.AvgPool2d(layer.kernel_size, layer.stride, layer.padding, *whole)
     if isinstance(layer, nn.Flatten):
         return nn.Flatten()
     other: nn.Module = copy.deepcopy(layer)

@@ -31,12 +31,14 @@ SAME = frozenset(
         "alpha_dropout",
         "feature_dropout",
         "cpu",
+        "data",
+        "real",
+        "type",
     }
 )
 """Functions whose result stands for what they were given."""
 LOOKS = frozenset(
     {
-        "__get__",
         "size",
         "dim",
         "stride",
@@ -60,7 +62,10 @@ LOOKS = frozenset(
         "ndimension",
         "is_contiguous",
         "get_device",
-        "__repr__",
+        "nelement",
+        "is_same_size",
+        "is_pinned",
+        "is_shared",
         "is_inference",
         "storage_offset",
         "register_hook",
@@ -71,6 +76,9 @@ LOOKS = frozenset(
 DECIDES = frozenset(
     {
         "__bool__",
+        "__repr__",
+        "__format__",
+        "__contains__",
         "item",
         "tolist",
         "__float__",

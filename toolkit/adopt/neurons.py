@@ -82,7 +82,9 @@ def _reader(module: nn.Module) -> Callable[[Any], Found] | None:
         },
         "sinabs": {"LIF": _sinabs, "IAF": _sinabs, "LIFSqueeze": _sinabs, "IAFSqueeze": _sinabs, "ExpLeak": _sinabs},
     }
-    return readers.get(framework(module) or "", {}).get(type(module).__name__)
+    # A class of somebody's own that derives from one of these may do anything.
+    root = type(module).__module__.partition(".")[0]
+    return readers.get(root, {}).get(type(module).__name__)
 
 
 def surrogate_of(spike: Callable[[Tensor], Tensor] | None, notes: list[str]) -> tuple[Kind, float]:

@@ -18,13 +18,14 @@ class Tape:
 
     Attributes:
         steps: time steps, as soon as something showed them.
+        given: shape of a sample as it is given.
         shape: of a sample as the first layer takes it.
         static: whether the input is the same at every step.
         now: name of the function that is called.
     """
 
     def __init__(self, shape: tuple[int, ...]) -> None:
-        self.shape = shape
+        self.shape = self.given = shape
         self.nodes = Nodes()
         self.source = self.nodes.add(("input",), "input", lambda name: Node(name, "input"))
         self.steps: int | None = None
@@ -49,6 +50,10 @@ class Tape:
         if self.steps not in (None, steps):
             raise UnsupportedError(f"layers of {self.steps} and of {steps} time steps; one number is needed")
         self.steps = steps
+
+    def described(self) -> list[tuple[str, str, tuple[int, ...]]]:
+        """Return the name, kind and sources of every node: what two runs of one model have in common."""
+        return [(row.name, row.kind, row.sources) for row in self.nodes.rows]
 
     def rows(self, value: Value) -> Node:
         """Return the node of a value."""

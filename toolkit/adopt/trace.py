@@ -77,9 +77,12 @@ class Recorder(Tape, TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call a function, and note what its result stands for."""
         kwargs = kwargs or {}
-        name = getattr(func, "__name__", str(func))
         if self._depth:
             return func(*args, **kwargs)
+        name = getattr(func, "__name__", str(func))
+        attribute = name == "__get__"
+        if attribute:
+            name = getattr(getattr(func, "__self__", None), "__name__", name)
         known = [part for part in tensors((args, kwargs)) if self.value(part) is not None]
         if known and name in DECIDES:
             raise UnsupportedError(f"the model looks at values while it runs ({name}), and may decide by them")
@@ -89,7 +92,7 @@ class Recorder(Tape, TorchFunctionMode):
             out = func(*args, **kwargs)
         finally:
             self._depth -= 1
-        if known and name not in LOOKS:
+        if known and name not in LOOKS and not (attribute and not isinstance(out, Tensor)):
             before, self.now = self.now, name
             try:
                 self._after(name, args, kwargs, out)
@@ -110,7 +113,8 @@ class Recorder(Tape, TorchFunctionMode):
                 self.set(out, value)
         elif name in RULES:
             RULES[name](self, args, kwargs, out)
-        elif any(isinstance(part, Tensor) for part in tensors(out)):
+        else:
+            # What it gives may be no tensor: a signal that is written into, a storage that is read.
             raise UnsupportedError(f"{name} has no form in a spiking network here")
 
     def _argument(self, args: Any, kwargs: Any) -> bool:
@@ -131,7 +135,7 @@ class Recorder(Tape, TorchFunctionMode):
                 handle.remove()
 
     def _leaf(self, module: nn.Module) -> bool:
-        return own(module) or is_neuron(module) or isinstance(module, (*KNOWN, *SKIPPED)) or _activation(module)
+        return own(module) or is_neuron(module) or _as_known(module) or _activation(module)
 
     def _enter(self, module: nn.Module, given: Any) -> None:
         if self._leaf(module):
@@ -165,6 +169,8 @@ class Recorder(Tape, TorchFunctionMode):
                 "gets a tensor that cannot be followed back to the sample: a custom function made it "
                 "(autograd.Function, NumPy), or it is a constant"
             )
+        if "forward" in vars(module):
+            raise UnsupportedError("its forward pass was replaced by another function")
         if isinstance(module, SKIPPED):
             self.set(out, value)
         elif is_neuron(module) or own(module):
@@ -262,6 +268,14 @@ class Recorder(Tape, TorchFunctionMode):
     def _owner(self, value: Value) -> int:
         row = self.rows(value)
         return row.sources[0] if row.kind == "membrane" else value.node
+
+
+def _as_known(module: nn.Module) -> bool:
+    """Return whether a module is one of torch's, or SpikingJelly's over several steps, with its forward pass."""
+    if not isinstance(module, (*KNOWN, *SKIPPED)) or "forward" in vars(module):
+        return False
+    maker = next(kind for kind in type(module).__mro__ if "forward" in vars(kind))
+    return maker.__module__.partition(".")[0] in ("torch", "spikingjelly")
 
 
 def _activation(module: nn.Module) -> bool:

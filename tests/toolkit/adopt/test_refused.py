@@ -153,3 +153,74 @@ def test_surrogates_are_told_by_their_values_or_noted() -> None:
 def test_inhibition_is_refused() -> None:
     with pytest.raises(UnsupportedError, match=r"module '1' .*inhibition"):
         adopt_module(sequential(cell(inhibition=True)).eval(), X, steps=3)
+
+
+class _Clamped(nn.Linear):
+    """A layer of somebody's own, whose forward pass is not that of its base."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).clamp(max=0.5)
+
+
+def _by_batch(net: Net, x: Tensor) -> Tensor:
+    told = loop(net, x)
+    return told if len(x) < 20 else told * 2
+
+
+def _written_into(net: Net, x: Tensor) -> Tensor:
+    x[:, :32] = 0
+    return loop(net, x)
+
+
+def _aside(net: Net, x: Tensor) -> Tensor:
+    # Another view of the same values, of which torch tells nobody.
+    return loop(net, x) if float(x.as_subclass(nn.Parameter).detach().max()) < 0.9999 else loop(net, x) * 2
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (lambda n, x: loop(n, x) if x.data.max() > 9 else loop(n, -x), "max has no form"),
+        (lambda n, x: loop(n, x) if x.T.sum() > 9 else loop(n, -x), "T has no form"),
+        (lambda n, x: loop(n, x) if "9.9" in repr(x) else loop(n, -x), "looks at values .*__repr__"),
+        (lambda n, x: loop(n, x) if len(x.untyped_storage()) else loop(n, -x), "untyped_storage has no form"),
+        (_written_into, "__setitem__ has no form"),
+        (_by_batch, "on inputs other than the sample"),
+        (_aside, "on inputs other than the sample|has no form"),
+    ],
+)
+def test_a_model_that_decides_out_of_sight_is_not_adopted(body: Body, words: str) -> None:
+    given = X.clone()
+    with pytest.raises(UnsupportedError, match=words):
+        adopt_module(Net(body).eval(), given)
+    assert torch.equal(given, X)
+
+
+def test_layers_of_ones_own_are_watched_not_taken_for_their_base() -> None:
+    net = Net(loop).eval()
+    net.fc = _Clamped(64, 10).eval()
+    with pytest.raises(UnsupportedError, match="in module 'fc': clamp has no form"):
+        adopt_module(net, X)
+    net.fc = nn.Linear(64, 10)
+    net.fc.forward = lambda x: 2 * nn.Linear.forward(net.fc, x)  # type: ignore[method-assign]
+    with pytest.raises(UnsupportedError, match=r"'fc'.*replaced"):
+        adopt_module(net.eval(), X)
+
+    class Leaky(snntorch.Leaky):  # type: ignore[misc]
+        def forward(self, x: Tensor, mem: Any = None) -> Any:
+            spikes, mem = super().forward(x, mem)
+            return spikes, mem.clamp(max=0.1)
+
+    own = Net(loop)
+    own.lif = Leaky(beta=0.9, reset_mechanism="zero", threshold=0.2)
+    with pytest.raises(UnsupportedError, match=r"module 'lif'.* has other equations"):
+        adopt_module(own.eval(), X)
+
+
+def test_the_callers_generator_and_sample_are_left_alone() -> None:
+    model, given = Net(loop).eval(), X.clone()
+    state = torch.get_rng_state()
+    found = adopt_module(model, given)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(given, X)
+    assert found.proof.others == 33
