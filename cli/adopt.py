@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import Json, OneSpike, Origin, Out, Reset, TimeStep, Unscaled
+from .options import Json, OneSpike, Origin, Out, Reset, Start, TimeStep, Unscaled
 
 if TYPE_CHECKING:
     from ..eval.records.adoption import Adoption
@@ -26,6 +26,7 @@ Output = Annotated[int | None, typer.Option(min=0, help="Which of several output
 Flat = Annotated[bool, typer.Option("--flat", help="The model takes rows of features, not images.")]
 Count = Annotated[int, typer.Option("--samples", "-n", min=1, help="Test images on which both run side by side.")]
 Bits = Annotated[int, typer.Option(min=2, max=8, help="Bits a weight, for 'quantize'.")]
+Port = Annotated[str | None, typer.Option(help="The Output node that is read, where a NIR file has several.")]
 Epochs = Annotated[int, typer.Option(min=0, help="Epochs of fine-tuning on the grid, for 'quantize'.")]
 
 
@@ -45,6 +46,8 @@ def adopt(
     reset: Reset = None,
     one_spike: OneSpike = False,
     unscaled: Unscaled = False,
+    start: Start = None,
+    port: Port = None,
     as_json: Json = False,
 ) -> None:
     """Take a network from elsewhere into a run, proven equal spike for spike; every other command works on it."""
@@ -57,6 +60,7 @@ def adopt(
     settings = parse_recipe({"data": named}, f"--data {data}").data
     asked = {"steps": steps, "time": time, "output": output, "flat": flat}
     told = {"origin": origin, "dt": dt, "reset": reset, "one_spike": one_spike, "unscaled": unscaled}
+    told |= {"start": start, "port": port}
     options: dict[str, Any] = {**asked, "samples": samples, "bits": bits, "epochs": epochs, **told}
     record = do(out, source, settings, **options)
     show.record("adopt", record, out / "adoption", as_json, _print)

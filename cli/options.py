@@ -16,7 +16,9 @@ START, STEPS, MEASURE, FILES, STUDIES, HERE = (
 )
 EXIT_BUG, EXIT_REFUSED, EXIT_TARGET, EXIT_DIFFERENT, EXIT_DOES_NOT_FIT, EXIT_INTERRUPTED = 1, 2, 3, 4, 5, 130
 
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, made by 'train', 'run' or 'import'.")]
+RunFolder = Annotated[
+    Path, typer.Argument(metavar="RUN", help="Run folder, made by 'train', 'run', 'adopt', 'adapt' or 'import'.")
+]
 RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="Recipe file (TOML), or the name of a built-in one.")]
 Out = Annotated[
     Path, typer.Option("--out", "-o", help="Run folder to write; made if absent, taken up again if started.")

@@ -7,12 +7,14 @@ from typing import Any
 
 import nir
 import numpy as np
+import torch
 from torch import nn
 
 from ...export.nir.adopt import adopt_nir_proven
 from ...toolkit.adopt import Adopted as Found
 from ...toolkit.adopt import adopt_module
 from ...toolkit.coding import Coder, Direct, Events
+from ...toolkit.data import Labels, check_labels
 from ...toolkit.errors import InputError
 from ...toolkit.files import digest
 from ...toolkit.network.network import SpikingNetwork
@@ -21,6 +23,9 @@ from ..records.adoption import Adoption
 from ..records.base import Data, header
 from ..report.adoption import render_adoption
 from .shown import Shown
+
+ORIGIN = ("settings", "dt", "reset", "one_spike", "unscaled", "start", "port", "reference")
+"""What is known of a NIR graph beyond itself."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -62,13 +67,17 @@ def adopt(
         output: of what the module returns: an index, or a function of it; by default the first tensor.
         coder: what made the sample of images; by default ``events`` for spikes over time, else ``direct``.
         origin: of a NIR graph: ``settings`` (the framework that wrote it), ``dt``, ``reset``, ``one_spike``,
-            ``unscaled``, and ``reference``, what the origin's output sends (time, samples, classes).
+            ``unscaled``, ``start``, ``port`` (the Output node that is read, of several), and ``reference``, what the
+            origin's output sends (time, samples, classes).
 
     Raises:
         InputError: the model or the sample cannot be used as they are.
         UnsupportedError: something in it has no form here; the module, function or node is named.
         DisagreementError: the adopted network gives other spikes; the first layer, step and neuron are named.
     """
+    unknown = sorted(set(origin) - set(ORIGIN))
+    if unknown:
+        raise InputError(f"adopt: {', '.join(unknown)}: unknown; of NIR graphs there are {', '.join(ORIGIN)}")
     if isinstance(model, nn.Module):
         if origin:
             raise InputError(f"adopt: {', '.join(origin)}: of NIR graphs; a module says for itself what it means")
@@ -78,11 +87,12 @@ def adopt(
         found = _graph(model, sample, steps, time, coder, origin)
         source = "graph" if not isinstance(model, str | Path) else Path(model).name
         framework = f"NIR, {origin.get('settings', 'nir')}"
-    asked = {"steps": steps, "time": time, "output": output if isinstance(output, int) else None}
+    asked: dict[str, Any] = {"steps": steps, "time": time, "output": output if isinstance(output, int) else None}
+    asked |= {name: repr(value) for name, value in origin.items() if name != "reference"}
     given = "".join(f", {name}={value}" for name, value in asked.items() if value is not None)
     about = header("network", f"spikeproof.adopt(model, sample{given})")
     about["data"] = Data(name="sample", sha256=digest(found.images.numpy().tobytes()), test=len(found.images))
-    record = adoption(found, source, framework, about, None if labels is None else np.asarray(labels))
+    record = adoption(found, source, framework, about, None if labels is None else _labels(labels, found))
     rows = tuple(
         {
             "layer": layer.name,
@@ -96,6 +106,12 @@ def adopt(
     return Adopted(record, " ".join(record.sentences), rows, lambda: render_adoption(record), found.network)
 
 
+def _labels(labels: Any, found: Found) -> Labels:
+    with torch.no_grad():
+        classes = int(found.network(found.images[:1]).shape[1])
+    return check_labels(np.asarray(labels), "adopt: labels", len(found.images), classes)
+
+
 def _graph(
     source: Any, sample: Any, steps: int | None, time: int | None, coder: Coder | None, origin: dict[str, Any]
 ) -> Found:
@@ -105,7 +121,4 @@ def _graph(
     if coder is None and time is None and steps is None:
         raise InputError("adopt: a NIR graph that gets images runs as many time steps as steps= says")
     made = coder or (Events(x.shape[1]) if time is not None else Direct(steps or 1))
-    try:
-        return adopt_nir_proven(source, x, made, **origin)
-    except TypeError as error:
-        raise InputError(f"adopt: {error}") from error
+    return adopt_nir_proven(source, x, made, **origin)

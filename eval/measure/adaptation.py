@@ -5,6 +5,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from ...export.lowering.lower import lower
@@ -76,9 +77,10 @@ def adaptation(
 def refusal(network: SpikingNetwork, shape: tuple[int, int, int] | None) -> str | None:
     """Return why a network, its weights rounded, does not become a Program; None if it does."""
     try:
-        quantized = quantized_network(network, BITS)
-        if shape is not None:
-            with TemporaryDirectory() as folder:
+        # Layers that are made draw weights, before they get theirs: the caller's generator is left alone.
+        with torch.random.fork_rng(devices=[]), TemporaryDirectory() as folder:
+            quantized = quantized_network(network, BITS)
+            if shape is not None:
                 path = Path(folder) / "network.nir"
                 write_nir(path, quantized, shape)
                 lower(*read_nir(path), "network")

@@ -11,6 +11,7 @@ from ...toolkit.errors import InputError
 from ...toolkit.network.foreign import framework as framework_of
 from ..records.adoption import AdoptedLayer, Adoption
 from ..records.base import share
+from .adaptation import refusal
 
 BATCH = 250
 """Samples a run."""
@@ -72,5 +73,15 @@ def adoption(
         logits=proof.logits,
         classes=proof.classes,
         silent=list(proof.silent),
+        refused=_outside(found)
+        or next((f"layer {name!r}: {why}" for name, why in found.reasons.items()), None)
+        or refusal(network, (found.images.shape[-3], found.images.shape[-2], found.images.shape[-1])),
         accuracy=accuracy,
     )
+
+
+def _outside(found: Adopted) -> str | None:
+    low, high = float(found.images.min()), float(found.images.max())
+    if low >= 0 and high <= 1:
+        return None
+    return f"its samples go from {low:g} to {high:g}, and what the chip receives, and attacks change, is in [0, 1]"

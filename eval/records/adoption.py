@@ -44,6 +44,7 @@ class Adoption(Record):
         dtype: in which both ran: float64, or float32 where the model runs in no other.
         logits: largest difference of a logit.
         classes: samples whose class differs.
+        refused: why it does not become a Program as it is, found by trying; None if it does.
         silent: populations that never fired, of which nothing is proved but that.
         accuracy: of the adopted network on labels; None without them.
     """
@@ -60,6 +61,7 @@ class Adoption(Record):
     logits: float
     classes: int
     silent: list[str]
+    refused: str | None
     accuracy: Share | None = None
 
     @property
@@ -77,9 +79,8 @@ class Adoption(Record):
             found.append(
                 f"No neuron of {', '.join(self.silent)} fired: nothing else is proved of it; give other samples."
             )
-        refused = [layer for layer in self.layers if layer.refused]
-        if refused:
-            found.append(f"It does not deploy as it is: layer {refused[0].name!r}: {refused[0].refused}.")
+        if self.refused:
+            found.append(f"It does not deploy as it is: {self.refused}.")
         return found
 
 

@@ -41,6 +41,7 @@ def adapt(
         InputError: the new folder holds another run.
         UnsupportedError: a layer cannot be written into a recipe; by name.
     """
+    run.needs_network("adapt")
     recipe, data = run.recipe(), run.data()
     network = load_network(run.path("model.safetensors"))[0]
     run.require("train")
@@ -50,6 +51,7 @@ def adapt(
     adapted, record = adaptation(network, part, about, pools=pools, populations=populations, track=track)
     model = {"kind": "layers", "layers": described(adapted), "gain": adapted.gain}
     made = begin(folder, adapted, parse_recipe(recipe.model_dump(mode="json") | {"model": model}, recipe.name), data)
+    made.keep_data_of(run)
     write_record(made.path(FILES[0]), record)
     write_adaptation(made.path(FILES[1]), record)
     made.finished("train", list(FILES))

@@ -131,7 +131,8 @@ def adopt(
         samples: test images of the proof.
         bits: a weight, of ``quantize``.
         epochs: of fine-tuning, of ``quantize``.
-        origin: what is known of a NIR file beyond itself: ``origin``, ``dt``, ``reset``, ``one_spike``, ``unscaled``.
+        origin: what is known of a NIR file beyond itself: ``origin``, ``dt``, ``reset``, ``one_spike``, ``unscaled``,
+            ``start``, ``port``.
 
     Raises:
         InputError: the source, the data or an option is refused.
@@ -156,7 +157,14 @@ def adopt(
     run = begin(folder, found.network, recipe, data)
     asked = {"steps": steps, "time": time, "output": output, "flat": flat, "samples": samples}
     asked |= {"bits": bits, "epochs": epochs, **told}
-    words = command_line("adopt", file.name, data=settings.name, **asked, out="DIR")
+    place = Path(settings.path).name if settings.name == "arrays" and settings.path else settings.name
+    words = command_line(
+        "adopt",
+        file.name,
+        data=place,
+        **asked,
+        out="DIR",
+    )
     about = header(recipe.name, words, data=data, recipe=recipe)
     record = adoption(_on(found, data), file.name, framework, about, data.test_labels[: len(found.images)])
     write_record(run.path(FILES[0]), record)
@@ -176,8 +184,8 @@ def _of_file(
         raise InputError(f"{file}: say how many time steps an image is shown with --steps")
     images = data.test_images[:samples]
     coder = Events(images.shape[1]) if events else Direct(steps or 1)
-    settings = told.pop("origin", "nir")
-    return adopt_nir_proven(file, images, coder, settings, **told)
+    others = {name: value for name, value in told.items() if name != "origin"}
+    return adopt_nir_proven(file, images, coder, told.get("origin", "nir"), **others)
 
 
 def _on(found: Adopted, data: Dataset) -> Adopted:

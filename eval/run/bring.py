@@ -110,13 +110,13 @@ def import_program(
     known = read_samples(run.path("samples.npz"), run.path("import.json"))
     record = record.model_copy(update={"data": data_of(known)})
     write_record(run.path("import.json"), record)
-    run.finished("import")
     if found is not None and found.different:
         wrong = next(bits for bits in found.values if bits.first)
         raise DisagreementError(
             f"{file}: lava-dl's importer differs in {found.different} of {found.compared} values, first "
             f"{wrong.quantity} of population {wrong.population!r} at {wrong.first}; please report it"
         )
+    run.finished("import")
     return record
 
 

@@ -61,8 +61,8 @@ WRITES: dict[str, tuple[str, ...]] = {
 }
 TRAINED = ("name", "data", "coding", "model", "train", "defences")
 """Sections of a recipe that the float network is made of: another one makes another run."""
-MADE = {"attacks": "attack", "quantize": "quantize", "export": "export", "evaluate": "evaluate"}
-"""The first step that another section changes; all that was done before it stays."""
+MADE = {"train": "quantize", "attacks": "attack", "quantize": "quantize", "export": "export", "evaluate": "evaluate"}
+"""The first step that another section changes; all before it stays. Of ``train``: where the network was given."""
 NEXT = {"quantize": "export"}
 """Which step reads what the one before it in the recipe makes; measurements read what all of them make."""
 MAKERS = ("train", "attack", "quantize", "export")
@@ -74,6 +74,8 @@ for _threat in ("encoded", "encoded-binary", "timing"):
     )
 
 
+GIVEN = {"adoption.json": "adopt", "adaptation.json": "adapt"}
+"""Records of networks that were not trained here, and the commands that wrote them."""
 WITHOUT_NETWORK = ("simulate", "agree", "profiles", "robustness", "prove", "compare", "fit", "faults")
 """Commands that a Program from elsewhere takes."""
 
@@ -135,7 +137,8 @@ class Run:
             run = replace(run, again=run._adopt(recipe))
         else:
             write_json(run.path("recipe.json"), recipe.model_dump(mode="json"))
-        run._keep_place(recipe)
+        if recipe.data.path is not None and not Path(recipe.data.path).is_absolute():
+            run._keep_place(recipe.data.path)
         return run
 
     def _adopt(self, recipe: Recipe) -> tuple[str, ...]:
@@ -144,7 +147,9 @@ class Run:
         differ = [name for name in type(recipe).model_fields if getattr(old, name) != getattr(recipe, name)]
         if not differ:
             return ()
-        fixed = [name for name in differ if name in TRAINED or (name == "attacks" and recipe.train.trail)]
+        # How a given network was trained nobody knows; what the section says is how it is fine-tuned.
+        trained = [name for name in TRAINED if name != "train" or not self.given()]
+        fixed = [name for name in differ if name in trained or (name == "attacks" and recipe.train.trail)]
         if fixed:
             raise InputError(
                 f"{self.folder}: holds a run of another recipe; give another --out, or delete it ({', '.join(fixed)} "
@@ -168,10 +173,15 @@ class Run:
         write_text(self.path("recipe.json"), text)
         return tuple(name for name in steps if name not in kept)
 
-    def _keep_place(self, recipe: Recipe) -> None:
+    def keep_data_of(self, other: "Run") -> None:
+        """Find the data where another run of the same recipe finds them."""
+        given = other.recipe().data
+        if given.path is not None and not Path(given.path).is_absolute():
+            self._keep_place(other._data_settings(other.recipe()).path)
+
+    def _keep_place(self, given: str | None) -> None:
         """Write down where a relative ``data.path`` leads, if it leads anywhere."""
-        given = recipe.data.path
-        if given is None or Path(given).is_absolute() or not Path(given).exists():
+        if given is None or not Path(given).exists():
             return
         with contextlib.suppress(ValueError):  # on Windows: another drive, to which no relative path leads
             place = Path(os.path.relpath(given, self.folder)).as_posix()
@@ -193,6 +203,22 @@ class Run:
     def imported(self) -> bool:
         """Whether it holds a Program from elsewhere, without the float network that it was made from."""
         return self.path("import.json").exists()
+
+    def given(self) -> str | None:
+        """Return the command that gave the run its float network, where that was not training."""
+        return next((command for name, command in GIVEN.items() if self.path(name).exists()), None)
+
+    def needs_training(self) -> None:
+        """Check that training would not replace a network that was given.
+
+        Raises:
+            InputError: it would.
+        """
+        if given := self.given():
+            raise InputError(
+                f"{self.folder}: '{given}' gave its network, which training would replace; 'quantize' fine-tunes it, "
+                f"and '{given}' into another folder gives it again"
+            )
 
     def needs_network(self, step: str) -> None:
         """Check that the run has a float network.
@@ -309,6 +335,8 @@ class Run:
     def _command(self, step: str) -> str:
         """Return the command that runs ``step`` again."""
         words = ["train", str(self.path("recipe.json")), "--out"] if step == "train" else [step]
+        if step == "train" and (given := self.given()):
+            words = [given, "MODEL" if given == "adopt" else "RUN", "--out"]
         if step == "import":
             source = read_imported(self.path("import.json")).source if self.imported else "FILE"
             words = [step, source, "--data", "SAMPLES.npz", "--out"]

@@ -51,6 +51,7 @@ def _identity(recipe: Recipe, data: Dataset, what: str) -> str:
 def train(run: Run, track: Track = silent) -> Trained:
     """Train the recipe's network: model.safetensors, training.json."""
     run.needs_network("train")
+    run.needs_training()
     recipe = run.recipe()
     data = run.data()
     source = f"coding.name = {recipe.coding.name!r}, data set {data.name!r}"

@@ -53,7 +53,7 @@ def trace(
             )
         inputs = chip_input(folder, last)[:, first:]
     found = compare_trace(program, given, inputs, clock=clock, file=file.name, sha256=digest(read_bytes(file)))
-    name, recipe = ("program", None) if folder is None else (folder.recipe().name, folder.recipe())
+    name, recipe = ("program", None) if folder is None else (folder.recipe().name, folder.recipe_on_record())
     typed = command_line(
         "compare",
         "DIR" if folder is not None else "PROGRAM",

@@ -48,9 +48,11 @@ def _taken(
     reset: str | None,
     one_spike: bool,
     unscaled: bool,
+    start: str | None,
+    port: str | None,
 ) -> Taken:
     where = "graph" if isinstance(source, nir.NIRGraph) else str(source)
-    graph = flatten(source if isinstance(source, nir.NIRGraph) else read_graph(Path(source)), where)
+    graph = flatten(source if isinstance(source, nir.NIRGraph) else read_graph(Path(source)), where, port)
     resets = any(isinstance(node, nir.IF | nir.LIF | nir.CubaLIF) for node in graph.nodes.values())
     if settings == "snntorch" and reset is None and resets:
         raise UnsupportedError(
@@ -58,9 +60,9 @@ def _taken(
             "trained: reset = 'zero', 'subtract_later' (its 'subtract'), 'none', or 'zero_later' (docs/nir.md)"
         )
     if isinstance(settings, str):
-        settings = settings_of(settings, dt, reset, one_spike=one_spike, unscaled=unscaled)
-    elif dt is not None or reset is not None or one_spike or unscaled:
-        raise InputError("settings say all of dt, reset, one_spike and unscaled; change them there")
+        settings = settings_of(settings, dt, reset, one_spike=one_spike, unscaled=unscaled, start=start)
+    elif dt is not None or reset is not None or one_spike or unscaled or start is not None:
+        raise InputError("settings say all of dt, reset, one_spike, unscaled and start; change them there")
     shape = graph.shapes[next(reversed(graph.nodes))]
     if len(shape) != 1:
         raise UnsupportedError(f"{where}: its output has shape {shape}, expected (classes,); flatten before it")
@@ -83,6 +85,8 @@ def adopt_nir(
     reset: str | None = None,
     one_spike: bool = False,
     unscaled: bool = False,
+    start: str | None = None,
+    port: str | None = None,
     gain: float = GAIN,
 ) -> tuple[SpikingNetwork, tuple[int, int, int]]:
     """Return the network of a NIR file or graph of any origin, and (channels, height, width) of its images.
@@ -95,13 +99,15 @@ def adopt_nir(
         reset: what a spike does, if not as the framework has it; snnTorch's files need to be told.
         one_spike: see :func:`.dynamics.settings_of`.
         unscaled: see :func:`.dynamics.settings_of`.
+        start: where membranes start, see :class:`.dynamics.Settings`.
+        port: the Output node that is read, where there are several.
         gain: scale of the logits.
 
     Raises:
         FileError: the file cannot be read.
         UnsupportedError: the graph cannot run, is not a classifier, or its reset must be told.
     """
-    taken = _taken(source, settings, dt, reset, one_spike, unscaled)
+    taken = _taken(source, settings, dt, reset, one_spike, unscaled, start, port)
     return _network(taken, coder, gain), image_shape(taken.graph)
 
 
@@ -115,6 +121,8 @@ def adopt_nir_proven(
     reset: str | None = None,
     one_spike: bool = False,
     unscaled: bool = False,
+    start: str | None = None,
+    port: str | None = None,
     reference: NDArray[Any] | None = None,
     gain: float = GAIN,
 ) -> Adopted:
@@ -134,6 +142,8 @@ def adopt_nir_proven(
         reset: as of :func:`adopt_nir`.
         one_spike: as of :func:`adopt_nir`.
         unscaled: as of :func:`adopt_nir`.
+        start: as of :func:`adopt_nir`.
+        port: as of :func:`adopt_nir`.
         reference: (time, samples, classes): what the origin's output sends for the sample as the coder encodes it.
         gain: as of :func:`adopt_nir`.
 
@@ -143,7 +153,7 @@ def adopt_nir_proven(
         UnsupportedError: as of :func:`adopt_nir`.
         DisagreementError: more spikes differ than ties explain; the first layer, step and neuron are named.
     """
-    taken = _taken(source, settings, dt, reset, one_spike, unscaled)
+    taken = _taken(source, settings, dt, reset, one_spike, unscaled, start, port)
     network, shape = _network(taken, coder, gain), image_shape(taken.graph)
     images = _images(sample, network.coder, shape)
     graph, output = taken.graph, next(reversed(taken.graph.nodes))
@@ -166,7 +176,7 @@ def adopt_nir_proven(
             silent.append(layer)
     gap, classes = float((found - meant).abs().max()), int((found.argmax(1) != meant.argmax(1)).sum())
     proof = Proof(len(images), "float32", spikes, gap, classes, tuple(silent))
-    readout = f"the {'last membrane' if network.membrane else 'mean over time'} of {network.readout!r}"
+    readout = f"{gain:g} times the {'last membrane' if network.membrane else 'mean over time'} of {network.readout!r}"
     return Adopted(network, shape, readout, {}, why_not(network), proof, images)
 
 

@@ -91,7 +91,7 @@ class _Writer:
         self.edges: list[tuple[str, str]] = []
         self.grids: dict[str, Grid] = {}
         self.signals = {INPUT: torch.zeros(1, *shape)}
-        self.spikes: dict[str, bool] = {INPUT: False}
+        self.spikes: dict[str, bool] = {INPUT: network.coder.binary}
 
     def layer(self, name: str, layer: nn.Module) -> None:
         """Append one layer."""

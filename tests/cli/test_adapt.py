@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -82,3 +83,24 @@ def test_what_is_no_run_or_no_pool_is_refused(soft: Path, call: Call, tmp_path: 
     here = call("adapt", soft, "--out", soft)
     assert here.code == 2
     assert "another recipe" in here.err
+
+
+def test_the_new_run_finds_the_data_from_any_folder(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digits = load_data(DataSettings(test_samples=12, train_samples=40))
+    at, elsewhere = tmp_path / "at", tmp_path / "elsewhere"
+    at.mkdir()
+    elsewhere.mkdir()
+    parts = {"x_train": digits.train_images, "y_train": digits.train_labels}
+    parts |= {"x_test": digits.test_images, "y_test": digits.test_labels}
+    np.savez(at / "mine.npz", **parts)
+    monkeypatch.chdir(at)
+    settings = DataSettings(name="arrays", path="mine.npz")
+    named = OrderedDict(flat=nn.Flatten(), linear=nn.Linear(64, 10), last=Population({"keep": 0.9}, reset="subtract"))
+    network = SpikingNetwork(named, 3, 1.0).eval()
+    run = begin(Path("run"), network, recipe_of(network, "mine", settings, 8, 0), load_data(settings))
+    run.finished("train")
+    monkeypatch.chdir(elsewhere)
+    assert call("adapt", at / "run", "--out", "new").code == 0
+    assert call("quantize", "new").code == 0

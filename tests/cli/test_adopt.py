@@ -1,5 +1,6 @@
 """``spikeproof adopt``: a run that begins with somebody's own network, and the commands after it."""
 
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -123,3 +124,39 @@ def test_sources_and_options_that_cannot_be(
     assert answer.code == 2
     assert words in answer.err
     assert not (tmp_path / "run").exists()
+
+
+def test_training_does_not_replace_a_network_that_was_given(call: Call, model: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert call("adopt", f"{model}:hard", "--out", run, "--samples", 8).code == 0
+    before = (run / "model.safetensors").read_bytes()
+    answer = call("train", run / "recipe.json", "--out", run)
+    assert answer.code == 2
+    assert "'adopt' gave its network" in answer.err
+    assert (run / "model.safetensors").read_bytes() == before
+    (run / "training.json").write_text("[1]")
+    changed = call("quantize", run)
+    assert changed.code == 2
+    assert "spikeproof adopt MODEL --out" in changed.err
+
+
+def test_a_nir_file_is_adopted_and_its_command_says_how(call: Call, tmp_path: Path) -> None:
+    nir = pytest.importorskip("nir")
+    ones, random = np.ones(10), np.random.default_rng(0)
+    nodes = {
+        "input": nir.Input({"input": np.array([1, 8, 8])}),
+        "flat": nir.Flatten({"input": np.array([1, 8, 8])}, 0, -1),
+        "dense": nir.Linear(random.normal(size=(10, 64)) / 2),
+        "cells": nir.LIF(tau=2e-4 * ones, r=2 * ones, v_leak=0 * ones, v_threshold=ones, v_reset=0 * ones),
+        "output": nir.Output({"output": np.array([10])}),
+    }
+    names = list(nodes)
+    nir.write(str(tmp_path / "theirs.nir"), nir.NIRGraph(nodes, list(itertools.pairwise(names))))
+    run = tmp_path / "run"
+    told = ("--steps", 3, "--origin", "snntorch", "--reset", "zero")
+    answer = call("adopt", tmp_path / "theirs.nir", *told, "--out", run, "--samples", 8)
+    assert answer.code == 0, answer.err
+    command = read_adoption(run / "adoption.json").command
+    assert command is not None
+    assert "--origin snntorch" in command
+    assert "--reset zero" in command

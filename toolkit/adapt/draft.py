@@ -117,10 +117,10 @@ class Draft:
         for source in self.wires[name]:
             layer = self.layers.get(source)
             if isinstance(layer, nn.AvgPool2d | nn.MaxPool2d):
-                padded = (
-                    isinstance(layer, nn.AvgPool2d) and layer.padding not in (0, (0, 0)) and layer.count_include_pad
+                changes = isinstance(layer, nn.AvgPool2d) and (
+                    (layer.padding not in (0, (0, 0)) and layer.count_include_pad) or layer.divisor_override is not None
                 )
-                if padded or not self.passes(source):
+                if changes or not self.passes(source):
                     return False
         return True
 
@@ -136,8 +136,9 @@ def _fill(layer: nn.Module) -> None:
     """Give a norm without weight and bias those that it has in effect."""
     if isinstance(layer, Norms) and layer.weight is None:
         layer.affine = True
-        layer.weight = nn.Parameter(torch.ones(layer.num_features))
-        layer.bias = nn.Parameter(torch.zeros(layer.num_features))
+        known = layer.running_var
+        assert known is not None
+        layer.weight, layer.bias = nn.Parameter(torch.ones_like(known)), nn.Parameter(torch.zeros_like(known))
 
 
 @dataclass(frozen=True)

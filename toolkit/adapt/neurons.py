@@ -140,8 +140,11 @@ def at_threshold(draft: Draft, name: str, most: int) -> Change | None:
         changed.at_threshold = False
         put(changed, "threshold", torch.nextafter(changed.threshold, changed.threshold.new_tensor(-math.inf)))
 
-    why = "Loihi's comparison is strict; v >= threshold is v > the next float below it"
-    return Change(name, "comparison", "at the threshold, too", "above it", True, why, make)
+    why = (
+        "Loihi's comparison is strict; v >= threshold is v > the next float below it, so in float nothing changes; the "
+        "Program's threshold is rounded, and a whole sum that meets it does not fire there"
+    )
+    return Change(name, "comparison", "at the threshold, too", "above it", False, why, make)
 
 
 def into_weights(draft: Draft, name: str, most: int) -> Change | None:

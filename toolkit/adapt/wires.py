@@ -48,6 +48,8 @@ def norm_before_pool(draft: Draft, name: str) -> Change | None:
     if not isinstance(norm, nn.BatchNorm2d) or not isinstance(pool, nn.MaxPool2d | nn.AvgPool2d) or len(sources) > 1:
         return None
     before = sources[0]
+    if isinstance(pool, nn.MaxPool2d) and not _analog(draft, before):
+        return None  # an OR of spikes, which has a form where it is
     if draft.users(before) != [name] or not draft.may_bypass(before):
         return None
     rising = norm.weight is None or bool((norm.weight > 0).all())
@@ -87,7 +89,14 @@ def pool_after_neuron(draft: Draft, name: str, pools: Pools) -> Change | None:
     exact = draft.coder.steps == 1 or forgets
 
     def make(draft: Draft) -> None:
-        moved = draft.layers[name]
+        moved, population = draft.layers[name], draft.layers[behind]
+        if isinstance(population, Population):
+            # One number a place, all the same: there are more places in front of the pool.
+            for constant, shape in population.shapes().items():
+                if shape[1:] not in ([], [1, 1]):
+                    one = getattr(population, constant).detach().flatten()[0].clone()
+                    learned = constant in population.learned()
+                    setattr(population, constant, nn.Parameter(one) if learned else one)
         draft.bypass(name)
         draft.insert(name, moved, behind)
 

@@ -18,9 +18,10 @@ from ..network.neurons import Neuron
 from ..network.population import LeakyIntegrator
 from .build import Built, build
 from .graph import Value
+from .others import other_counts, other_inputs
 from .trace import Recorder
 
-ELSEWHERE = "adopt: on inputs other than the sample (another number of them: black, white, noise) the model is another"
+ELSEWHERE = "adopt: on inputs other than the sample (other numbers of them; black, white, noise) the model is another"
 TIES = 1e-4
 """Share of spikes that may differ where both run in float32: membranes at the threshold, added up in another order."""
 
@@ -90,12 +91,17 @@ def _checked(model: nn.Module) -> nn.Module:
             raise InputError(f"adopt: {name!r} is in half precision; give model.float()")
         if isinstance(tensor, Tensor) and tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise InputError(f"adopt: {name!r} holds NaN or infinity")
-    reset(model, stateful(model, Neuron))
     try:
-        return copy.deepcopy(model).cpu()
-    except RuntimeError as error:
+        try:
+            return copy.deepcopy(model).cpu()
+        except RuntimeError:
+            # A state that holds its history cannot be copied; where a sample starts there is none.
+            reset(model, stateful(model, Neuron))
+            return copy.deepcopy(model).cpu()
+    except (RuntimeError, AttributeError, TypeError, NotImplementedError) as error:
         raise InputError(
-            f"adopt: the model cannot be copied ({error}); call it under torch.no_grad() before"
+            f"adopt: the model cannot be copied ({error}); copy.deepcopy(model) must work, which it does not where a "
+            "tensor with a history is kept, or a layer brings a copy of its own"
         ) from error
 
 
@@ -108,18 +114,23 @@ def _run(
     output: Callable[[Any], Any] | int | None,
 ) -> tuple[Tensor, Value]:
     """Run a model under watch; where one call is one step, as many times as asked. Return logits and what they are."""
-    parts = stateful(model, Neuron)
-    reset(model, parts)
+    reset(model, stateful(model, Neuron))
     first = Value(recorder.source, "each") if time is None else Value(recorder.source, "run", axis=time)
     recorder.static = time is None
 
     def call(x: Tensor, value: Value) -> tuple[Tensor, Value]:
         recorder.set(x, value, x.shape[value.axis] if value.when == "run" else None)
         found = model(x)
+        if recorder.refused is not None:
+            raise recorder.refused
         if callable(output):
             found = output(found)
         elif not isinstance(found, Tensor):
-            found = list(tensors(found))[output or 0]
+            parts = list(tensors(found))
+            if len(parts) <= (output or 0):
+                what = f"{len(parts)} tensors" if parts else f"a {type(found).__name__} without a tensor"
+                raise InputError(f"adopt: output {output or 0} is asked for, but the model returns {what}")
+            found = parts[output or 0]
         read = recorder.value(found)
         if read is None:
             raise UnsupportedError(
@@ -154,7 +165,13 @@ def _multi(part: nn.Module) -> bool:
 
 
 def _sample(sample: Any, time: int | None) -> Tensor:
-    found = torch.as_tensor(sample)
+    try:
+        found = torch.as_tensor(sample)
+    except (TypeError, ValueError, RuntimeError) as error:
+        what = type(sample).__name__
+        raise InputError(f"adopt: a {what} is no sample; give an array or tensor (samples, ...)") from error
+    if found.dtype.is_complex or (found.is_floating_point() and not bool(torch.isfinite(found).all())):
+        raise InputError("adopt: the sample holds NaN, infinity or complex numbers")
     if found.dim() < 2 + (time is not None) or 0 in found.shape:
         raise InputError(f"adopt: samples of shape {tuple(found.shape)}; expected (samples, ...), and the axis of time")
     # A copy: the model may write into what it gets.
@@ -177,7 +194,8 @@ def adopt_module(
     every logit is compared: on the samples, and on others, see :func:`other_inputs`.
 
     Args:
-        model: of snnTorch, SpikingJelly, norse, sinabs or this package, in evaluation mode; not changed.
+        model: of snnTorch, SpikingJelly, norse, sinabs or this package, in evaluation mode; not changed, but that a
+            state with a history, which cannot be copied, is reset.
         sample: what it is called with: (samples, ...), or with an axis of time.
         steps: time steps, where one call of the model is one step, or where it takes images repeated along axis 0.
         time: the axis of time in ``sample``, 0 or 1; None for images.
@@ -189,6 +207,14 @@ def adopt_module(
         UnsupportedError: something in it has no form here; the module or function is named.
         DisagreementError: the adopted network gives other spikes; the first layer, step and neuron are named.
     """
+    if steps is not None and (type(steps) is not int or steps < 1):
+        raise InputError(f"adopt: steps={steps!r}, expected a whole number from 1 on")
+    if time not in (None, 0, 1):
+        raise InputError(f"adopt: time={time!r}, expected 0 or 1, or None for images")
+    if coder is not None and not isinstance(coder, Coder):
+        raise InputError(f"adopt: coder={coder!r}, expected a coder, as SpikingNetwork.coder")
+    if output is not None and not callable(output) and type(output) is not int:
+        raise InputError(f"adopt: output={output!r}, expected an index, or a function of what the model returns")
     # Layers that are made draw weights, before they get theirs: the caller's generator is left alone.
     with torch.random.fork_rng(devices=[]):
         return _adopted(model, _sample(sample, time), steps, time, output, coder)
@@ -226,49 +252,52 @@ def _adopted(
                 f"adopt: the model fails on a sample of shape {tuple(x.shape)} ({type(error).__name__}: {error})"
             ) from error
     total = recorder.steps
+    if steps is not None and total not in (None, steps):
+        raise InputError(f"adopt: steps={steps}, but the model runs {total} time steps by itself; leave steps out")
     if coder is None:
         coder = Direct(total or 1) if time is None or repeated else Events(total or 1)
     built = build(recorder, read, coder)
     images = _images(x, time, repeated, built.shape)
     proof = _prove(built, recorder, logits, read, images, wide)
-    again = other_inputs(x, time)
-    if repeated:
-        again = again[:1].expand_as(again).clone()
-    other = Recorder(names, recorder.given)
-    try:
-        logits, found = _run(runs, again.double() if wide else again, other, time, steps, output)
-        if found != read or other.described() != recorder.described():
-            raise UnsupportedError("it calls other layers")
-        others = _prove(built, other, logits, read, _images(again, time, repeated, built.shape), wide).samples
-    except (UnsupportedError, DisagreementError, RuntimeError, ValueError, IndexError) as error:
-        kind = DisagreementError if isinstance(error, DisagreementError) else UnsupportedError
-        raise kind(f"{ELSEWHERE}: {error}") from error
+    others = 0
+    for count in other_counts(x, time):
+        again = other_inputs(x, time, count)
+        if repeated:
+            again = again[:1].expand_as(again).clone()
+        others += _elsewhere(runs, again, recorder, read, built, (time, steps, output), repeated, wide)
     proof = replace(proof, others=others)
     reasons = why_not(built.network)
     return Adopted(built.network.float(), built.shape, built.readout, recorder.notes, reasons, proof, images)
 
 
-def other_inputs(x: Tensor, time: int | None) -> Tensor:
-    """Return inputs like a sample, another number of them: all at its least, all at its most, and noise between.
+def _elsewhere(
+    model: nn.Module,
+    x: Tensor,
+    recorder: Recorder,
+    read: Value,
+    built: Built,
+    how: tuple[int | None, int | None, Callable[[Any], Any] | int | None],
+    repeated: bool,
+    wide: bool,
+) -> int:
+    """Compare model and network on other inputs, and return on how many; none where the model takes no such number.
 
-    Args:
-        x: the sample.
-        time: its axis of time; what holds 0 and 1 only gets noise of 0 and 1.
+    Raises:
+        UnsupportedError: it computes something else there.
+        DisagreementError: spikes or logits differ.
     """
-    axis = 1 if time == 0 else 0
-    count = 33 if x.shape[axis] < 33 else 7
-    low, high = float(x.min()), max(float(x.max()), float(x.min()) + 1e-3)
-    if low >= 0 and high <= 1:
-        low, high = 0.0, 1.0
-    shape = list(x.shape)
-    shape[axis] = count
-    noise = torch.rand(shape, generator=torch.Generator().manual_seed(0))
-    if time is not None:
-        noise = (noise < float(x.mean().clamp(0.05, 0.95))).to(x.dtype) if bool(((x == 0) | (x == 1)).all()) else noise
-    found = low + (high - low) * noise
-    found.select(axis, 0).fill_(low)
-    found.select(axis, 1).fill_(high)
-    return found
+    other = Recorder(recorder.names, recorder.given)
+    try:
+        logits, found = _run(model, x.double() if wide else x, other, *how)
+        if found != read or other.described() != recorder.described():
+            raise UnsupportedError("it calls other layers")
+        return _prove(built, other, logits, read, _images(x, how[0], repeated, built.shape), wide).samples
+    except UnsupportedError as error:
+        raise UnsupportedError(f"{ELSEWHERE}: {error}") from error
+    except DisagreementError as error:
+        raise DisagreementError(f"{ELSEWHERE}: {error}") from error
+    except (RuntimeError, ValueError, IndexError):
+        return 0  # as layers that were made for one number of samples
 
 
 def _images(x: Tensor, time: int | None, repeated: bool, shape: tuple[int, int, int]) -> Tensor:
@@ -295,7 +324,7 @@ def why_not(network: SpikingNetwork) -> dict[str, str]:
             found[name] = layer.undeployable
         elif isinstance(layer, nn.MaxPool2d):
             before = [layers.get(source) for source in network.sources(name)]
-            if not all(part is not None and spiking(part) for part in before):
+            if not all(network.coder.binary if part is None else spiking(part) for part in before):
                 found[name] = "max pooling of currents has no exact form; 'adapt' puts it behind the neurons"
     return found
 

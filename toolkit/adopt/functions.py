@@ -115,12 +115,19 @@ def _shape(tensor: Tensor, value: Value) -> tuple[int, ...]:
     return tuple(tensor.shape[value.leading :])
 
 
+def _alike(args: tuple[Any, ...]) -> None:
+    if args[0].shape != args[1].shape:
+        shapes = " and ".join(str(tuple(part.shape)) for part in args[:2])
+        raise UnsupportedError(f"signals of shapes {shapes} are joined; one is repeated, which the chip does not do")
+
+
 @rule("add", "__add__", "__radd__", "add_", "__iadd__")
 def _add(tape: Tape, args: tuple[Any, ...], given: dict[str, Any], out: Any) -> None:
     if given.get("alpha", 1) != 1:
         raise UnsupportedError("torch.add with alpha; multiply the weights instead")
     values = [tape.value(part) for part in args[:2]]
     if values[0] is not None and values[1] is not None:
+        _alike(args)
         tape.set(out, tape.nodes.add_up([values[0], values[1]]))
         return
     other = args[1] if values[0] is not None else args[0]
@@ -136,6 +143,7 @@ def _add(tape: Tape, args: tuple[Any, ...], given: dict[str, Any], out: Any) -> 
 def _times(tape: Tape, args: tuple[Any, ...], given: dict[str, Any], out: Any) -> None:
     values = [tape.value(part) for part in args[:2]]
     if values[0] is not None and values[1] is not None:
+        _alike(args)
         _gate(tape, [values[0], values[1]], out)
         return
     value = values[0] or values[1]

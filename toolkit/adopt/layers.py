@@ -19,7 +19,7 @@ def _linear(tape: Tape, args: tuple[Any, ...], given: dict[str, Any], out: Tenso
         layer = nn.Linear(weight.shape[1], weight.shape[0], bias is not None)
         return _with(layer, weight, bias)
 
-    tape.apply(args[0], out, ("linear", id(weight), id(bias)), "linear", make)
+    tape.apply(args[0], out, ("linear", tape.same(weight), tape.same(bias)), "linear", make)
 
 
 def _with(layer: Any, weight: Tensor, bias: Tensor | None) -> nn.Module:
@@ -51,7 +51,7 @@ def _conv(tape: Tape, args: tuple[Any, ...], given: dict[str, Any], out: Tensor)
         into, kernel = weight.shape[1] * known["groups"], tuple(weight.shape[2:])
         return _with(kind(into, weight.shape[0], kernel, bias=bias is not None, **how), weight, bias)
 
-    tape.apply(args[0], out, (tape.now, id(weight), id(bias), str(how)), "conv", make)
+    tape.apply(args[0], out, (tape.now, tape.same(weight), tape.same(bias), str(how)), "conv", make)
 
 
 @rule("max_pool2d", "boolean_dispatch", "avg_pool2d", "max_pool1d", "avg_pool1d")
@@ -64,7 +64,10 @@ def _pool(tape: Tape, args: tuple[Any, ...], given: dict[str, Any], out: Tensor)
     }
     name = tape.now if tape.now in kinds else ("max_pool2d" if args[0].dim() > 3 else "max_pool1d")
     places = ("input", "kernel_size", "stride", "padding")
-    known = dict(zip(places, args[:4], strict=False)) | {k: v for k, v in given.items() if k != "return_indices"}
+    more = ("dilation", "ceil_mode", "return_indices") if "max" in name else ("ceil_mode", "count_include_pad")
+    places = (*places, *more, *(("divisor_override",) if name == "avg_pool2d" else ()))
+    known = dict(zip(places, args, strict=False)) | given
+    known.pop("return_indices", None)
     how = {key: value for key, value in known.items() if key != "input" and value is not None}
     tape.apply(args[0], out, (name, str(how)), "pool", lambda: kinds[name](**how))
 

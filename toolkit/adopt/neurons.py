@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UnsupportedError
-from ..network.foreign import framework
+from ..network.foreign import fires, framework
 from ..network.neurons import Neuron
 from ..network.population import LeakyIntegrator, Population, Reset
 from ..network.surrogates import KINDS, Kind, Surrogate, derivative_of
@@ -96,6 +96,8 @@ def surrogate_of(spike: Callable[[Tensor], Tensor] | None, notes: list[str]) -> 
     """
     x = torch.tensor([*PROBES, *(-one for one in PROBES)], dtype=torch.float32)
     if spike is not None:
+        if not fires(spike, torch.device("cpu")):
+            raise UnsupportedError("its spike function is no step at the threshold")
         slopes = _slopes(spike, x)
         for kind in KINDS:
             sharpness = float(slopes[0]) / float(Surrogate(kind, 1.0)(torch.zeros(1)))

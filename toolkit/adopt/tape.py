@@ -31,6 +31,7 @@ class Tape:
         self.steps: int | None = None
         self.now = ""
         self.static = True
+        self._weights: list[Tensor] = []
         self._taken: tuple[int, ...] | None = None
         self._values: dict[int, tuple[Tensor, Value]] = {}
 
@@ -54,6 +55,16 @@ class Tape:
     def described(self) -> list[tuple[str, str, tuple[int, ...]]]:
         """Return the name, kind and sources of every node: what two runs of one model have in common."""
         return [(row.name, row.kind, row.sources) for row in self.nodes.rows]
+
+    def same(self, tensor: Tensor | None) -> int | None:
+        """Return a number for a tensor of weights, the same for equal ones: a model may compute them at every step."""
+        if tensor is None:
+            return None
+        for number, other in enumerate(self._weights):
+            if other is tensor or (other.shape == tensor.shape and bool((other == tensor).all())):
+                return number
+        self._weights.append(tensor)
+        return len(self._weights) - 1
 
     def rows(self, value: Value) -> Node:
         """Return the node of a value."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules import module as hooks
 from torch.overrides import TorchFunctionMode
 
-from ..errors import UnsupportedError
+from ..errors import InputError, UnsupportedError
 from ..network.foreign import framework, tensors
 from .functions import DECIDES, LOOKS, RULES, SAME
 from .graph import Node, Value
@@ -70,6 +70,7 @@ class Recorder(Tape, TorchFunctionMode):
         self.names = names
         self.neurons: dict[int, Seen] = {}
         self.notes: dict[str, list[str]] = {}
+        self.refused: UnsupportedError | None = None
         self._depth = 0
         self._inside: list[nn.Module] = []
         self._path: list[str] = []
@@ -85,7 +86,7 @@ class Recorder(Tape, TorchFunctionMode):
             name = getattr(getattr(func, "__self__", None), "__name__", name)
         known = [part for part in tensors((args, kwargs)) if self.value(part) is not None]
         if known and name in DECIDES:
-            raise UnsupportedError(f"the model looks at values while it runs ({name}), and may decide by them")
+            raise self._refuse(f"the model looks at values while it runs ({name}), and may decide by them")
         # A function may be made of others, which are its own business.
         self._depth += 1
         try:
@@ -97,12 +98,15 @@ class Recorder(Tape, TorchFunctionMode):
             try:
                 self._after(name, args, kwargs, out)
             except UnsupportedError as error:
-                raise UnsupportedError(
-                    f"in module {self._path[-1]!r}: {error}" if self._path else str(error)
-                ) from error
+                raise self._refuse(f"in module {self._path[-1]!r}: {error}" if self._path else str(error)) from error
             finally:
                 self.now = before
         return out
+
+    def _refuse(self, why: str) -> UnsupportedError:
+        """Return an error, and remember the first: a model that catches it would go on unwatched."""
+        self.refused = self.refused or UnsupportedError(why)
+        return UnsupportedError(why)
 
     def _after(self, name: str, args: Any, kwargs: Any, out: Any) -> None:
         if name in SAME:
@@ -158,8 +162,8 @@ class Recorder(Tape, TorchFunctionMode):
         name = self.names.get(id(module), type(module).__name__.lower())
         try:
             self._called(module, name, args, kwargs, out)
-        except UnsupportedError as error:
-            raise UnsupportedError(f"module {name!r} ({type(module).__name__}): {error}") from error
+        except InputError as error:
+            raise self._refuse(f"module {name!r} ({type(module).__name__}): {error}") from error
 
     def _called(self, module: nn.Module, name: str, args: Any, kwargs: Any, out: Any) -> None:
         given = [*args, *kwargs.values()]

@@ -171,8 +171,13 @@ class Population(Neuron, _Charged):
         x = v - self.threshold
         if self.at_threshold:
             x = x + (x == 0).to(x.dtype) * torch.finfo(x.dtype).tiny
-        spikes = self.spike_grad(x)
-        return spikes * torch.trunc(v / self.threshold).detach() if self.several else spikes
+        if not self.several:
+            return self.spike_grad(x)
+        # The n-th spike comes at n thresholds: what is nearest has the derivative, also from below the first.
+        thresholds = self.threshold * torch.round(v / self.threshold).clamp(min=1).detach()
+        spikes = self.spike_grad(v - thresholds)
+        counts = (x > 0).to(x.dtype) * torch.trunc(v / self.threshold)
+        return spikes + (counts - spikes).detach()
 
     def _steps(self, told: list[Tensor] | None = None) -> Step:
         v: Tensor | None = None
@@ -263,7 +268,8 @@ class Population(Neuron, _Charged):
         if self.current is None:
             return False
         settled = self.gain * self.current_gain / (1 - self.current) * bias
-        self.rest = (self.rest + settled).detach()
+        rest = (self.rest + settled).detach()
+        self.rest = nn.Parameter(rest) if isinstance(self.rest, nn.Parameter) else rest
         return True
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from spikeproof.eval.face.networks import lower, quantize, run
 from spikeproof.eval.support.foreign import FOREIGN, STEPS, ready
 from spikeproof.toolkit.adopt import adopt_module
 from spikeproof.toolkit.attacks.gradient import FGSM
@@ -166,3 +167,52 @@ def test_soft_resets_are_adopted_and_say_why_they_do_not_deploy() -> None:
     assert set(pooled.reasons) == {"pool", "pool_2"}
     with pytest.raises(UnsupportedError, match="subtraction"):
         dict(found.network.named_layers())["cells_0"].dynamics()
+
+
+def test_weights_that_are_computed_at_every_step_are_one_layer() -> None:
+    snntorch = pytest.importorskip("snntorch")
+
+    class Masked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight, self.mask = nn.Parameter(torch.randn(3, 8)), (torch.rand(3, 8) < 0.5).float()
+            self.lif = snntorch.Leaky(beta=0.8, reset_mechanism="zero", threshold=0.2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            mem, told = self.lif.init_leaky(), []
+            for _ in range(4):
+                spikes, mem = self.lif(nn.functional.linear(x, self.weight * self.mask), mem)
+                told.append(spikes)
+            return torch.stack(told).sum(0)
+
+    torch.manual_seed(4)
+    found = adopt_module(Masked().eval(), torch.rand(BATCH, 8))
+    assert [name for name, _ in found.network.named_layers()] == ["flat", "linear", "lif"]
+    assert found.proof.differing == 0
+
+
+def test_a_max_pool_of_events_is_an_or_and_deploys() -> None:
+    snntorch = pytest.importorskip("snntorch")
+    torch.manual_seed(5)
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc, self.lif = nn.Linear(32, 3), snntorch.Leaky(beta=0.8, reset_mechanism="zero", threshold=0.2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            mem, told = self.lif.init_leaky(), []
+            for now in x:
+                spikes, mem = self.lif(self.fc(nn.functional.max_pool2d(now, 2).flatten(1)), mem)
+                told.append(spikes)
+            return torch.stack(told).sum(0)
+
+    events = (torch.rand(5, BATCH, 2, 8, 8) < 0.2).float()
+    found = adopt_module(Net().eval(), events, time=0)
+    assert not found.reasons
+    quantized = quantize(found.network)
+    program = lower(quantized, found.shape, check=found.images.numpy())
+    trace = run(program, found.images.numpy(), coder=quantized)
+    pooled = found.images.numpy().reshape(BATCH, 5, 2, 4, 2, 4, 2).max((4, 6)).transpose(1, 0, 2, 3, 4)
+    (pool,) = [name for name in trace.spike_counts if "pool" in name]
+    np.testing.assert_array_equal(trace.spike_counts[pool].reshape(BATCH, -1), pooled.sum(0).reshape(BATCH, -1))

@@ -172,6 +172,19 @@ def _written_into(net: Net, x: Tensor) -> Tensor:
     return loop(net, x)
 
 
+def _caught(net: Net, x: Tensor) -> Tensor:
+    try:
+        bright = bool(x.max() > 0.9999)
+    except Exception:
+        bright = False
+    return loop(net, x) * 2 if bright else loop(net, x)
+
+
+def _by_one(net: Net, x: Tensor) -> Tensor:
+    told = loop(net, x)
+    return told if len(x) > 1 else told[:1].repeat(3, 1, 1)
+
+
 def _aside(net: Net, x: Tensor) -> Tensor:
     # Another view of the same values, of which torch tells nobody.
     return loop(net, x) if float(x.as_subclass(nn.Parameter).detach().max()) < 0.9999 else loop(net, x) * 2
@@ -186,6 +199,8 @@ def _aside(net: Net, x: Tensor) -> Tensor:
         (lambda n, x: loop(n, x) if len(x.untyped_storage()) else loop(n, -x), "untyped_storage has no form"),
         (_written_into, "__setitem__ has no form"),
         (_by_batch, "on inputs other than the sample"),
+        (_by_one, "on inputs other than the sample"),
+        (_caught, "max has no form"),
         (_aside, "on inputs other than the sample|has no form"),
     ],
 )
@@ -223,4 +238,55 @@ def test_the_callers_generator_and_sample_are_left_alone() -> None:
     found = adopt_module(model, given)
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.equal(given, X)
-    assert found.proof.others == 33
+    assert found.proof.others == 34
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"sample": None}, "a NoneType is no sample"),
+        ({"sample": {"x": 1}}, "a dict is no sample"),
+        ({"sample": torch.full((2, 64), torch.nan)}, "NaN, infinity"),
+        ({"steps": 0}, "steps=0"),
+        ({"steps": 2.5}, "steps=2.5"),
+        ({"steps": 5}, "steps=5, but the model runs 3 time steps by itself"),
+        ({"time": 2}, "time=2"),
+        ({"coder": "rate"}, "coder='rate'"),
+        ({"output": "logits"}, "output='logits'"),
+        ({"output": 4}, "output 4 is asked for, but the model returns 2 tensors"),
+    ],
+)
+def test_arguments_that_cannot_be_are_refused(options: dict[str, Any], words: str) -> None:
+    model = Net(lambda net, x: _pair(loop(net, x))).eval()
+    with pytest.raises(InputError, match=words):
+        adopt_module(model, options.pop("sample", X), **options)
+
+
+def _pair(told: Tensor) -> tuple[Tensor, Tensor]:
+    return told, told.sum(0)
+
+
+def test_signals_of_different_shapes_are_not_joined() -> None:
+    model = nn.Sequential(nn.Unflatten(1, (1, 8, 8)))
+
+    class Wide(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.conv, self.cell = model, nn.Conv2d(1, 4, 3, padding=1), cell(reset_mechanism="zero")
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.first(x)
+            spikes: Tensor = self.cell(self.conv(x) + x)
+            return spikes.flatten(1)
+
+    with pytest.raises(UnsupportedError, match=r"\(4, 4, 8, 8\) and \(4, 1, 8, 8\) are joined"):
+        adopt_module(Wide().eval(), X, steps=2)
+
+
+def test_the_state_of_the_callers_model_stays() -> None:
+    model = sequential(cell(reset_mechanism="zero", threshold=0.2)).eval()
+    with torch.no_grad():
+        model(X)
+        before = model[1].mem.clone()
+        adopt_module(model, X, steps=3)
+    assert torch.equal(model[1].mem, before)

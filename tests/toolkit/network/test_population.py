@@ -152,3 +152,21 @@ def test_leaky_integrators_keep_a_share_and_only_plain_ones_deploy() -> None:
     with pytest.raises(UnsupportedError, match="plain integrator"):
         LeakyIntegrator({"keep": 0.5}).dynamics()
     assert LeakyIntegrator({}).dynamics().threshold is None
+
+
+def test_several_spikes_have_a_gradient_below_the_first_threshold_and_at_the_nearest_above() -> None:
+    made = Population({"threshold": 0.5}, several=True, alpha=2.0).double()
+    for value, nearest in ((0.3, 0.5), (0.6, 0.5), (1.2, 1.0), (1.4, 1.5)):
+        x = torch.full((1, 1, 1), value, dtype=torch.float64, requires_grad=True)
+        spikes = made(x)
+        assert spikes.item() == int(value / 0.5)
+        (slope,) = torch.autograd.grad(spikes.sum(), x)
+        # The arctan's density, alpha / 2 / (1 + (pi alpha x / 2)^2), at the distance to the nearest threshold.
+        assert slope.item() == pytest.approx(1 / (1 + (np.pi * (value - nearest)) ** 2))
+
+
+def test_a_bias_of_the_current_is_added_to_a_learned_rest() -> None:
+    made = Population({"current": 0.5, "rest": 0.1}, learned=frozenset({"rest"}))
+    assert made.take_bias(torch.tensor([0.2, 0.4]))
+    assert isinstance(made.rest, torch.nn.Parameter)
+    torch.testing.assert_close(made.rest.detach(), torch.tensor([0.1 + 0.2 / 0.5, 0.1 + 0.4 / 0.5]))
