@@ -174,8 +174,8 @@ adopted and proven equal spike for spike (or converted), attacked in float, adap
 for an epoch on the grid of 8-bit weights, exported over NIR (whose graph is read back and executed), run on `loihi`
 and `onnx`, explained, and placed on Loihi 2. They are in `eval/support/foreign.py`;
 `tests/eval/support/test_networks.py` walks the same road. What is tried is the step, on 40 digits and untrained
-weights, not the accuracy. "A file of a framework's neurons" is one graph of LIF neurons in that framework's units, not a file
-that it wrote. [Bring your own network](adopt.md), [adapt it](adapt.md) and [convert one](convert.md) say
+weights, not the accuracy. "A file of a framework's neurons" is one graph of LIF neurons in that framework's units,
+not a file that it wrote. [Bring your own network](adopt.md), [adapt it](adapt.md) and [convert one](convert.md) say
 more; files of lava-dl come in by [`import`](import.md).
 
 {markdown(answers)}"""

@@ -217,11 +217,11 @@ def test_layers_of_ones_own_are_watched_not_taken_for_their_base() -> None:
     with pytest.raises(UnsupportedError, match="in module 'fc': clamp has no form"):
         adopt_module(net, X)
     net.fc = nn.Linear(64, 10)
-    net.fc.forward = lambda x: 2 * nn.Linear.forward(net.fc, x)  # type: ignore[method-assign]
+    net.fc.forward = lambda x: 2 * nn.Linear.forward(net.fc, x)  # type: ignore[method-assign,assignment]
     with pytest.raises(UnsupportedError, match=r"'fc'.*replaced"):
         adopt_module(net.eval(), X)
 
-    class Leaky(snntorch.Leaky):  # type: ignore[misc]
+    class Leaky(snntorch.Leaky):  # type: ignore[misc,name-defined]
         def forward(self, x: Tensor, mem: Any = None) -> Any:
             spikes, mem = super().forward(x, mem)
             return spikes, mem.clamp(max=0.1)
