@@ -11,12 +11,16 @@ from spikeproof.eval.support import graphs
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.fixture(scope="module")
-def tables():
-    spec = importlib.util.spec_from_file_location("readme_table", ROOT / "benchmarks" / "readme_table.py")
+def _script(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def tables():
+    return _script("readme_table")
 
 
 @pytest.mark.parametrize(
@@ -34,6 +38,12 @@ def tables():
 )
 def test_pages_show_the_records(tables, page, part):
     assert getattr(tables, part)() in (ROOT / page).read_text(encoding="utf-8")
+
+
+def test_the_page_of_the_family_shows_the_records():
+    page = (ROOT / "docs" / "family.md").read_text(encoding="utf-8")
+    for name, part in _script("family").PARTS.items():
+        assert part() in page, name
 
 
 def test_the_support_tables_are_what_the_code_answers():
