@@ -21,7 +21,7 @@ Prove = Annotated[
     str,
     typer.Option(help="Comma-separated radii in levels of the chip's input, as 1,2,4, at which Programs are proved."),
 ]
-Limit = Annotated[float, typer.Option(help="Seconds that the solver gets a sample, with --prove.")]
+Limit = Annotated[float, typer.Option(help="Solver steps a sample, with --prove; 1 is a second or two of a core.")]
 Markdown = Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown.")]
 Records = Annotated[Path | None, typer.Option(help="Measure nothing: make table and page from these records.")]
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 Epsilon = Annotated[
     str | None, typer.Option(metavar="NUMBER", help="L-infinity radius in pixels of [0, 1]; fractions as 2/255, too.")
 ]
-Limit = Annotated[float, typer.Option(help="Seconds that the solver gets a sample.")]
+Limit = Annotated[float, typer.Option(help="Solver steps a sample; 1 is a second or two of a core.")]
 ThreatModel = Annotated[
     str | None, typer.Option(metavar="pixel|encoded-binary", help="By default what the Program's input allows.")
 ]

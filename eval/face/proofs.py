@@ -46,7 +46,7 @@ def prove(
         data: whose test images, or images and labels.
         epsilon: L-infinity radius in pixels of [0, 1], at least one level of the chip's input: 1/255.
         samples: the first so many; all if None.
-        limit: seconds that the solver gets a sample.
+        limit: of the solver for a sample, in its own count of steps: about as many seconds of a core, or twice as many.
         threat: "pixel" or "encoded-binary"; None for what the Program's input allows.
         budget: edits of spikes a sample, for binary input.
         edit: "flip" or "shift" by one step.

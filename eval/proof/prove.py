@@ -21,13 +21,14 @@ from ...toolkit.progress import Track, silent
 from ..records.base import share
 from ..records.proof import Decided, Proof, letters
 from ..tasks import cores, on_processes, on_ray
+from .decide import WALL
 from .layers import unsupported
 from .worker import work
 
 LIMIT = 30.0
-"""Seconds that the solver gets a sample, unless asked otherwise."""
+"""Of the solver for a sample, in its own count of steps, unless asked otherwise."""
 PATIENCE = 120.0
-"""Seconds beyond the solver's limit after which a worker is killed: bounds and encoding have none of their own."""
+"""Seconds beyond the solver's guard after which a worker is killed: bounds and encoding have none of their own."""
 FEW = 4
 """Up to so many samples are decided in this process: workers take seconds to start."""
 WORKER = "spikeproof.eval.proof.worker"
@@ -138,7 +139,7 @@ def prove_samples(
         labels: (samples,).
         strength: of the attacker.
         folder: one file a sample, under a key of Program, threat, limit and code.
-        limit: seconds that the solver gets a sample.
+        limit: of the solver for a sample, in its own count of steps (`decide`).
         jobs: processes beside each other, 1 for this one; None for one a core.
         ray: "local", or the address of a cluster that sees ``folder``; None without Ray.
         track: progress.
@@ -183,8 +184,8 @@ def prove_samples(
         }
     for index, result in track(_answers(tasks, jobs or cores(), ray, limit), "samples", len(tasks)):
         if result is None:
-            result = {"status": "open", "by": "solver", "seconds": limit + PATIENCE, "rivals": 0, "example": None}
-            result["reason"] = f"its process ended or was stopped after {limit + PATIENCE:g} s"
+            result = {"status": "open", "by": "solver", "seconds": _guard(limit), "rivals": 0, "example": None}
+            result["reason"] = f"its process ended or was stopped after {_guard(limit):g} s"
         elif "error" in result:
             raise getattr(errors, result["kind"], InputError)(result["error"])
         else:
@@ -201,13 +202,18 @@ def prove_samples(
     )
 
 
+def _guard(limit: float) -> float:
+    """Return seconds after which a worker is killed: two calls of the solver, each with its guard, and the rest."""
+    return 2 * WALL * (limit + 1) + PATIENCE
+
+
 def _answers(
     tasks: dict[int, dict[str, Any]], jobs: int, ray: str | None, limit: float
 ) -> Iterator[tuple[int, dict[str, Any] | None]]:
     if ray:
         return on_ray(work, {index: (task,) for index, task in tasks.items()}, ray, "sample")
     if jobs > 1 and len(tasks) > FEW:
-        return on_processes(WORKER, tasks, jobs, limit + PATIENCE)
+        return on_processes(WORKER, tasks, jobs, _guard(limit))
     return ((index, work(task)) for index, task in tasks.items())
 
 
@@ -228,7 +234,7 @@ def record_of(
         program: that was proved.
         strength: of the attacker.
         samples: what became of each.
-        limit: seconds that the solver got.
+        limit: that the solver had.
         begun: when it began, of :func:`time.perf_counter`.
         others: further fields.
     """

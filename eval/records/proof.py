@@ -55,7 +55,7 @@ class Proof(Record):
         epsilon: radius in pixels of [0, 1]; None for edits.
         radius: in levels, or edits.
         edit: "flip" or "shift"; None for levels.
-        limit: seconds that the solver got a sample.
+        limit: of the solver for a sample, in its own count of steps; up to 0.2 of a clock.
         solver: name and version.
         width: share of samples that are open: upper less lower end.
         proved: share of samples that are right and proved: the lower end of robust accuracy.

@@ -42,7 +42,7 @@ def prove(
         run: exported.
         epsilon: L-infinity radius in pixels of [0, 1].
         samples: the first so many test images; all if None.
-        limit: seconds that the solver gets a sample.
+        limit: of the solver for a sample, in its own count of steps.
         threat: "pixel" or "encoded-binary"; None for what the input allows.
         budget: edits of spikes a sample.
         edit: "flip" or "shift".

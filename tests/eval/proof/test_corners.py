@@ -1,6 +1,8 @@
 """What random Programs hardly draw: many wires that round, an OR of graded messages, a read-out without a rival."""
 
-from typing import Any
+from itertools import combinations
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -57,6 +59,24 @@ def test_many_wires_that_round_are_not_too_large_for_the_solver(wires: int, du: 
         finish(encoder)
         answer, _, _ = solve(encoder, 20)
         assert answer in ({"feasible"} if (classes != label).any() else {"infeasible", *(["feasible"] * (not exact))})
+
+
+def test_the_limit_counts_steps_and_no_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ortools.sat.python import cp_model
+
+    model = cp_model.CpModel()
+    sits = [[model.new_bool_var(f"{guest} {chair}") for chair in range(24)] for guest in range(25)]
+    for row in sits:
+        model.add_bool_or(row)
+    for chair in zip(*sits, strict=True):
+        for first, second in combinations(chair, 2):
+            model.add_bool_or([~first, ~second])
+    monkeypatch.setattr("spikeproof.eval.proof.decide.WALL", 1000.0)
+    asked = cast(Encoder, SimpleNamespace(model=model))
+    first, again = solve(asked, 0.02), solve(asked, 0.02)
+    assert first == again
+    assert first[0] == "unknown"
+    assert first[2] >= 0.02
 
 
 def test_an_or_of_graded_messages_is_decided_as_it_runs() -> None:
