@@ -119,6 +119,9 @@ def inequality(record: Stability, network: str, number: int) -> Markup | None:
                 axes.plot([step], [found.replaced.value], "x", color=BLUE, label=told)
             axes.set_xscale("log")
             axes.set_xticks(steps, map(str, steps), fontsize=7)
+            # Logarithmic, but for gaps about 0 and below, which chance makes.
+            axes.set_yscale("symlog", linthresh=0.01)
+            axes.yaxis.set_major_formatter("{x:g}")
             axes.minorticks_off()
             axes.set_title(f"n = {size}")
             axes.set_xlabel("steps")

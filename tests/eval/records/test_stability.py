@@ -7,10 +7,22 @@ from typing import Any
 import pytest
 
 from spikeproof.eval.records.base import Data, header, write_record
-from spikeproof.eval.records.stability import Row, Stability, findings, least, read, sides, slope
+from spikeproof.eval.records.stability import (
+    Row,
+    Stability,
+    findings,
+    least,
+    networks,
+    read,
+    rows_of,
+    sides,
+    sizes,
+    slope,
+)
 from spikeproof.eval.study import stability_page as page
 from spikeproof.toolkit.errors import FileError
 
+ROOT = Path(__file__).resolve().parents[3]
 DATA = Data(name="digits", provenance="scikit-learn digits, 1297 train, 500 test", sha256="0")
 
 
@@ -114,3 +126,40 @@ def test_the_page_holds_plots_and_tables_and_bounds_of_smooth_networks_alone(stu
     assert {line[0] for line in page.bounds(study)[1]} == {"tanh:4"}
     assert ["tanh:4", "slope", "-0.75 ± 0.35", "-0.75 ± 0.35"] in page.distances(study)[1]
     assert page.markdown(page.table(study)).count("\n") == 2 + 8
+
+
+def test_the_committed_record_meets_the_acceptance_block() -> None:
+    """Slope in n between -1.3 and -0.7, monotone in steps, the gap grows while training loss falls; the inequality."""
+    record = read(ROOT / "records" / "stability" / "digits-shallow.json")
+    assert record.dirty is False
+    assert {row.seed for row in record.rows} == {3407, 3408, 3409}
+    for network in ("tanh:64", "tanh:256"):
+        for step in record.plan["steps"]:
+            tilt = slope(record, network, step)
+            assert tilt is not None
+            assert all(-1.3 < one < -0.7 for one in tilt.values)
+        found = findings(record, network)
+        assert found.monotone == found.apart == found.rows == 12
+        assert found.parting >= found.intervals - 1
+    for network in networks(record):
+        for size in sizes(record, network):
+            rows = rows_of(record, network, size)
+            both = [sides(rows, step) for step in rows[0].steps]
+            assert all((one is None) == network.startswith("lif") for one in both)
+            assert all(max(one.gap.value, one.replaced.value) < one.right for one in both if one is not None)
+
+
+def test_the_page_of_the_documentation_holds_the_records() -> None:
+    text = (ROOT / "docs" / "stability.md").read_text(encoding="utf-8")
+    paths = sorted((ROOT / "records" / "stability").glob("*.json"))
+    assert paths
+    for path in paths:
+        record = read(path)
+        assert page.markdown(page.distances(record), 2) in text, path.name
+        assert page.markdown(page.behaviour(record)) in text, path.name
+        if path.name == "digits-shallow.json":
+            lines = page.markdown(page.bounds(record), 3).splitlines()
+            kept = [
+                line for line in lines if " 25 " not in line and " 50 steps" not in line and " 200 steps" not in line
+            ]
+            assert "\n".join(kept) in text
