@@ -1,4 +1,4 @@
-"""``spikeproof study seed``: what pooling, residual kind and coder do to gradients, accuracy and robustness."""
+"""``spikeproof study``; of it ``seed``: what pooling, residual kind and coder do to gradients and robustness."""
 
 import shlex
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .options import Once, Ray
+from .stability import stability
 
 if TYPE_CHECKING:
     from ..eval.records.study import Study
@@ -17,6 +18,9 @@ app = typer.Typer(help="Studies: many cells, one record, one page; interrupted, 
 @app.callback()
 def _main() -> None:
     """Nothing happens before the command."""
+
+
+app.command("stability", cls=Once)(stability)
 
 
 @app.command("seed", cls=Once)

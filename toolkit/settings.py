@@ -8,7 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from .named import Named, Positive, Rules, Section, by_name, known, own_settings, parse_named
 
-PUBLISHED = ("mnist", "fashion-mnist", "cifar10", "cifar10-exact", "n-mnist", "n-mnist-small")
+PUBLISHED = ("mnist", "fashion-mnist", "cifar10", "cifar10-exact", "n-mnist", "n-mnist-small", "qtdb")
 """Data sets that are read from their published files."""
 
 

@@ -38,6 +38,7 @@ DATASETS: Registry[type[DataSource]] = Registry(
         "cifar10-exact": "cifar:CIFAR10Exact",
         "n-mnist": "events:NMNIST",
         "n-mnist-small": "events:NMNISTSmall",
+        "qtdb": "ecg:QTDB",
         "folder": "folder:Folder",
         "arrays": "archive:ArrayFile",
     },

@@ -17,6 +17,7 @@ from spikeproof.eval.records import (
     leaderboard,
     proof,
     robustness,
+    stability,
     study,
 )
 from spikeproof.eval.records.base import Record
@@ -35,6 +36,7 @@ READERS = {
     "records/proof": proof.read,
     "records/robustness": robustness.read,
     "records/seed": study.read,
+    "records/stability": stability.read,
     "records/threats": robustness.read,
     "benchmarks/results": benchmark.read,
 }
