@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...export.formats.netx_read import Kind, NetFile, read_net
-from ...export.program import Population, Program, read_program, write_program
+from ...export.program import Graded, Program, read_program, write_program
 from ...hw_targets.lava.netx import compile_file
 from ...hw_targets.target import get_target
 from ...toolkit.data import read_npz
@@ -197,8 +197,8 @@ def _of_shape(program: Program, shape: tuple[int, ...]) -> Program:
     if program.input.shape == shape:
         return program
     populations = [
-        Population(**{**dict(part), "shape": shape, "bias": part.bias.reshape(shape)})
-        if isinstance(part, Population) and part.input_bias
+        type(part)(**{**dict(part), "shape": shape, "bias": part.bias.reshape(shape)})
+        if not isinstance(part, Graded) and part.input_bias
         else part
         for part in program.populations
     ]

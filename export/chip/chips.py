@@ -12,14 +12,22 @@ def unsupported(program: Program, chip: str) -> list[str]:
     Only what a message may carry is looked at, not numbers of neurons, axons and synapses.
     """
     if load_limits(chip).graded:
-        return []
+        return [
+            f"population {population.name!r}: how many sigma-delta neurons fit a core is not public, so nothing is "
+            "known of where they would fit; what they compute runs on the targets"
+            for population in program.sigma_delta
+        ]
     where = ", ".join(limits.title for limits in map(load_limits, CHIPS.names()) if limits.graded)
-    coded = any(population.input_bias for population in program.spiking)
+    coded = any(population.input_bias for population in program.stateful)
     taken = any(synapse.source == program.input.name for synapse in program.synapses)
     reasons = [
         f"population {population.name!r}: graded spikes exist on {where} only; end both paths in the next population"
         for population in program.populations
         if isinstance(population, Graded)
+    ]
+    reasons += [
+        f"population {population.name!r}: sigma-delta neurons send graded changes, which exist on {where} only"
+        for population in program.sigma_delta
     ]
     if program.input.message_bits and (taken or not coded):
         reasons.append(

@@ -17,7 +17,7 @@ from typing import Literal
 
 import numpy as np
 
-from ..program import Convolution, Dense, Population, Program, Sparse, Synapse
+from ..program import Convolution, Dense, Population, Program, SigmaDelta, Sparse, Synapse
 from .netx_weights import Matrix, Refused, dense_problem, scaled, sides, whole_matrix
 
 BIAS_EXPONENT = 6
@@ -110,7 +110,12 @@ class _Rewriter:
             self.reasons.append(f"profile {program.profile!r}: lava-dl computes as lava")
         for population in program.populations:
             where = f"population {population.name!r}"
-            if not isinstance(population, Population):
+            if isinstance(population, SigmaDelta):
+                self.reasons.append(
+                    f"{where}: .net files with sigma-delta neurons are read and compared on lava-dl's importer "
+                    "(spikeproof import FILE.net --netx N), and not written"
+                )
+            elif not isinstance(population, Population):
                 self.reasons.append(f"{where}: netx has no {type(population).__name__.lower()} units")
             elif ((population.bias.astype(np.int64) << population.bias_exponent) % 2**BIAS_EXPONENT).any():
                 self.reasons.append(f"{where}: netx adds mantissa 2^6, and these biases are no multiples of 64")

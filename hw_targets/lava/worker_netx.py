@@ -102,8 +102,8 @@ class Runner:
         """Return at which steps which biases are set to what: bias-coded input, and biases held back."""
         changes: dict[int, list[tuple[Any, Array]]] = {}
         if self.coded and hasattr(self.neurons[0], "bias_mant"):
-            weight, bias = self._transform()
-            biases = self.data * weight + bias
+            weight, offset = self._transform()
+            biases = self.data * weight + offset
             for t in range(self.total):
                 if t == 0 or (biases[t] != biases[t - 1]).any():
                     changes.setdefault(t, []).append((self.neurons[0].bias_mant, biases[t]))

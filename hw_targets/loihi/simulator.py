@@ -104,7 +104,7 @@ class _SigmaDelta(_Silent):
         super().__init__((batch, *population.shape), device)
         self.population = population
         self.takes_input = population.input_bias
-        self.state = (self.silence, self.silence, self.silence)
+        self.sigma = self.act = self.residue = self.silence
         self.bias = torch.from_numpy(population.bias.astype(np.int64)).to(device)
         self.wraps = torch.zeros((), dtype=torch.int64, device=device)
         self.probes: list[tuple[Tensor, Tensor]] | None = [] if rasters else None
@@ -112,11 +112,12 @@ class _SigmaDelta(_Silent):
     def advance(self, a: Tensor, drive: Tensor | None) -> Tensor:
         """Advance one step and return the messages (batch, ...)."""
         bias = self.bias if drive is None else self.bias + drive.to(torch.int64)
-        *self.state, message, wrapped = arithmetic.sigma_delta(*self.state, a.to(torch.int64), bias, self.population)
+        done = arithmetic.sigma_delta(self.sigma, self.act, self.residue, a.to(torch.int64), bias, self.population)
+        self.sigma, self.act, self.residue, message, wrapped = done
         self.wraps += wrapped.sum()
         self.sent.append(message)
         if self.probes is not None:
-            self.probes.append(self.state[:2])
+            self.probes.append((self.sigma, self.act))
         return message
 
     def raster(self) -> Raster:
@@ -131,7 +132,7 @@ class _SigmaDelta(_Silent):
 
     def output(self, readout: Readout) -> Counts:
         """Return the read-out (batch, classes)."""
-        return readout.output(torch.stack(self.sent).cpu().numpy(), self.state[1].unsqueeze(0).cpu().numpy())
+        return readout.output(torch.stack(self.sent).cpu().numpy(), self.act.unsqueeze(0).cpu().numpy())
 
 
 class _State(_Silent):
