@@ -269,9 +269,7 @@ def _changes(
 
 
 @st.composite
-def _programs(
-    draw: st.DrawFn, message_bits: int | None = None, chain: bool = False, changes: bool = False
-) -> Program:
+def _programs(draw: st.DrawFn, message_bits: int | None = None, chain: bool = False, changes: bool = False) -> Program:
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     bits = draw(st.sampled_from([0, 1, 8, 16, 24])) if message_bits is None else message_bits
     first = Input(shape=tuple(draw(st.integers(1, 4)) for _ in range(3)), message_bits=bits)

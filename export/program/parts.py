@@ -166,8 +166,6 @@ class SigmaDelta(_Neurons):
         self._own(f"{where}: bias", self.bias, *BIAS_MANTISSA)
         if self.bias.shape != self.shape:
             raise UnsupportedError(f"{where}: bias of shape {self.bias.shape}, expected {self.shape}")
-        if self.vth << self.exponent >= 2**31:
-            raise UnsupportedError(f"{where}: vth {self.vth} times 2^{self.exponent} leaves the state's 32 bits")
         if self.sends == "sigma" and (self.vth or self.bias.any() or self.activation != "unit" or self.input_bias):
             raise UnsupportedError(f"{where}: sends sigma itself, so it has no bias, threshold or activation")
 
