@@ -33,6 +33,7 @@ class Told:
     input_bits: int | None = None
     input_range: tuple[float, float] | None = None
     readout: Kind | None = None
+    together: bool = False
 
 
 def import_program(
@@ -44,6 +45,7 @@ def import_program(
     input_bits: int | None = None,
     input_range: tuple[float, float] | None = None,
     readout: Kind | None = None,
+    together: bool = False,
     samples: int | None = None,
     importer: int = 0,
     track: Track = silent,
@@ -58,6 +60,7 @@ def import_program(
         input_bits: of a message, see :func:`.netx_read.read_net`; None: 8 for images into synapses.
         input_range: of values that bias-coded input is made of, see there.
         readout: how classes are read, see there.
+        together: whether all layers start at once, see there.
         samples: the first so many.
         importer: so many of them are also run on lava-dl's importer, on the file itself.
         track: progress.
@@ -68,7 +71,7 @@ def import_program(
         UnsupportedError: the file holds something that has no exact form.
         DisagreementError: the importer computes something else.
     """
-    told = Told(steps, input_bits, input_range, readout)
+    told = Told(steps, input_bits, input_range, readout, together)
     run = _folder(out)
     if file.suffix == ".safetensors":
         if told != Told() or importer:
@@ -122,7 +125,7 @@ def import_program(
 
 def _net(file: Path, data: Path, told: Told, samples: int | None) -> tuple[NetFile, Samples]:
     """Return what a ``.net`` file holds, and the samples; these say what the file leaves open."""
-    options: dict[str, Any] = {"readout": told.readout}
+    options: dict[str, Any] = {"readout": told.readout, "together": told.together}
     if told.input_range is not None:
         options["input_range"] = told.input_range
     # The shape of its input says what the samples are.
@@ -263,7 +266,7 @@ def _on_importer(file: Path, net: NetFile, messages: NDArray[np.int32], track: T
     ours = get_target("loihi").compile(program).run(given, rasters=True)
     return OnImporter(
         samples=given.shape[1],
-        spikes=sum(int(raster.spikes.sum()) for raster in ours.rasters.values()),
+        spikes=sum(int((raster.spikes != 0).sum()) for raster in ours.rasters.values()),
         values=tuple(difference("netx", ours, theirs)),
         unloadable=net.unloadable,
     )
