@@ -196,6 +196,21 @@ def test_lava_dls_pilotnet_gives_its_recorded_answer(need_netx: Path) -> None:
     assert np.array_equal(trace.rasters["layer9"].spikes[:, 0].T, answer)
 
 
+@pytest.mark.long
+def test_lava_dls_pilotnet_computes_as_on_the_importer(need_netx: Path) -> None:
+    """Random frames, which change in every pixel, over three steps: every message, and all that layers hold."""
+    path = published(need_netx) / "network.net"
+    net = read_net(path, steps=3, input_range=(-1.0, 1.0))
+    frames = np.random.default_rng(1).integers(0, net.levels + 1, (3, 1, *net.program.input.shape)).astype(np.int32)
+    values = difference(
+        "netx",
+        LoihiTarget().compile(net.program).run(frames, rasters=True),
+        compile_file(path, net).run(frames, rasters=True),
+    )
+    assert [bits for bits in values if bits.different] == []
+    assert sum(bits.compared for bits in values) > 500_000
+
+
 @pytest.mark.usefixtures("need_netx")
 def test_a_short_sample_is_warned_of_where_all_layers_start_together(tmp_path: Path) -> None:
     layers, options = cases()["all together"]
