@@ -44,6 +44,14 @@ Readout = Annotated[
         help="How classes are read, which a .net file does not say; the membrane where the last layer cannot fire.",
     ),
 ]
+Together = Annotated[
+    bool,
+    typer.Option(
+        "--together",
+        help="All layers start with a sample's first step, as on a chip where nothing holds them back; by default each "
+        "starts when the sample reaches it, as in training.",
+    ),
+]
 Count = Annotated[
     int | None, typer.Option("--samples", "-n", min=1, help="The first so many of --data; all by default.")
 ]
@@ -63,6 +71,7 @@ def bring(
     input_bits: InputBits = None,
     input_range: InputRange = None,
     readout: Readout = None,
+    together: Together = False,
     samples: Count = None,
     importer: Importer = 0,
     as_json: Json = False,
@@ -88,6 +97,7 @@ def bring(
             input_bits=input_bits,
             input_range=input_range,
             readout=readout,  # type: ignore[arg-type]
+            together=together,
             samples=samples,
             importer=importer,
             track=track,

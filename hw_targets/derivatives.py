@@ -1,7 +1,7 @@
 """Exact integers forward, derivatives that stand for theirs backward: the twin's functions, see :mod:`.twin`."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -31,6 +31,11 @@ class Straight(torch.autograd.Function):
         return grads[0] * ctx.slope, None, None
 
 
+def straight(x: Tensor, function: Callable[[Tensor], Tensor], slope: float) -> Tensor:
+    """Return a function of x, whose derivative is taken to be ``slope``."""
+    return cast(Tensor, Straight.apply(x, function, slope))  # type: ignore[no-untyped-call]
+
+
 class Fire(torch.autograd.Function):
     """One time step of neurons in float64, exact for the integers of Loihi's ranges; see :class:`Twin`."""
 
@@ -42,7 +47,7 @@ class Fire(torch.autograd.Function):
         # Products of 24 and 13 bits are exact in float64, so this is the decay toward zero.
         current = a * 64 if keep_u == 0 else torch.trunc(u * keep_u) + a * 64
         if not fits:
-            current = wrap_current(_int32(current))
+            current = wrap_current(int32(current))
         raw = current + bias if keep_v == 0 else torch.trunc(v * keep_v) + current + bias
         raw.clamp_(-LIMIT + 1, LIMIT - 1)
         spikes = (raw > 64 * population.vth).to(raw.dtype)
@@ -101,6 +106,6 @@ class Scan(torch.autograd.Function):
         return found if ctx.summed is None else found.to(ctx.summed).sum(0), None, None, None, None
 
 
-def _int32(x: Tensor) -> Tensor:
+def int32(x: Tensor) -> Tensor:
     """Return integers in floating point as stored in 32 bits."""
     return torch.remainder(x + 2**31, 2**32) - 2**31

@@ -57,6 +57,6 @@ def together(trace: Trace, program: Program, mapping: Mapping) -> Trace:
     return Trace(
         trace.output,
         {name: whole(name, trace.spike_counts) for name in names},  # type: ignore[misc]
-        None if overflow is None else {part.name: events(part.name, overflow) for part in program.spiking},
+        None if overflow is None else {part.name: events(part.name, overflow) for part in program.stateful},
         {name: raster(name) for name in names} if trace.rasters else {},
     )

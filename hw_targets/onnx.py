@@ -29,7 +29,7 @@ class _Session(CompiledProgram):
         names = [population.name for population in self.program.populations]
         wanted = ["output", *(f"spikes/{name}" for name in names)]
         if rasters:
-            wanted += [f"{what}/{population.name}" for population in self.program.spiking for what in "uv"]
+            wanted += [f"{what}/{population.name}" for population in self.program.stateful for what in "uv"]
         messages = np.ascontiguousarray(inputs, dtype=np.int32)
         try:
             found = dict(zip(wanted, self.session.run(wanted, {"messages": messages}), strict=True))

@@ -3,7 +3,6 @@
 It is what a white-box attacker of the chip would use, and what fine-tunes a network on the chip's own arithmetic.
 """
 
-from collections.abc import Callable
 from typing import ClassVar, Literal, cast, final
 
 import numpy as np
@@ -11,13 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..export.program import Convolution, Graded, Population, Program, Synapse
+from ..export.program import Convolution, Graded, Population, Program, SigmaDelta, Synapse
 from ..toolkit.coding import Coder, Direct
 from ..toolkit.errors import InputError, UnsupportedError
 from ..toolkit.kernels.scan import one_step
 from ..toolkit.network import surrogates
 from ..toolkit.progress import Track
-from .derivatives import Fire, Scan, Straight, Surrogate
+from .derivatives import Fire, Scan, Surrogate, straight
 from .loihi import neurons
 from .loihi.arithmetic import LIMIT, arriving
 from .loihi.schedule import by_clock, by_layer
@@ -25,6 +24,10 @@ from .loihi.sums import LIMIT as EXACT
 from .loihi.sums import Sums, delivered, to_tensor
 from .ors import or_pools
 from .target import Compiled, CompiledProgram, Raster, Target, Trace
+from .twin_changes import Changes
+
+Parts = dict[str, "_Cells | _Units | Changes"]
+"""What a run leaves of each population."""
 
 
 class _Wires:
@@ -45,22 +48,18 @@ class _Wires:
     def __call__(self, x: Tensor) -> Tensor:
         """Return what arrives (batch, ...) for messages x (batch, ...)."""
         if self.routed and self.pool is not None and x.requires_grad:
-            return _straight(self.pool(x), lambda _: self._arriving(x.detach()), 1.0)
+            return straight(self.pool(x), lambda _: self._arriving(x.detach()), 1.0)
         return self._arriving(x)
 
     def _arriving(self, x: Tensor) -> Tensor:
         total = self.sums(x)
-        return total if self.plain else _straight(total.to(torch.float64), self._deliver, 2.0**self.synapse.exponent)
+        return total if self.plain else straight(total.to(torch.float64), self._deliver, 2.0**self.synapse.exponent)
 
     def _deliver(self, total: Tensor) -> Tensor:
         if self.fits:
             return torch.floor(total * 2.0**self.synapse.exponent)
         found = arriving(total.to(torch.int64), self.synapse.exponent, self.convolution)
         return found.to(torch.float64)
-
-
-def _straight(x: Tensor, function: Callable[[Tensor], Tensor], slope: float) -> Tensor:
-    return cast(Tensor, Straight.apply(x, function, slope))  # type: ignore[no-untyped-call]
 
 
 class _Units:
@@ -106,7 +105,7 @@ class _Cells:
         if self.sums:
             self.received = a.sum(0)
         if a.requires_grad and self.routed:
-            spikes, self.v = _straight(a, lambda _: done.spikes.to(torch.float32), 1.0), done.v
+            spikes, self.v = straight(a, lambda _: done.spikes.to(torch.float32), 1.0), done.v
         elif a.requires_grad:
             step = one_step(a)
             given = (a, False) if step is None else (step, True)
@@ -126,7 +125,7 @@ class _Cells:
         given = a.detach() if self.routed else a
         done = Fire.apply(self.u, self.v, given.to(torch.float64), bias, self.population, self.fits, self.surrogate)  # type: ignore[no-untyped-call]
         self.u, self.v, fired = cast(tuple[Tensor, Tensor, Tensor], done)
-        spikes = _straight(a, lambda _: fired, 1.0) if self.routed and a.requires_grad else fired
+        spikes = straight(a, lambda _: fired, 1.0) if self.routed and a.requires_grad else fired
         self.sent.append(spikes)
         if self.states is not None:
             self.states.append((self.u, self.v))
@@ -155,6 +154,7 @@ class Twin(nn.Module):
     and wraps count as the identity, decays as their factor, the reset as in training as a constant, and a spike as
     ``surrogate(v / (64 vth) - 1) / (64 vth)``. A max pool of spikes, which is an OR here, passes its gradient as
     PyTorch's pool does, to the first that fires (:class:`..toolkit.network.backward.Backward` has other ways).
+    Sigma-delta neurons: see :class:`.twin_changes.Changes`.
 
     Args:
         program: any that :func:`unsupported` has nothing against.
@@ -190,8 +190,9 @@ class Twin(nn.Module):
         # The direct coder's image is rounded once, and its gradients added up, for all steps.
         self.coder = None if isinstance(coder, Direct) else coder
         for index, population in enumerate(program.populations):
-            if isinstance(population, Population):
-                bias = population.bias.astype(np.float64) * 2.0**population.bias_exponent
+            if not isinstance(population, Graded):
+                lsb = population.exponent if isinstance(population, SigmaDelta) else population.bias_exponent
+                bias = population.bias.astype(np.float64) * 2.0**lsb
                 self.register_buffer(f"bias_{index}", torch.from_numpy(bias))
         self.fits = {population.name: _fits(program, population) for population in program.spiking}
         self.bounds = {
@@ -223,7 +224,7 @@ class Twin(nn.Module):
             levels = torch.round(inputs.detach().float() * (1 / expected.scale))
             if inputs.numel() and not 0 <= float(levels.min()) <= float(levels.max()) <= expected.peak:
                 raise InputError(f"input {expected.name!r}: images must lie in [0, 1]")
-            image = _straight(inputs, lambda _: levels.to(inputs.dtype), 1 / expected.scale)
+            image = straight(inputs, lambda _: levels.to(inputs.dtype), 1 / expected.scale)
             return image.unsqueeze(0).expand(self.program.steps, *image.shape)
         if inputs.dim() < 2 or inputs.shape[0] != self.program.steps or inputs.shape[2:] != expected.shape:
             raise InputError(
@@ -238,7 +239,7 @@ class Twin(nn.Module):
     def nearest(self, encoded: Tensor) -> Tensor:
         """Return encoded input (time, batch, ...) in [0, 1], as the nearest messages; backward the identity."""
         levels, peak = 1 / self.program.input.scale, self.program.input.peak
-        return _straight(encoded, lambda x: torch.round(x * levels).clamp(0, peak), levels)
+        return straight(encoded, lambda x: torch.round(x * levels).clamp(0, peak), levels)
 
     def wires(self) -> dict[str, list[_Wires]]:
         """Return the synapses ready to run, by target population; made once a device."""
@@ -256,24 +257,27 @@ class Twin(nn.Module):
                 wire.routed = not self.or_neurons
         return self._wires[device]
 
-    def run(self, messages: Tensor, *, record: bool = False) -> dict[str, "_Cells | _Units"]:
+    def run(self, messages: Tensor, *, record: bool = False) -> Parts:
         """Run messages (time, batch, ...) and return the populations with what they did, differentiable."""
         batch = messages.shape[1]
-        cells: dict[str, _Cells | _Units] = {
-            population.name: _Cells(self, population, batch, record)
-            if isinstance(population, Population)
-            else _Units(population, batch, self.device)
-            for population in self.program.populations
-        }
+        cells: Parts = {}
+        for index, population in enumerate(self.program.populations):
+            if isinstance(population, Population):
+                cells[population.name] = _Cells(self, population, batch, record)
+            elif isinstance(population, SigmaDelta):
+                bias = self.get_buffer(f"bias_{index}")
+                cells[population.name] = Changes(population, batch, bias, record)
+            else:
+                cells[population.name] = _Units(population, batch, self.device)
         schedule = by_clock if self.program.recurrent else by_layer
         schedule(self.program, messages.to(self.device), self.wires(), cells)
         return cells
 
-    def read(self, parts: dict[str, "_Cells | _Units"]) -> Tensor:
+    def read(self, parts: Parts) -> Tensor:
         """Return the read-out (batch, classes) of a run: integers in float64."""
         readout = self.program.readout
         cells = parts[readout.population]
-        assert isinstance(cells, _Cells)
+        assert not isinstance(cells, _Units)
         if readout.kind == "membrane":
             return cells.v.flatten(1)
         spikes = torch.stack(cells.sent)
@@ -301,11 +305,9 @@ class Twin(nn.Module):
             encoded: whether it is encoded.
         """
         parts = self.run(self.nearest(inputs) if encoded else self.messages(inputs))
-        readout = self.program.readout
-        cells = parts[readout.population]
-        assert isinstance(cells, _Cells)
+        cells = parts[self.program.readout.population]
         logits = self.logits(self.read(parts))
-        if readout.kind == "membrane" or cells.received is None:
+        if self.program.readout.kind == "membrane" or not isinstance(cells, _Cells) or cells.received is None:
             return logits, None
         return logits, cells.received.flatten(1) / max(cells.population.vth, 1)
 
@@ -317,14 +319,17 @@ class Twin(nn.Module):
         """Return logits (batch, classes) of a read-out (batch, classes).
 
         gain times the read-out as a share of its largest: steps for spike count and first spike, for the membrane its
-        real value a step, or the threshold where no scale is known. Classes, and ties, are those of the Program.
+        real value a step, or the threshold where no scale is known; sigma-delta neurons hold their real value at any
+        step. Classes, and ties, are those of the Program.
         """
         readout = self.program.readout
-        largest: float = self.program.steps
-        if readout.kind == "membrane" and readout.scale is not None:
+        last, largest = self.program.population(readout.population), float(self.program.steps)
+        if isinstance(last, SigmaDelta):
+            largest = 2.0**last.exponent if readout.scale is None else 1 / readout.scale
+        elif readout.kind == "membrane" and readout.scale is not None:
             largest /= readout.scale
         elif readout.kind == "membrane":
-            largest = 64 * max(self.program.population(readout.population).vth, 1)
+            largest = 64 * max(last.vth, 1)
         return (self.gain / largest * output).to(torch.float32)
 
 
@@ -351,11 +356,11 @@ class _Ready(CompiledProgram):
         )
 
 
-def _raster(part: "_Cells | _Units", sent: NDArray[np.int64]) -> Raster:
+def _raster(part: "_Cells | _Units | Changes", sent: NDArray[np.int64]) -> Raster:
     if isinstance(part, _Units) or part.states is None:
         return Raster(sent)
     u, v = (torch.stack([state[which] for state in part.states]).to(torch.int64).cpu().numpy() for which in (0, 1))
-    return Raster(sent.astype(np.bool_), u, v)
+    return Raster(sent if isinstance(part, Changes) else sent.astype(np.bool_), u, v)
 
 
 @final

@@ -28,6 +28,7 @@ from spikeproof.export.program import (
     Population,
     Program,
     Readout,
+    SigmaDelta,
     Sparse,
     Synapse,
 )
@@ -247,14 +248,35 @@ def _population(
     )
 
 
+def _changes(
+    draw: st.DrawFn, rng: np.random.Generator, name: str, shape: tuple[int, ...], **options: Any
+) -> SigmaDelta:
+    coded = options.get("input_bias", False)
+    if not coded and draw(st.integers(0, 4)) == 4:
+        zeros = np.zeros(shape, dtype=int)
+        return SigmaDelta(name=name, shape=shape, vth=0, activation="unit", sends="sigma", bias=zeros, **options)
+    return SigmaDelta(
+        name=name,
+        shape=shape,
+        vth=draw(st.sampled_from([0, 1, 50, 5000, 131071])),
+        activation=draw(st.sampled_from(["relu", "unit"])),
+        spike_exponent=draw(st.integers(0, 7)),
+        # Wider messages than those of 2^28 times many weights are beyond what sums in float64 hold.
+        state_exponent=draw(st.integers(3, 6)),
+        bias=rng.integers(-4096, 4096 - 255 * coded, shape),
+        **options,
+    )
+
+
 @st.composite
-def _programs(draw: st.DrawFn, message_bits: int | None = None, chain: bool = False) -> Program:
+def _programs(draw: st.DrawFn, message_bits: int | None = None, chain: bool = False, changes: bool = False) -> Program:
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     bits = draw(st.sampled_from([0, 1, 8, 16, 24])) if message_bits is None else message_bits
     first = Input(shape=tuple(draw(st.integers(1, 4)) for _ in range(3)), message_bits=bits)
     shapes, populations, synapses = [("input", first.shape)], [], []
     if bits <= 8 and not chain and draw(st.integers(0, 3)) == 3:
-        populations.append(_population(draw, rng, "coded", first.shape, input_bias=True))
+        made = _changes if changes and draw(st.booleans()) else _population
+        populations.append(made(draw, rng, "coded", first.shape, input_bias=True))
         shapes.append(("coded", first.shape))
     for number in range(draw(st.integers(1, 3))):
         (source, shape), name = shapes[-1], f"p{number}"
@@ -290,7 +312,9 @@ def _programs(draw: st.DrawFn, message_bits: int | None = None, chain: bool = Fa
         if draw(st.booleans()):
             size = (int(np.prod(shape)), int(np.prod(shapes[-1][1])))
             synapses.append(Dense(source=source, target=name, weight=_weight(rng, size, 8, "mixed")))
-        if number and not chain and draw(st.integers(0, 3)) == 3:
+        if changes and draw(st.integers(0, 2)):
+            populations.append(_changes(draw, rng, name, shape, start=None if chain else draw(_STARTS)))
+        elif number and not chain and draw(st.integers(0, 3)) == 3:
             # Narrow sums; those too wide for the messages are refused, see below.
             synapses[-1] = synapses[-1].model_copy(update={"exponent": min(common["exponent"], 0)})
             populations.append(Graded(name=name, shape=shape, vth=draw(st.sampled_from([0, 3, 200])), message_bits=12))
@@ -298,13 +322,15 @@ def _programs(draw: st.DrawFn, message_bits: int | None = None, chain: bool = Fa
             populations.append(_population(draw, rng, name, shape, start=None if chain else draw(_STARTS)))
         shapes.append((name, shape))
     readout = draw(st.sampled_from(["spike_count", "first_spike", "membrane"]))
-    spiking = [population.name for population in populations if isinstance(population, Population)]
+    stateful = [population for population in populations if not isinstance(population, Graded)]
+    if isinstance(stateful[-1], SigmaDelta):
+        readout = "membrane"
     try:
         return Program(
             input=first,
             populations=tuple(populations),
             synapses=(*synapses, *([] if chain else _extra(draw, rng, shapes))),
-            readout=Readout(kind=readout, population=spiking[-1]),
+            readout=Readout(kind=readout, population=stateful[-1].name),
             steps=draw(st.integers(1, 5)),
         )
     except UnsupportedError:

@@ -12,7 +12,7 @@ from torch import nn
 
 from ...export.chip import CHIPS, chips
 from ...export.chip.mapper import place
-from ...export.program import Population, Program
+from ...export.program import Program
 from ...hw_targets.target import get_target
 from ...hw_targets.torch import TorchTarget
 from ...toolkit.data import Images, Labels
@@ -82,12 +82,14 @@ def _network_memory(network: SpikingNetwork, program: Program) -> Memory:
 def _program_memory(program: Program) -> Memory:
     shared = sum(synapse.weight.size * synapse.bits for synapse in program.synapses) / 8
     unrolled = sum(int(fan_out(program, synapse).sum()) * synapse.bits for synapse in program.synapses) / 8
-    biases = 13 * sum(part.bias.size for part in program.spiking) / 8
-    neurons = sum(int(np.prod(part.shape)) for part in program.populations if isinstance(part, Population))
+    biases = 13 * sum(part.bias.size for part in program.stateful) / 8
+    neurons = sum(int(np.prod(part.shape)) for part in program.spiking)
+    changes = sum(int(np.prod(part.shape)) for part in program.sigma_delta)
     return Memory(
         parameters=(min(shared, unrolled) + biases, max(shared, unrolled) + biases),
-        state=6.0 * neurons,
-        basis="from kernels kept once to every synapse kept by itself; biases of 13 bits a neuron; u and v of 24 bits",
+        state=6.0 * neurons + 12.0 * changes,
+        basis="from kernels kept once to every synapse kept by itself; biases of 13 bits a neuron; u and v of 24 bits"
+        + "; three states of 32 bits in sigma-delta neurons" * bool(changes),
     )
 
 

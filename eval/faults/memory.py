@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from ...export.program import Graded, Population, Program, Synapse
+from ...export.program import Graded, Population, Program, SigmaDelta, Synapse
 from ...toolkit.errors import InputError
 
 Kind = Literal["weight", "bias", "vth", "du", "dv"]
@@ -83,7 +83,11 @@ class Memory:
             own = f"of population {population.name!r}"
             if isinstance(population, Population):
                 self._add_neurons(place, population, own)
-            self._add("vth", population.name, f"threshold {own}", 1, place)
+            if isinstance(population, SigmaDelta):
+                held = "biases and threshold; how a core keeps those of sigma-delta neurons is not public"
+                self.left_out.append(f"population {population.name!r}: {held}")
+            else:
+                self._add("vth", population.name, f"threshold {own}", 1, place)
 
     def _add(
         self,

@@ -27,7 +27,8 @@ FINE = 8
 def absent(program: Program) -> str | None:
     """Return why nothing can be said about the read-out layer; None if it can."""
     population = program.population(program.readout.population)
-    assert isinstance(population, Population)
+    if not isinstance(population, Population):
+        return "sigma-delta neurons are read, whose state no interval is known of here"
     if population.input_bias:
         return "the input is bias-coded in the read-out population"
     if any(synapse.source == population.name for synapse in program.synapses):

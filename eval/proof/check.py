@@ -333,7 +333,7 @@ def check(
         for neuron in drawn:
             if isinstance(part, Graded):
                 checker.graded(part, neuron)
-            else:
+            elif isinstance(part, Population):
                 refuted += checker.refute(part, neuron)
     for rival in range(int(np.prod(program.shape_of(program.readout.population)))):
         if rival != label and rival not in bounds.rivals and not checker.excludes(label, rival):

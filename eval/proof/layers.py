@@ -201,14 +201,19 @@ def layers_of(program: Program) -> list[Layer]:
     Raises:
         UnsupportedError: something of it is not covered, see :func:`unsupported`.
     """
-    made = _make(program)
-    if reasons := _reasons(program, made):
+    if reasons := unsupported(program):
         raise UnsupportedError("prove: " + "; ".join(reasons))
-    return made
+    return _make(program)
 
 
 def unsupported(program: Program) -> list[str]:
     """Return what of a Program proofs do not cover; empty where all is covered."""
+    if program.sigma_delta:
+        names = ", ".join(repr(population.name) for population in program.sigma_delta)
+        return [
+            f"populations {names}: sigma-delta neurons send changes with a sign and keep what they did not send, and "
+            "no bound of theirs is known here; robustness says what attacks find"
+        ]
     return _reasons(program, _make(program))
 
 
@@ -230,6 +235,7 @@ def _make(program: Program) -> list[Layer]:
             zero = np.zeros(size, dtype=np.int64)
             made.append(Layer(part.name, size, program.steps, wires, zero, 0, 0, part.vth, None, True))
             continue
+        assert isinstance(part, Population)  # All else is refused before.
         made.append(
             Layer(
                 part.name,

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...export.formats.netx_read import Kind, NetFile, read_net
-from ...export.program import Population, Program, read_program, write_program
+from ...export.program import Graded, Program, read_program, write_program
 from ...hw_targets.lava.netx import compile_file
 from ...hw_targets.target import get_target
 from ...toolkit.data import read_npz
@@ -33,6 +33,7 @@ class Told:
     input_bits: int | None = None
     input_range: tuple[float, float] | None = None
     readout: Kind | None = None
+    together: bool = False
 
 
 def import_program(
@@ -44,6 +45,7 @@ def import_program(
     input_bits: int | None = None,
     input_range: tuple[float, float] | None = None,
     readout: Kind | None = None,
+    together: bool = False,
     samples: int | None = None,
     importer: int = 0,
     track: Track = silent,
@@ -58,6 +60,7 @@ def import_program(
         input_bits: of a message, see :func:`.netx_read.read_net`; None: 8 for images into synapses.
         input_range: of values that bias-coded input is made of, see there.
         readout: how classes are read, see there.
+        together: whether all layers start at once, see there.
         samples: the first so many.
         importer: so many of them are also run on lava-dl's importer, on the file itself.
         track: progress.
@@ -68,7 +71,7 @@ def import_program(
         UnsupportedError: the file holds something that has no exact form.
         DisagreementError: the importer computes something else.
     """
-    told = Told(steps, input_bits, input_range, readout)
+    told = Told(steps, input_bits, input_range, readout, together)
     run = _folder(out)
     if file.suffix == ".safetensors":
         if told != Told() or importer:
@@ -122,7 +125,7 @@ def import_program(
 
 def _net(file: Path, data: Path, told: Told, samples: int | None) -> tuple[NetFile, Samples]:
     """Return what a ``.net`` file holds, and the samples; these say what the file leaves open."""
-    options: dict[str, Any] = {"readout": told.readout}
+    options: dict[str, Any] = {"readout": told.readout, "together": told.together}
     if told.input_range is not None:
         options["input_range"] = told.input_range
     # The shape of its input says what the samples are.
@@ -197,8 +200,8 @@ def _of_shape(program: Program, shape: tuple[int, ...]) -> Program:
     if program.input.shape == shape:
         return program
     populations = [
-        Population(**{**dict(part), "shape": shape, "bias": part.bias.reshape(shape)})
-        if isinstance(part, Population) and part.input_bias
+        type(part)(**{**dict(part), "shape": shape, "bias": part.bias.reshape(shape)})
+        if not isinstance(part, Graded) and part.input_bias
         else part
         for part in program.populations
     ]
@@ -263,7 +266,7 @@ def _on_importer(file: Path, net: NetFile, messages: NDArray[np.int32], track: T
     ours = get_target("loihi").compile(program).run(given, rasters=True)
     return OnImporter(
         samples=given.shape[1],
-        spikes=sum(int(raster.spikes.sum()) for raster in ours.rasters.values()),
+        spikes=sum(int((raster.spikes != 0).sum()) for raster in ours.rasters.values()),
         values=tuple(difference("netx", ours, theirs)),
         unloadable=net.unloadable,
     )

@@ -13,7 +13,7 @@ from ...export.lowering.lower import Deployment, lower_graph
 from ...export.nir.dynamics import ORIGINS
 from ...export.nir.graph import flatten
 from ...export.nir.write import to_nir
-from ...export.program import Convolution, Dense, Graded, Input, Population, Program, Readout, Sparse
+from ...export.program import Convolution, Dense, Graded, Input, Population, Program, Readout, SigmaDelta, Sparse
 from ...hw_targets.target import get_target, target_names
 from ...toolkit.errors import UnsupportedError
 from ...toolkit.network.joins import Join, Kind, Mix
@@ -90,6 +90,25 @@ def _graded(join: bool) -> Program:
     return _program(_dense("input", "a", (6, 50)), *between, *ends, _dense("g", "b", (4, 6)), populations=populations)
 
 
+def _sigma_delta(image: bool) -> Program:
+    def part(name: str, shape: tuple[int, ...], **options: Any) -> SigmaDelta:
+        return SigmaDelta(name=name, shape=shape, bias=np.zeros(shape, dtype=np.int32), **options)
+
+    shape = (2, 3, 3) if image else (6,)
+    wires = _convolution("i", "a") if image else _dense("i", "a", (6, 50))
+    return _program(
+        wires,
+        _dense("a", "b", (4, int(np.prod(shape)))),
+        populations=(
+            part("i", (2, 5, 5), vth=1, activation="unit", input_bias=True),
+            part("a", shape, vth=2),
+            part("b", (4,), vth=0, activation="unit", sends="sigma"),
+        ),
+        bits=6,
+        readout="membrane",
+    )
+
+
 def _pooled() -> Program:
     ones = Convolution(
         source="a", target="p", weight=np.full((2, 1, 2, 2), 2), stride=(2, 2), groups=2, sign="excitatory"
@@ -144,6 +163,8 @@ PROGRAMS: dict[str, Callable[[], Program]] = {
     ),
     "graded spikes": lambda: _graded(False),
     "join of graded spikes": lambda: _graded(True),
+    "sigma-delta neurons": lambda: _sigma_delta(False),
+    "sigma-delta neurons behind a convolution": lambda: _sigma_delta(True),
     "read-out by first spike": lambda: _program(readout="first_spike"),
     "read-out by membrane": lambda: _program(readout="membrane"),
 }

@@ -12,15 +12,21 @@ def unsupported(program: Program, chip: str) -> list[str]:
     Only what a message may carry is looked at, not numbers of neurons, axons and synapses.
     """
     if load_limits(chip).graded:
-        return []
+        names = ", ".join(repr(population.name) for population in program.sigma_delta)
+        return [
+            f"populations {names}: how many sigma-delta neurons a core holds is not public, so whether and where they "
+            "fit is not known; what they compute runs on every simulator here"
+        ] * bool(names)
     where = ", ".join(limits.title for limits in map(load_limits, CHIPS.names()) if limits.graded)
-    coded = any(population.input_bias for population in program.spiking)
+    coded = any(population.input_bias for population in program.stateful)
     taken = any(synapse.source == program.input.name for synapse in program.synapses)
     reasons = [
         f"population {population.name!r}: graded spikes exist on {where} only; end both paths in the next population"
         for population in program.populations
         if isinstance(population, Graded)
     ]
+    if names := ", ".join(repr(population.name) for population in program.sigma_delta):
+        reasons.append(f"populations {names}: sigma-delta neurons send graded changes, which exist on {where} only")
     if program.input.message_bits and (taken or not coded):
         reasons.append(
             f"input {program.input.name!r}: messages of {program.input.message_bits} bits are graded spikes, which "

@@ -11,7 +11,7 @@ from scipy.sparse import csr_array
 
 from ..program import Program
 from ..program.connections import connections
-from ..program.parts import Convolution, Dense, Graded, Neurons, Sparse, Synapse
+from ..program.parts import Convolution, Dense, Neurons, Population, Sparse, Synapse
 from .mapping import Index, Mapping, routes
 
 WORD = 64
@@ -151,7 +151,7 @@ def arriving(program: Program, matrices: Sequence[csr_array], population: str, n
 
 
 def _decays(population: Neurons) -> tuple[int, int] | None:
-    return None if isinstance(population, Graded) else (population.du, population.dv)
+    return (population.du, population.dv) if isinstance(population, Population) else None
 
 
 def axons_out(program: Program, mapping: Mapping) -> dict[int, int]:

@@ -11,7 +11,7 @@ from scipy.sparse import csr_array
 from ...toolkit.errors import UnsupportedError
 from ..program import Program
 from ..program.connections import connections
-from ..program.parts import Convolution, Dense, Graded, Neurons, Population, Sparse, Synapse
+from ..program.parts import Convolution, Dense, Graded, Neurons, Sparse, Synapse
 from .mapping import Index, Mapping
 
 
@@ -19,7 +19,7 @@ def whole(program: Program) -> dict[str, str]:
     """Return the populations that must lie on one core as a whole, each with the reason."""
     found = {
         population.name: "bias-coded input goes to one population"
-        for population in program.spiking
+        for population in program.stateful
         if population.input_bias
     }
     found[program.readout.population] = "the read-out is of one population"
@@ -88,7 +88,7 @@ def _cut(population: Neurons, name: str, neurons: Index, start: int) -> Neurons:
     values |= {"name": name, "shape": (len(neurons),), "start": start}
     if isinstance(population, Graded):
         return Graded(**values)
-    return Population(**values | {"bias": population.bias.ravel()[neurons]})
+    return type(population)(**values | {"bias": population.bias.ravel()[neurons]})
 
 
 def split(program: Program, mapping: Mapping) -> Program:

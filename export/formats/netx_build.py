@@ -6,8 +6,9 @@ from typing import Any, Literal
 import numpy as np
 
 from ...toolkit.errors import FileError, UnsupportedError
-from ..program import BIAS_MANTISSA, VTH_MAX, Convolution, Input, Population, Program, Readout, Synapse
-from .netx_file import FileLayer
+from ..program import BIAS_MANTISSA, VTH_MAX, Convolution, Input, Population, Program, Readout, SigmaDelta, Synapse
+from .netx_changes import ACTIVATION_UNIT, changes, input_changes
+from .netx_file import Changes, Cuba, FileLayer
 from .netx_layers import BIAS_EXPONENT
 from .netx_weights import Kept, Matrix, Refused, dense_problem, kept_weights
 from .netx_wires import bias_of, convolution_weights, delay_of, dense, wires
@@ -61,7 +62,7 @@ class Builder:
     def __init__(self, source: str, steps: int, input_bits: int | None, input_range: tuple[float, float]) -> None:
         self.source, self.steps, self.bits, self.range = source, steps, input_bits, input_range
         self.input: Input | None = None
-        self.populations: list[Population] = []
+        self.populations: list[Population | SigmaDelta] = []
         self.synapses: list[Synapse] = []
         self.stages: list[Stage] = []
         self.warnings: list[str] = []
@@ -80,6 +81,10 @@ class Builder:
             raise UnsupportedError(f"{layer.where}: behind an average, which sends no spikes")
         if self.last is not None and self.last.neuron is None and layer.kind not in ("flatten", "average"):
             raise UnsupportedError(f"{self.last.where}: has no neurons, so it never fires, and is not the last layer")
+        if self.last is not None and isinstance(self.last.neuron, Changes) and self.last.neuron.sigma:
+            raise UnsupportedError(
+                f"{self.last.where}: sends what it holds (sigma_output), which only a host takes; not the last layer"
+            )
         if layer.kind == "flatten":
             self.flattened = True
             return
@@ -103,11 +108,12 @@ class Builder:
         if self.range != (0.0, 1.0) and not self.populations[0].input_bias:
             raise UnsupportedError(f"{self.source}: its input is not bias-coded, so it has no range of values")
         last = self.populations[-1]
-        silent = last.vth == VTH_MAX
-        kind: Kind = readout or ("membrane" if silent else "spike_count")
+        held = isinstance(last, SigmaDelta)
+        silent = last.vth == VTH_MAX and not held
+        kind: Kind = readout or ("membrane" if silent or held else "spike_count")
         if silent and kind != "membrane":
             raise UnsupportedError(f"{self.source}: the last layer does not fire, so read its membrane, not {kind!r}")
-        scale = UNIT if kind == "membrane" else None
+        scale = (ACTIVATION_UNIT if held else UNIT) if kind == "membrane" else None
         if self.averaged:
             scale = 1 / (64 * self.averaged)
         try:
@@ -181,7 +187,7 @@ class Builder:
                     "whole numbers, and no bits of a message (--input-range, --input-bits)"
                 )
             bias, full = bias + int(ends[0]), int(ends[1] - ends[0])
-        if self.bits is not None and not weight % 2 and not bias % 2:
+        if isinstance(layer.neuron, Cuba) and self.bits is not None and not weight % 2 and not bias % 2:
             exponent, full, bias = exponent + 1, full // 2, bias // 2
         bits = full.bit_length()
         if bias + 2**bits - 1 > BIAS_MANTISSA[1] or bias < BIAS_MANTISSA[0]:
@@ -190,18 +196,22 @@ class Builder:
                 "in [0, 1] need no --input-bits"
             )
         self.input = Input(shape=layer.shape, message_bits=bits, scale=1 / full)
-        self.populations.append(
-            Population(
-                name=f"layer{layer.index}",
-                shape=layer.shape,
-                du=layer.neuron.du,
-                dv=layer.neuron.dv,
-                vth=layer.neuron.vth,
-                bias_exponent=exponent,
-                bias=np.full(layer.shape, bias),
-                input_bias=True,
+        if isinstance(layer.neuron, Changes):
+            with _Named(layer):
+                self.populations.append(input_changes(layer, layer.neuron, bias))
+        else:
+            self.populations.append(
+                Population(
+                    name=f"layer{layer.index}",
+                    shape=layer.shape,
+                    du=layer.neuron.du,
+                    dv=layer.neuron.dv,
+                    vth=layer.neuron.vth,
+                    bias_exponent=exponent,
+                    bias=np.full(layer.shape, bias),
+                    input_bias=True,
+                )
             )
-        )
         self.stages.append(Stage(self.populations[-1].name, layer.shape, 0, coded=True))
 
     def _single(self, layer: FileLayer, name: str, values: Matrix) -> int:
@@ -212,13 +222,15 @@ class Builder:
     def _population(self, layer: FileLayer, shape: tuple[int, ...], depth: int) -> str:
         """Add a layer's neurons; those of a layer that has none are the importer's integrators."""
         neuron = layer.neuron
-        cells = (-1, 4096, VTH_MAX) if neuron is None else (neuron.du, neuron.dv, neuron.vth)
-        exponent, bias = bias_of(layer, shape)
-        du, dv, vth = cells
         name = f"layer{layer.index}"
-        self.populations.append(
-            Population(name=name, shape=shape, du=du, dv=dv, vth=vth, bias_exponent=exponent, bias=bias)
-        )
+        if isinstance(neuron, Changes):
+            self.populations.append(changes(layer, neuron, shape))
+        else:
+            du, dv, vth = (-1, 4096, VTH_MAX) if neuron is None else (neuron.du, neuron.dv, neuron.vth)
+            exponent, bias = bias_of(layer, shape)
+            self.populations.append(
+                Population(name=name, shape=shape, du=du, dv=dv, vth=vth, bias_exponent=exponent, bias=bias)
+            )
         self.depth = depth
         if self.unloadable is None:
             self.stages.append(Stage(name, shape, depth))
@@ -332,6 +344,8 @@ class Builder:
         """Add the mean over groups of neurons, SLAYER's read-out: integrators that count the spikes of each group."""
         if not self.populations or self.last is None or self.last.neuron is None:
             raise Refused("nothing fires before it")
+        if isinstance(self.last.neuron, Changes):
+            raise Refused("a mean of graded changes; read the layer before it")
         source, shape, _ = self._before
         inputs, outputs = int(np.prod(shape)), int(np.prod(layer.shape)) if layer.shape else 0
         if not outputs or inputs % outputs:

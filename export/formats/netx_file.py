@@ -27,7 +27,6 @@ NO_FORM = {
 }
 """Kinds of layers that are refused, with the reason."""
 NO_NEURON = {
-    "SDNN": "sigma-delta neurons send signed graded changes of what they hold; a Program has no such population",
     "ALIF": "adaptive thresholds are a third state, which Loihi's fixed-point neuron has not",
 }
 KINDS = ("input", "flatten", "dense", "dense_rec", "conv", "pool", "average")
@@ -40,6 +39,14 @@ class Cuba:
     du: int
     dv: int
     vth: int
+
+
+@dataclass(frozen=True)
+class Changes:
+    """A layer's sigma-delta neurons: vth = vThMant; ``sigma`` where they send what they hold, not its changes."""
+
+    vth: int
+    sigma: bool
 
 
 @dataclass(frozen=True)
@@ -64,7 +71,7 @@ class FileLayer:
     index: int
     kind: str
     shape: tuple[int, ...]
-    neuron: Cuba | None = None
+    neuron: Cuba | Changes | None = None
     weight: Matrix | None = None
     loops: Matrix | None = None
     bias: Matrix | None = None
@@ -131,7 +138,7 @@ class _Fields(Untrusted):
         first, second = np.resize(found, 2)
         return int(first), int(second)
 
-    def neuron(self, group: h5py.Group, where: str) -> Cuba | None:
+    def neuron(self, group: h5py.Group, where: str) -> Cuba | Changes | None:
         """Return a layer's neurons."""
         if "neuron" not in group:
             return None
@@ -139,11 +146,13 @@ class _Fields(Untrusted):
         if not isinstance(inner, h5py.Group) or len(inner) > FIELD_LIMIT:
             raise FileError(f"{place}: is not a group of at most {FIELD_LIMIT} fields")
         kind = self.text(inner, "type", place)
+        if kind == "SDNN":
+            return self._changes(inner, place)
         if kind not in ("CUBA", "LOIHI"):
             reason = NO_NEURON.get(
                 kind, "resonating states are complex" if "RF" in kind else "lava-dl has no such type"
             )
-            raise UnsupportedError(f"{place} of type {kind!r}: {reason}; only CUBA (LOIHI) neurons have a form here")
+            raise UnsupportedError(f"{place} of type {kind!r}: {reason}; only CUBA (LOIHI) and SDNN have a form here")
         # The importer passes over these: with other values it would compute another network than was trained.
         for name, plain, what in (
             ("refDelay", 1, "a refractory period"),
@@ -167,6 +176,18 @@ class _Fields(Untrusted):
             if not low <= value <= high:
                 raise UnsupportedError(f"{place}: {name} = {value}, Loihi's field takes {low} to {high}")
         return found
+
+    def _changes(self, inner: h5py.Group, place: str) -> Changes:
+        activation = self.text(inner, "activation", place) if "activation" in inner else "relu"
+        if activation != "relu":
+            raise UnsupportedError(f"{place}: activation {activation!r}; lava-dl's importer takes relu for all")
+        if "messageBits" in inner:
+            raise UnsupportedError(f"{place}: messageBits, with which lava-dl's importer fails")
+        vth = self.number(inner, "vThMant", place)
+        if not 0 <= vth <= 2**17 - 1:
+            raise UnsupportedError(f"{place}: vThMant = {vth}, a Program's field takes 0 to {2**17 - 1}")
+        # The importer looks for the name only.
+        return Changes(vth, "sigma_output" in inner)
 
     def layer(self, group: Any, index: int) -> FileLayer:
         """Return a layer of the file."""

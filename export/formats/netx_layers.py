@@ -17,7 +17,7 @@ from typing import Literal
 
 import numpy as np
 
-from ..program import Convolution, Dense, Population, Program, Sparse, Synapse
+from ..program import Convolution, Dense, Population, Program, SigmaDelta, Sparse, Synapse
 from .netx_weights import Matrix, Refused, dense_problem, scaled, sides, whole_matrix
 
 BIAS_EXPONENT = 6
@@ -108,8 +108,16 @@ class _Rewriter:
         program, depths = self.program, self.depths
         if program.profile != "lava":
             self.reasons.append(f"profile {program.profile!r}: lava-dl computes as lava")
+        if names := ", ".join(repr(population.name) for population in program.sigma_delta):
+            self.reasons.append(
+                f"populations {names}: the importer shifts weights within 32 bits, and messages of sigma-delta neurons "
+                "have no bound to prove such sums exact with; a .net file that holds them runs there itself "
+                "(spikeproof import FILE.net --netx N)"
+            )
         for population in program.populations:
             where = f"population {population.name!r}"
+            if isinstance(population, SigmaDelta):
+                continue
             if not isinstance(population, Population):
                 self.reasons.append(f"{where}: netx has no {type(population).__name__.lower()} units")
             elif ((population.bias.astype(np.int64) << population.bias_exponent) % 2**BIAS_EXPONENT).any():

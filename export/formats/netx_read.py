@@ -2,10 +2,11 @@
 
 The arithmetic is the importer's, also where it changes what the file says (weights that it clips or cuts); then a
 warning says so. Times are its own, too: a layer's window starts one step after that of the layer before, and delays
-that all its synapses share move it on.
+that all its synapses share move it on. Its sigma-delta neurons cannot be reset, so that where nothing else holds them
+back all layers start together.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,6 +66,7 @@ def read_net(
     input_bits: int | None = None,
     input_range: tuple[float, float] = (0.0, 1.0),
     readout: Kind | None = None,
+    together: bool = False,
 ) -> NetFile:
     """Return the Program in a ``.net`` file of lava-dl, whoever wrote it.
 
@@ -77,6 +79,8 @@ def read_net(
             images were trained with as 2 x - 1.
         readout: how classes are read, which the file does not say; None for the membrane where the last layer cannot
             fire, else the spike count.
+        together: whether all layers start at the sample's first step, as on a chip where nothing holds them back; each
+            starts when the sample reaches it otherwise, as SLAYER trains.
 
     Raises:
         FileError: missing, damaged, or no network of lava-dl.
@@ -92,4 +96,20 @@ def read_net(
     builder = Builder(str(path), steps, input_bits, input_range)
     for layer in layers:
         builder.add(layer)
-    return NetFile(**vars(builder.finish(readout)))
+    made = builder.finish(readout)
+    return NetFile(**vars(_together(made) if together else made))
+
+
+def _together(made: Made) -> Made:
+    """Return the same with every window from the first step on."""
+    program, late = made.program, max(made.program.depths().values())
+    warnings = list(made.warnings)
+    if late >= program.steps:
+        warnings.append(f"the last layer is reached after {late} steps, and a sample has {program.steps}; give more")
+    populations = tuple(part.model_copy(update={"start": 0}) for part in program.populations)
+    return replace(
+        made,
+        program=Program(**dict(program) | {"populations": populations}),
+        warnings=tuple(warnings),
+        stages=tuple(replace(stage, depth=0) for stage in made.stages),
+    )

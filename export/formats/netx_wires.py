@@ -8,27 +8,37 @@ from .netx_layers import BIAS_EXPONENT
 from .netx_weights import Kept, Matrix, Refused
 
 
-def bias_of(layer: FileLayer, shape: tuple[int, ...]) -> tuple[int, Matrix]:
-    """Return bias exponent and mantissas of ``shape``: one bias for all, for each channel, or for each neuron.
+def spread_bias(layer: FileLayer, shape: tuple[int, ...]) -> Matrix:
+    """Return the file's biases in ``shape``: one bias for all, for each channel, or for each neuron.
 
     Those of an image are (width, height, channels) in the file, as the importer takes them.
 
     Raises:
-        Refused: another shape, or larger than Loihi's field.
+        Refused: another shape.
     """
     given = layer.bias
     if given is None:
-        return 0, np.zeros(shape, dtype=np.int64)
+        return np.zeros(shape, dtype=np.int64)
     if given.size == 1:
-        bias = np.full(shape, given.item())
-    elif len(shape) == 3 and given.shape == shape[::-1]:
-        bias = given.transpose()
-    elif len(shape) == 3 and given.size == shape[0]:
-        bias = np.broadcast_to(given.reshape(-1, 1, 1), shape)
-    elif len(shape) == 1 and given.size == shape[0]:
-        bias = given.reshape(shape)
-    else:
-        raise Refused(f"bias of shape {given.shape} fits neither neurons of shape {shape} nor their channels")
+        return np.full(shape, given.item())
+    if len(shape) == 3 and given.shape == shape[::-1]:
+        return given.transpose()
+    if len(shape) == 3 and given.size == shape[0]:
+        return np.broadcast_to(given.reshape(-1, 1, 1), shape)
+    if len(shape) == 1 and given.size == shape[0]:
+        return given.reshape(shape)
+    raise Refused(f"bias of shape {given.shape} fits neither neurons of shape {shape} nor their channels")
+
+
+def bias_of(layer: FileLayer, shape: tuple[int, ...]) -> tuple[int, Matrix]:
+    """Return bias exponent and mantissas of ``shape``, see :func:`spread_bias`.
+
+    Raises:
+        Refused: another shape, or larger than Loihi's field.
+    """
+    bias = spread_bias(layer, shape)
+    if layer.bias is None:
+        return 0, bias
     low, high = BIAS_MANTISSA
     for more in (0, 1):
         mantissa = bias >> more

@@ -2,7 +2,7 @@
 
 The graph needs no spikeproof to run. Input ``messages`` (time, batch, ...) int32; outputs ``output`` (batch, classes)
 int64 and, for each spiking population P, ``spikes/P`` (time, batch, ...) bool, ``u/P`` and ``v/P`` int64; for a graded
-one ``spikes/P`` int64, its messages.
+one ``spikes/P`` int64, its messages; for sigma-delta neurons these, with sigma and activation as ``u/P`` and ``v/P``.
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ...toolkit.errors import FileError, UnsupportedError
 from ...toolkit.extras import extra
 from ...toolkit.files import atomic, read_bytes
-from ..program import Convolution, Graded, Population, Program, Synapse
+from ..program import Convolution, Graded, Population, Program, SigmaDelta, Synapse
 
 with extra("onnx"):
     import onnx
@@ -84,12 +84,14 @@ class _Body:
         return self.add("Div", self.add("Mul", x, self.constant(4096 - factor)), self.constant(4096))
 
     def synapse(self, program: Program, index: int, synapse: Synapse, x: str) -> str:
-        """Return what arrives, (batch, ...) int64, for messages x (batch, ...) float32."""
+        """Return what arrives, (batch, ...) int64, for messages x (batch, ...), see :func:`_carried`."""
         bound = program.bound(synapse)
         if bound >= EXACT:
             arriving = self.pieces(program, index, synapse, x)
             bound = int(bound * 2.0**synapse.exponent) + 1
             return self.wrapped(synapse, arriving, bound)
+        if _carried(program, synapse.source) == TensorProto.INT64:
+            x = self.add("Cast", x, to=TensorProto.FLOAT)
         total = self.weighted(program, index, synapse, x)
         if synapse.exponent:
             # Sums and powers of two are exact in float32; the floor is Loihi's shift to the right.
@@ -111,19 +113,28 @@ class _Body:
         return self.add("Reshape", product, self.constant([-1, *program.shape_of(synapse.target)]))
 
     def pieces(self, program: Program, index: int, synapse: Synapse, x: str) -> str:
-        """Return what arrives, int64, where float32 does not hold the sums: a few bits of the messages at a time."""
-        bits = _piece(program, synapse)
+        """Return what arrives, int64, where float32 does not hold the sums: a few bits of the messages at a time.
+
+        Of messages with a sign the last piece has it: what is left above the bits before, from -2^(bits - 1).
+        """
+        bits, signed = _piece(program, synapse), program.signed(synapse.source)
+        width = program.peak(synapse.source).bit_length() + signed
         rest, total, shift = self.add("Cast", x, to=TensorProto.INT64), "", 0
-        while program.peak(synapse.source) >> shift:
-            low = self.add("Cast", self.add("Mod", rest, self.constant(2**bits)), to=TensorProto.FLOAT)
-            part = self.add("Cast", self.weighted(program, index, synapse, low), to=TensorProto.INT64)
+        while shift < width:
+            last = signed and shift + bits >= width
+            low = rest if last else self.add("Mod", rest, self.constant(2**bits))
+            part = self.weighted(program, index, synapse, self.add("Cast", low, to=TensorProto.FLOAT))
+            part = self.add("Cast", part, to=TensorProto.INT64)
             part = self.add("Mul", part, self.constant(2**shift)) if shift else part
             total = self.add("Add", total, part) if total else part
-            rest = self.add("Div", rest, self.constant(2**bits))
+            if not last:  # Exact, so that the division is a floor for what is below 0, too.
+                rest = self.add("Div", self.add("Sub", rest, low) if signed else rest, self.constant(2**bits))
             shift += bits
         if synapse.exponent > 0:
             return self.add("Mul", total, self.constant(2**synapse.exponent))
         if synapse.exponent:
+            if program.bound(synapse) >= 2**31:  # The sum is 32 bits wide before it is shifted, too.
+                total = self.wrap(total, 32)
             # Mod is not negative, so that the division is Loihi's shift to the right: a floor.
             size = self.constant(2**-synapse.exponent)
             return self.add("Div", self.add("Sub", total, self.add("Mod", total, size)), size)
@@ -165,6 +176,31 @@ class _Body:
         above = self.add("Greater", a, self.constant(population.vth))
         return self.add("Where", above, a, self.constant(0), name=f"_spikes/{population.name}")
 
+    def changes(self, population: SigmaDelta, a: str, states: list[str], message: str) -> tuple[list[str], str]:
+        """Return the names of sigma, activation and residue after one step, and of what sigma-delta neurons send."""
+        name, e = population.name, population.exponent
+        sigma, act, residue = states
+        sigma = self.wrap(self.add("Add", sigma, a), 32) if a else sigma
+        sigma = self.add("Identity", sigma, name=f"_u/{name}")
+        if population.sends == "sigma":
+            held = self.add("Identity", sigma, name=f"_v/{name}")
+            return [sigma, held, residue], self.add("Identity", sigma, name=f"_spikes/{name}")
+        bias = f"bias/{name}"
+        self.constants[bias] = population.bias.astype(np.int64) << e
+        if population.input_bias:
+            drive = self.add("Cast", message, to=TensorProto.INT64)
+            bias = self.add("Add", bias, self.add("Mul", drive, self.constant(2**e)))
+        least = self.constant(0 if population.activation == "relu" else -(2**31))
+        new = self.add("Max", self.wrap(self.add("Add", sigma, bias), 32), least, name=f"_v/{name}")
+        delta = self.wrap(self.add("Add", self.add("Sub", new, act), residue), 32)
+        # The magnitude of -2^31 is -2^31 in 32 bits, which reaches no threshold.
+        reaches = self.add("GreaterOrEqual", self.add("Abs", delta), self.constant(population.vth << e))
+        reaches = self.add("And", reaches, self.add("Greater", delta, self.constant(-(2**31))))
+        kept = self.add("Where", reaches, delta, self.constant(0))
+        size = self.constant(2**population.state_exponent)
+        sent = self.add("Div", self.add("Sub", kept, self.add("Mod", kept, size)), size, name=f"_spikes/{name}")
+        return [sigma, new, self.add("Sub", delta, kept)], sent
+
     def readout(self, program: Program) -> None:
         """Append the read-out, named ``output``."""
         name, first = program.readout.population, self.constant([0])
@@ -189,6 +225,11 @@ def _lags(program: Program) -> dict[str, int]:
     for synapse in program.synapses:
         lags[synapse.source] = max(lags.get(synapse.source, 0), program.lag(synapse))
     return lags
+
+
+def _carried(program: Program, source: str) -> int:
+    """Return the type that messages travel in: float32, in which sums are made, where it holds them exactly."""
+    return int(TensorProto.INT64 if program.peak(source) >= EXACT else TensorProto.FLOAT)
 
 
 def _value(name: str, kind: int, shape: list[int | str]) -> onnx.ValueInfoProto:
@@ -225,6 +266,15 @@ def to_onnx(program: Program) -> onnx.ModelProto:
             sent[population.name] = body.add("Cast", messages, to=TensorProto.FLOAT)
             observed.append(_value(messages, TensorProto.INT64, shape))
             continue
+        if isinstance(population, SigmaDelta):
+            held = [f"_before_{what}/{population.name}" for what in ("u", "v", "residue")]
+            after, messages = body.changes(population, arriving, held, message)
+            sent[population.name] = body.add("Cast", messages, to=_carried(program, population.name))
+            for name, new in zip(held, after, strict=True):
+                states.append(_value(name, TensorProto.INT64, shape))
+                updated.append(_value(body.add("Identity", new), TensorProto.INT64, shape))
+            observed += [_value(name, TensorProto.INT64, shape) for name in (messages, *after[:2])]
+            continue
         before = f"_before_u/{population.name}", f"_before_v/{population.name}"
         u, v, spikes = body.neurons(population, arriving, *before, message)
         sent[population.name] = body.add("Cast", spikes, to=TensorProto.FLOAT)
@@ -234,10 +284,10 @@ def to_onnx(program: Program) -> onnx.ModelProto:
         observed += [_value(spikes, TensorProto.BOOL, shape)]
         observed += [_value(name, TensorProto.INT64, shape) for name in (u, v)]
     for (source, k), name in past.items():
-        shape = ["batch", *program.shape_of(source)]
-        states.append(_value(name, TensorProto.FLOAT, shape))
+        shape, kind = ["batch", *program.shape_of(source)], _carried(program, source)
+        states.append(_value(name, kind, shape))
         newer = past[source, k - 1] if k > 1 else sent[source]
-        updated.append(_value(body.add("Identity", newer), TensorProto.FLOAT, shape))
+        updated.append(_value(body.add("Identity", newer), kind, shape))
     step = helper.make_graph(
         body.nodes,
         "step",
@@ -247,12 +297,12 @@ def to_onnx(program: Program) -> onnx.ModelProto:
     outer = _Body()
     batch = outer.add("Slice", outer.add("Shape", "messages"), outer.constant([1]), outer.constant([2]))
     initial = []
-    for population in program.spiking:
+    for population in program.stateful:
         shape_name = outer.add("Concat", batch, outer.constant(list(population.shape)), axis=0)
-        initial += [outer.zeros(shape_name, TensorProto.INT64)] * 2
+        initial += [outer.zeros(shape_name, TensorProto.INT64)] * (3 if isinstance(population, SigmaDelta) else 2)
     for source, _ in past:
         shape_name = outer.add("Concat", batch, outer.constant(list(program.shape_of(source))), axis=0)
-        initial.append(outer.zeros(shape_name, TensorProto.FLOAT))
+        initial.append(outer.zeros(shape_name, _carried(program, source)))
     finals = [f"_final_{index}" for index in range(len(initial))]
     rasters: list[onnx.ValueInfoProto] = []
     for population in program.populations:
@@ -260,7 +310,8 @@ def to_onnx(program: Program) -> onnx.ModelProto:
         if isinstance(population, Graded):
             rasters.append(_value(f"spikes/{population.name}", TensorProto.INT64, full))
             continue
-        rasters.append(_value(f"spikes/{population.name}", TensorProto.BOOL, full))
+        kind = TensorProto.INT64 if isinstance(population, SigmaDelta) else TensorProto.BOOL
+        rasters.append(_value(f"spikes/{population.name}", kind, full))
         rasters += [_value(f"{what}/{population.name}", TensorProto.INT64, full) for what in "uv"]
     outer.nodes.append(
         helper.make_node(

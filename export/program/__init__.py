@@ -14,6 +14,7 @@ from .parts import (
     Neurons,
     Population,
     Readout,
+    SigmaDelta,
     Sparse,
     Synapse,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "Population",
     "Program",
     "Readout",
+    "SigmaDelta",
     "Sparse",
     "Synapse",
     "read_program",

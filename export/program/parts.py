@@ -130,6 +130,56 @@ class Graded(_Neurons):
     message_bits: Annotated[int, Field(ge=1, le=24)]
 
 
+class SigmaDelta(_Neurons):
+    """Sigma-delta neurons, as of lava-nc: they add up what arrives, and send by how much their activation has changed.
+
+    e = spike_exponent + state_exponent, all in 32 bits:
+    sigma <- sigma + a;  y = f(sigma + bias 2^e);  d = y - act + residue;  m = d if |d| >= vth 2^e else 0;
+    residue <- d - m;  act <- y;  m >> state_exponent is sent. With ``sends = "sigma"`` sigma itself is sent.
+
+    Args:
+        name: unique in the Program.
+        shape: (channels, height, width) or (neurons,).
+        vth: what a change must reach to be sent, 0...131071, times 2^e.
+        activation: f, max(x, 0) or x itself.
+        spike_exponent: 0...7, of biases, thresholds and bias-coded input beside what arrives.
+        state_exponent: 0...7, bits that the state keeps and a message has not.
+        bias: mantissa a neuron, -4096...4095, of ``shape``.
+        input_bias: whether the input is bias-coded here, see :class:`Population`. With f = x, and nothing else that
+            arrives, these are Lava's ``Delta`` units.
+        sends: "sigma" for Lava's ``Sigma`` units, the end of a network: no bias, no threshold, f = x.
+        start: see :class:`Population`.
+    """
+
+    kind: Literal["sigma_delta"] = "sigma_delta"
+    activation: Literal["relu", "unit"] = "relu"
+    spike_exponent: Annotated[int, Field(ge=0, le=7)] = 6
+    state_exponent: Annotated[int, Field(ge=0, le=7)] = 6
+    input_bias: bool = False
+    sends: Literal["delta", "sigma"] = "delta"
+    bias: Any = Field(exclude=True, repr=False)
+
+    def model_post_init(self, context: Any) -> None:
+        """Check size, bias and threshold."""
+        super().model_post_init(context)
+        where = f"population {self.name!r}"
+        self._own(f"{where}: bias", self.bias, *BIAS_MANTISSA)
+        if self.bias.shape != self.shape:
+            raise UnsupportedError(f"{where}: bias of shape {self.bias.shape}, expected {self.shape}")
+        if self.sends == "sigma" and (self.vth or self.bias.any() or self.activation != "unit" or self.input_bias):
+            raise UnsupportedError(f"{where}: sends sigma itself, so it has no bias, threshold or activation")
+
+    @property
+    def exponent(self) -> int:
+        """Bits by which biases and the threshold are shifted."""
+        return self.spike_exponent + self.state_exponent
+
+    @property
+    def peak(self) -> int:
+        """The largest magnitude of a message: messages have a sign."""
+        return 2**31 >> (self.state_exponent if self.sends == "delta" else 0)
+
+
 class _Synapse(Part):
     source: Name
     target: Name
@@ -258,14 +308,15 @@ class Convolution(_Synapse):
 
 
 Synapse = Dense | Sparse | Convolution
-Neurons = Population | Graded
+Neurons = Population | Graded | SigmaDelta
 
 
 class Readout(Part):
     """How classes are read from the neurons of ``population``; the largest output wins, ties go to the lowest index.
 
     ``spike_count``: spikes over all steps. ``first_spike``: steps minus the step (from 0) of the first spike, 0 if
-    there is none. ``membrane``: v after the last step; ``scale`` is the real value of 1, where it is known.
+    there is none. ``membrane``: v after the last step, of sigma-delta neurons their activation (sigma, where that is
+    sent); ``scale`` is the real value of 1, where it is known.
     """
 
     kind: Literal["spike_count", "first_spike", "membrane"] = "spike_count"

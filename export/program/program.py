@@ -26,6 +26,7 @@ from .parts import (
     Part,
     Population,
     Readout,
+    SigmaDelta,
     Sparse,
     Synapse,
 )
@@ -35,12 +36,14 @@ FORMAT = 1
 
 
 def _kind_of_neurons(values: Any) -> str:
-    graded = "message_bits" in values if isinstance(values, dict) else isinstance(values, Graded)
-    return "graded" if graded else "lif"
+    if isinstance(values, dict):
+        return "graded" if "message_bits" in values else str(values.get("kind", "lif"))
+    return "graded" if isinstance(values, Graded) else "sigma_delta" if isinstance(values, SigmaDelta) else "lif"
 
 
 _AnyNeurons = Annotated[
-    Annotated[Population, Tag("lif")] | Annotated[Graded, Tag("graded")], Discriminator(_kind_of_neurons)
+    Annotated[Population, Tag("lif")] | Annotated[Graded, Tag("graded")] | Annotated[SigmaDelta, Tag("sigma_delta")],
+    Discriminator(_kind_of_neurons),
 ]
 
 
@@ -76,12 +79,15 @@ class Program(Part):
         self._places.update({name: place for place, name in enumerate(order)})
         shapes: dict[str, tuple[int, ...]] = {self.input.name: self.input.shape}
         shapes |= {population.name: population.shape for population in self.populations}
+        ends = {population.name for population in self.sigma_delta if population.sends == "sigma"}
         for synapse in self.synapses:
             for end in (synapse.source, synapse.target):
                 if end not in shapes:
                     raise UnsupportedError(f"{synapse.label}: no population named {end!r}; there are {order}")
             if synapse.target == self.input.name:
                 raise UnsupportedError(f"{synapse.label}: nothing can end in the input")
+            if synapse.source in ends:
+                raise UnsupportedError(f"{synapse.label}: its source sends sigma itself, which only a host takes")
             source, target = shapes[synapse.source], shapes[synapse.target]
             if isinstance(synapse, Dense):
                 given: tuple[int, ...] = synapse.weight.shape
@@ -94,9 +100,15 @@ class Program(Part):
                 raise UnsupportedError(f"{synapse.label}: gives shape {tuple(given)}, expected {tuple(expected)}")
         if self.readout.population not in order[1:]:
             raise UnsupportedError(f"read-out: no population named {self.readout.population!r}; there are {order[1:]}")
-        if isinstance(self.population(self.readout.population), Graded):
+        last = self.population(self.readout.population)
+        if isinstance(last, Graded):
             raise UnsupportedError(
                 f"read-out: population {self.readout.population!r} does not spike; read a spiking one"
+            )
+        if isinstance(last, SigmaDelta) and self.readout.kind != "membrane":
+            raise UnsupportedError(
+                f"read-out: population {last.name!r} sends graded changes, so read its membrane, not "
+                f"{self.readout.kind!r}"
             )
         self._check_messages()
         self._find_depths()
@@ -130,9 +142,11 @@ class Program(Part):
         """Return the largest positive sum that ``synapse`` can deliver to each target neuron in a step."""
         if isinstance(synapse, Convolution) and any(synapse.padding):
             # At the edges the kernel is cut, so that not all of its weights meet.
-            rows = _reached(synapse, self.shape_of(synapse.source), self.shape_of(synapse.target))
+            most = np.abs(synapse.weight) if self.signed(synapse.source) else np.maximum(synapse.weight, 0)
+            rows = _reached(synapse, most, self.shape_of(synapse.source), self.shape_of(synapse.target))
         else:
-            rows = np.maximum(synapse.matrix(), 0).astype(np.int64).sum(1)
+            rows = synapse.matrix().astype(np.int64)
+            rows = (np.abs(rows) if self.signed(synapse.source) else np.maximum(rows, 0)).sum(1)
         rows = rows * self.peak(synapse.source)
         top = rows << synapse.exponent if synapse.exponent >= 0 else rows >> -synapse.exponent
         neurons = int(np.prod(self.shape_of(synapse.target)))
@@ -147,7 +161,7 @@ class Program(Part):
                 for synapse in self.incoming(name)
                 if self.forward(synapse)
             ]
-            if isinstance(population, Population) and population.input_bias:
+            if not isinstance(population, Graded) and population.input_bias:
                 arrivals = arrivals or [0]
             if not arrivals:
                 raise UnsupportedError(f"population {name!r}: no forward synapse ends in it")
@@ -175,8 +189,18 @@ class Program(Part):
 
     @property
     def spiking(self) -> tuple[Population, ...]:
-        """The populations with state, which send binary spikes."""
+        """The populations that send binary spikes."""
         return tuple(population for population in self.populations if isinstance(population, Population))
+
+    @property
+    def sigma_delta(self) -> tuple[SigmaDelta, ...]:
+        """The populations of sigma-delta neurons."""
+        return tuple(population for population in self.populations if isinstance(population, SigmaDelta))
+
+    @property
+    def stateful(self) -> tuple[Population | SigmaDelta, ...]:
+        """The populations with state: those that spike, and those of sigma-delta neurons."""
+        return tuple(population for population in self.populations if not isinstance(population, Graded))
 
     def incoming(self, name: str) -> Iterator[Synapse]:
         """Yield the synapses that end in the population called ``name``."""
@@ -211,23 +235,34 @@ class Program(Part):
         return not all(self.forward(synapse) for synapse in self.synapses)
 
     def peak(self, name: str) -> int:
-        """Return the largest value that the input or population called ``name`` sends."""
+        """Return the largest magnitude that the input or population called ``name`` sends; see :meth:`signed`."""
         if name == self.input.name:
             return self.input.peak
         population = self.population(name)
+        if isinstance(population, SigmaDelta):
+            return population.peak
         return int(2**population.message_bits) - 1 if isinstance(population, Graded) else 1
+
+    def signed(self, name: str) -> bool:
+        """Return whether what the input or population called ``name`` sends may be below 0."""
+        return name != self.input.name and isinstance(self.population(name), SigmaDelta)
 
     def message_bits(self, name: str) -> int:
         """Return the width of the messages of the input or population called ``name``; 0 means binary spikes."""
         if name == self.input.name:
             return self.input.message_bits
         population = self.population(name)
+        if isinstance(population, SigmaDelta):
+            return population.peak.bit_length()
         return population.message_bits if isinstance(population, Graded) else 0
 
     def bound(self, synapse: Synapse) -> int:
         """Return the largest magnitude that ``synapse`` can deliver in a step before its exponent: an exact integer."""
         rows = synapse.matrix().astype(np.int64)
-        sums = max(int(np.maximum(rows, 0).sum(1).max()), int(np.maximum(-rows, 0).sum(1).max()))
+        if self.signed(synapse.source):
+            sums = int(np.abs(rows).sum(1).max())
+        else:
+            sums = max(int(np.maximum(rows, 0).sum(1).max()), int(np.maximum(-rows, 0).sum(1).max()))
         return sums * self.peak(synapse.source)
 
     def header(self) -> dict[str, Any]:
@@ -241,7 +276,7 @@ class Program(Part):
 
     def arrays(self) -> dict[str, Integers]:
         """Return biases and weights by name."""
-        arrays = {f"bias/{population.name}": population.bias for population in self.spiking}
+        arrays = {f"bias/{population.name}": population.bias for population in self.stateful}
         for index, synapse in enumerate(self.synapses):
             arrays |= {f"{name}/{index}": array for name, array in synapse.arrays().items()}
         return arrays
@@ -254,10 +289,12 @@ class Program(Part):
         return digest(b"\0".join(parts))
 
 
-def _reached(conv: Convolution, source: tuple[int, ...], target: tuple[int, ...]) -> NDArray[np.int64]:
-    """Return the sum of the weights above 0 that each target neuron of a convolution has a source for."""
+def _reached(
+    conv: Convolution, weight: Integers, source: tuple[int, ...], target: tuple[int, ...]
+) -> NDArray[np.int64]:
+    """Return the sum of the given weights that each target neuron of a convolution has a source for."""
     found = np.zeros(target, dtype=np.int64)
-    weights = np.maximum(conv.weight, 0).astype(np.int64).sum(1)
+    weights = weight.astype(np.int64).sum(1)
     for ky, kx in np.ndindex(*conv.weight.shape[2:]):
         inside = []
         for axis, k in ((0, ky), (1, kx)):
@@ -284,7 +321,7 @@ def read_program(path: str | Path) -> Program:
     values: Any = header.get("program")
     try:
         for population in values["populations"]:
-            if _kind_of_neurons(population) == "lif":
+            if _kind_of_neurons(population) != "graded":
                 population["bias"] = arrays.pop(f"bias/{population['name']}")
             population["shape"] = tuple(population["shape"])
         for index, synapse in enumerate(values["synapses"]):

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, final
 import numpy as np
 from numpy.typing import NDArray
 
-from ...export.program import Convolution, Graded, Program, write_program
+from ...export.program import Convolution, Graded, Population, Program, write_program
 from ...toolkit.errors import FileError, TargetError
 from ...toolkit.files import read_arrays, write_arrays
 from ...toolkit.progress import Track, silent
@@ -195,9 +195,10 @@ def _trace(target: str, program: Program, arrays: dict[str, NDArray[np.int32]], 
             if key not in arrays or arrays[key].shape != shape:
                 raise TargetError(f"target {target!r}: the worker's answer lacks {key!r} of shape {shape}")
             if what == "spikes":
-                spikes[name] = arrays[key].astype(np.int64 if graded else bool)
+                spikes[name] = arrays[key].astype(bool if isinstance(population, Population) else np.int64)
             else:
                 states[what, name] = arrays[key].astype(np.int64)
+    _check_sums(target, program, spikes)
     return Trace(
         readout.output(spikes[readout.population], states.get(("v", readout.population))),
         {name: (raster != 0).sum(0, dtype=np.int64) for name, raster in spikes.items()},
@@ -206,6 +207,21 @@ def _trace(target: str, program: Program, arrays: dict[str, NDArray[np.int32]], 
         if rasters
         else {},
     )
+
+
+def _check_sums(target: str, program: Program, sent: dict[str, NDArray[Any]]) -> None:
+    """Check that no convolution left 32 bits, where Lava casts a float that does not fit: no sum of it is defined.
+
+    Messages of sigma-delta neurons are too wide to be bounded before they are seen.
+    """
+    for synapse in program.synapses:
+        if isinstance(synapse, Convolution) and not synapse.exponent and program.signed(synapse.source):
+            largest = int(np.abs(sent[synapse.source]).max()) if synapse.source in sent else 0
+            if (most := program.bound(synapse) // program.peak(synapse.source) * largest) >= 2**31:
+                raise TargetError(
+                    f"target {target!r}: {synapse.label}: messages up to {largest} may give sums up to {most}, beyond "
+                    "32 bits, where Lava's convolution is undefined; target 'loihi' defines it"
+                )
 
 
 class Worker(CompiledProgram):
@@ -289,7 +305,7 @@ class LavaTarget(WorkerTarget):
             reasons.append(f"{synapse.label}: convolution from 1-d populations does not exist in Lava")
         if synapse.exponent:
             return reasons  # runs as Lava's Sparse, whose rule it follows
-        if bound >= 2**31:
+        if bound >= 2**31 and not program.signed(synapse.source):  # Those are checked when they have been sent.
             reasons.append(f"{synapse.label}: sums up to {bound} leave 32 bits, undefined in Lava's convolution")
         # Lava has no delayed convolution, and its Conv keeps geometry in 8 bits; DelaySparse and Sparse, which run
         # instead, keep 32 bits of a sum where Conv keeps 24.

@@ -10,7 +10,7 @@ import numpy as np
 from ...export.formats.netx import unsupported, write_net
 from ...export.formats.netx_layers import BIAS_EXPONENT
 from ...export.formats.netx_read import NetFile
-from ...export.program import Population, Program
+from ...export.program import Graded, Population, Program
 from ...toolkit.errors import TargetError
 from ...toolkit.files import atomic, read_bytes
 from ..target import CompiledProgram
@@ -62,12 +62,13 @@ def _layout(net: NetFile) -> dict[str, Any]:
         size = int(np.prod(stage.shape))
         member = {"name": stage.name, "start": 0, "size": size, "relay": False, "shape": stage.shape}
         layers.append({"depth": stage.depth, "shape": stage.shape, "transform": None, "members": [member]})
-    if net.stages[0].coded and isinstance(first, Population):
-        # A message is added to the mantissa here, and to one of exponent 6 there.
-        more = first.bias_exponent - BIAS_EXPONENT
+    if net.stages[0].coded and not isinstance(first, Graded):
+        # A message is added to the mantissa here, and to one of exponent 6 there; Delta takes it as it is.
+        more = first.bias_exponent - BIAS_EXPONENT if isinstance(first, Population) else 0
         layers[0]["transform"] = (2**more, int(first.bias.flat[0]) << more)
-    # One sample at a time where something would still be under way when the next one comes.
-    held = program.recurrent or any(program.lag(synapse) for synapse in program.synapses)
+    # One sample at a time where something would still be under way when the next one comes, or nothing resets neurons.
+    late = any(program.lag(synapse) for synapse in program.synapses)
+    held = program.recurrent or late or bool(program.sigma_delta)
     return {"message_bits": program.input.message_bits, "loops": held, "layers": layers, "only": net.loadable}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...export.program import Graded, Program
+from ...export.program import Program
 from ...toolkit.errors import InputError, UnsupportedError
 from ...toolkit.files import atomic, write_json, write_text
 from ..loihi.simulator import LoihiTarget
@@ -125,7 +125,8 @@ def write_project(folder: Path, program: Program, inputs: NDArray[np.int32], nam
     write_text(folder / "network.py", stand_alone(WORKER.read_text(encoding="utf-8")))
     write_text(folder / "run.py", SCRIPT.read_text(encoding="utf-8"))
     write_text(folder / "requirements.txt", requirements("lava"))
-    kinds = ["LIFReset"] + ["GradedReluVec"] * any(isinstance(one, Graded) for one in program.populations)
+    kinds = ["LIFReset"] * bool(program.spiking) + ["GradedReluVec"] * bool(program.graded)
+    kinds += ["SigmaDelta, Sigma and Delta"] * bool(program.sigma_delta)
     readme = README.format(
         name=name,
         samples=inputs.shape[1],

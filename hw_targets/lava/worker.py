@@ -158,24 +158,22 @@ def depths(program: dict[str, Any]) -> dict[str, int]:
 
 
 def lagging(program: dict[str, Any]) -> bool:
-    """Return whether any message arrives later than the sample that it belongs to."""
+    """Return whether anything is left for the next sample: late messages, or neurons that Lava does not reset."""
     found = depths(program)
-    return any(found[s["source"]] + 1 + s["delay"] > found[s["target"]] for s in program["synapses"])
+    late = any(found[s["source"]] + 1 + s["delay"] > found[s["target"]] for s in program["synapses"])
+    return late or any(population.get("kind") == "sigma_delta" for population in program["populations"])
 
 
 class Network:
     """A Program as Lava processes, through which samples pass one after another without a gap.
 
     Each population resets itself when its next sample arrives (LIFReset, staggered by its depth). Where messages lag
-    behind their sample (delays, longer paths, recurrence), what is still under way would reach the next sample: such a
-    Program runs one sample at a time, and biases are set only when a population's window starts, so that nothing fires
-    before its sample is there.
+    behind their sample (delays, longer paths, recurrence), what is still under way would reach the next sample, and
+    sigma-delta neurons have no reset: such a Program runs one sample at a time, and biases are set only when a
+    population's window starts, so that nothing fires before its sample is there.
     """
 
     def __init__(self, program: dict[str, Any], arrays: dict[str, Array], inputs: Array) -> None:
-        from lava.proc.graded.process import GradedReluVec
-        from lava.proc.lif.process import LIFReset
-
         self.program, self.arrays, self.inputs = program, arrays, inputs
         self.steps, self.samples = inputs.shape[:2]
         self.input = program["input"]["name"]
@@ -183,34 +181,60 @@ class Network:
         self.bits = {self.input: program["input"]["message_bits"]}
         for population in program["populations"]:
             self.shapes[population["name"]] = population["shape"]
-            self.bits[population["name"]] = population.get("message_bits", 0)
+            # Lava asks only whether messages are more than spikes.
+            self.bits[population["name"]] = population.get("message_bits", 32 * ("kind" in population))
         self.depths = depths(program)
         self.lagging = lagging(program)
         self.total = self.steps * self.samples + max(self.depths.values())
         self.sources: dict[int, Any] = {}
         self.made: dict[str, Any] = {}
         self.biases: dict[str, dict[int, Array]] = {}
+        self.states: dict[str, dict[str, Any]] = {}
         for population in program["populations"]:
-            name, shape = population["name"], population["shape"]
-            if self.bits[name]:
-                turned = tuple(reversed(shape)) if len(shape) == 3 else tuple(shape)
-                self.made[name] = GradedReluVec(shape=turned, vth=population["vth"])
-                continue
-            self.biases[name] = self._timeline(population)
-            bias = self.biases[name][0]
-            self.made[name] = LIFReset(
-                shape=bias.shape,
-                du=population["du"],
-                dv=population["dv"],
-                vth=population["vth"],
-                bias_mant=bias,
-                bias_exp=population["bias_exponent"],
-                # Lava counts steps from 1.
-                reset_interval=self.steps,
-                reset_offset=self.depths[name] + 1,
-            )
+            self.made[population["name"]] = self._made(population)
         for index, synapse in enumerate(program["synapses"]):
             self._connect(index, synapse)
+
+    def _made(self, population: dict[str, Any]) -> Any:
+        """Return the process of a population; note its biases over time, and what of it is u and v."""
+        from lava.proc.graded.process import GradedReluVec
+        from lava.proc.lif.process import LIFReset
+
+        name, shape, vth = population["name"], population["shape"], population["vth"]
+        if population.get("kind") == "sigma_delta":
+            return self._changes(population)
+        if self.bits[name]:
+            return GradedReluVec(shape=tuple(reversed(shape)) if len(shape) == 3 else tuple(shape), vth=vth)
+        bias = self.biases[name] = self._timeline(population)
+        # Lava counts steps from 1.
+        reset = {"reset_interval": self.steps, "reset_offset": self.depths[name] + 1}
+        common = {"du": population["du"], "dv": population["dv"], "vth": vth, "bias_exp": population["bias_exponent"]}
+        made = LIFReset(shape=bias[0].shape, bias_mant=bias[0], **common, **reset)
+        self.states[name] = {"u": made.u, "v": made.v, "bias": made.bias_mant}
+        return made
+
+    def _changes(self, population: dict[str, Any]) -> Any:
+        """Return the process of sigma-delta neurons: Sigma, Delta where only the host drives them, else SigmaDelta."""
+        from lava.proc.io.source import RingBuffer
+        from lava.proc.sdn.process import ActivationMode, Delta, Sigma, SigmaDelta
+
+        name, biases = population["name"], self._timeline(population)
+        shape, unit = biases[0].shape, population["activation"] == "unit"
+        if population["sends"] == "sigma":
+            sigma = Sigma(shape=shape)
+            self.states[name] = {"u": sigma.sigma, "v": sigma.sigma}
+            return sigma
+        exponents = {"spike_exp": population["spike_exponent"], "state_exp": population["state_exponent"]}
+        common = {"shape": shape, "vth": population["vth"], **exponents}
+        if unit and population.get("input_bias") and all(s["target"] != name for s in self.program["synapses"]):
+            made: Any = Delta(**common)
+            data = np.stack([biases[max(now for now in biases if now <= t)] for t in range(self.total)], -1)
+            RingBuffer(data=data).s_out.connect(made.a_in)
+        else:
+            made = SigmaDelta(bias=biases[0], act_mode=ActivationMode(0 if unit else 1), **common)
+            self.biases[name] = {now: value << sum(exponents.values()) for now, value in biases.items()}
+        self.states[name] = {"u": made.sigma, "v": made.act, "bias": getattr(made, "bias", None)}
+        return made
 
     def _timeline(self, population: dict[str, Any]) -> dict[int, Array]:
         """Return the bias mantissas of a population, in Lava's order, from each step on at which they change."""
@@ -305,7 +329,7 @@ class Network:
         for now, then in zip([0, *stops], [*stops, self.total], strict=True):
             for name, changes in self.biases.items():
                 if now and now in changes:
-                    self.made[name].bias_mant.set(changes[now])
+                    self.states[name]["bias"].set(changes[now])
             first.run(condition=RunSteps(num_steps=then - now), run_cfg=config)
 
     def observe(self, states: bool, membranes: Sequence[str], config: Any = None) -> dict[str, Array]:
@@ -321,10 +345,8 @@ class Network:
         probes = {}
         for name, process in self.made.items():
             observed = {"spikes": process.s_out}
-            if states and not self.bits[name]:
-                observed["u"] = process.u
-            if (states and not self.bits[name]) or name in membranes:
-                observed["v"] = process.v
+            if name in self.states and (states or name in membranes):
+                observed |= {what: self.states[name][what] for what in ("uv" if states else "v")}
             for what, target in observed.items():
                 probes[name, what] = Monitor()
                 probes[name, what].probe(target, self.total)

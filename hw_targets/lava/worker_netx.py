@@ -36,11 +36,19 @@ def leave_out_torch() -> None:
     sys.modules[package + "slayer.neuron.rf"].neuron_params = _no_rf  # type: ignore[attr-defined]
 
 
+def variables(neurons: Any) -> dict[str, Any]:
+    """Return u, v and bias of a layer's neurons; sigma-delta ones have sigma and their activation instead."""
+    if hasattr(neurons, "bias_mant"):
+        return {"u": neurons.u, "v": neurons.v, "bias": neurons.bias_mant}
+    return {"u": neurons.sigma, "v": getattr(neurons, "act", neurons.sigma), "bias": getattr(neurons, "bias", None)}
+
+
 class Runner:
     """A loaded file, through which samples pass one after another without a gap.
 
-    Where a layer has loops, what it sends last would reach the next sample: then there is one sample only, and biases
-    are held back until a layer's window starts, so that nothing fires before its sample is there.
+    Where a layer has loops, what it sends last would reach the next sample, and nothing resets sigma-delta neurons:
+    then there is one sample only, and biases are held back until a layer's window starts, so that nothing fires before
+    its sample is there.
 
     Args:
         path: of the .net file.
@@ -79,26 +87,33 @@ class Runner:
         data = np.zeros((self.total, *shape), np.int32)
         data[: len(stream)] = stream.reshape(-1, *shape) if len(shape) == 1 else to_lava(stream, len(first["shape"]))
         self.data = data
+        if self.coded and not hasattr(self.neurons[0], "bias_mant"):
+            weight, bias = self._transform()
+            RingBuffer(data=np.moveaxis(data * weight + bias, 0, -1)).s_out.connect(self.neurons[0].a_in)
         if not self.coded:
             RingBuffer(data=np.moveaxis(data, 0, -1)).s_out.connect(self.net.inp)
+
+    def _transform(self) -> tuple[int, int]:
+        """Return what a message of bias-coded input is multiplied by, and what is added."""
+        given, own = self.layers[0]["transform"], self.net.in_layer.transform
+        return (own["weight"], own["bias"]) if given == "file" else given
 
     def _changes(self) -> dict[int, list[tuple[Any, Array]]]:
         """Return at which steps which biases are set to what: bias-coded input, and biases held back."""
         changes: dict[int, list[tuple[Any, Array]]] = {}
-        if self.coded:
-            given = self.layers[0]["transform"]
-            own = self.net.in_layer.transform
-            weight, bias = (own["weight"], own["bias"]) if given == "file" else given
-            biases = self.data * weight + bias
+        if self.coded and hasattr(self.neurons[0], "bias_mant"):
+            weight, offset = self._transform()
+            biases = self.data * weight + offset
             for t in range(self.total):
                 if t == 0 or (biases[t] != biases[t - 1]).any():
                     changes.setdefault(t, []).append((self.neurons[0].bias_mant, biases[t]))
         if self.loops:
             for info, neurons in zip(self.infos, self.neurons, strict=True):
-                bias = np.broadcast_to(neurons.bias_mant.init, neurons.bias_mant.shape)
-                if info["depth"] and bias.any():
-                    changes.setdefault(0, []).append((neurons.bias_mant, np.zeros_like(bias)))
-                    changes.setdefault(info["depth"], []).append((neurons.bias_mant, bias))
+                own = variables(neurons)["bias"]
+                bias = None if own is None else np.broadcast_to(own.init, own.shape)
+                if info["depth"] and bias is not None and bias.any():
+                    changes.setdefault(0, []).append((own, np.zeros_like(bias)))
+                    changes.setdefault(info["depth"], []).append((own, bias))
         return changes
 
     def run(self) -> None:
@@ -130,10 +145,8 @@ class Runner:
         probes = {}
         for index, (info, neurons) in enumerate(zip(self.infos, self.neurons, strict=True)):
             wanted = {"spikes": neurons.s_out}
-            if states:
-                wanted["u"] = neurons.u
             if states or any(member["name"] in membranes for member in info["members"]):
-                wanted["v"] = neurons.v
+                wanted |= {what: variables(neurons)[what] for what in ("uv" if states else "v")}
             for what, target in wanted.items():
                 probes[index, what] = Monitor()
                 probes[index, what].probe(target, self.total)

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ...export.program import SigmaDelta
+
 LIMIT = 2**23
 """Voltage saturates just below this; current wraps beyond it."""
 
@@ -129,3 +131,35 @@ def step(u: Tensor, v: Tensor, a: Tensor, *, du: int, dv: int, vth: int, bias: T
     spikes = voltage > (vth << 6)
     lost = swallowed(u, v, decayed_u, decayed_v, du, dv)
     return Step(current, voltage.masked_fill(spikes, 0), spikes, current != exact, voltage != raw, lost)
+
+
+def sigma_delta(
+    sigma: Tensor, act: Tensor, residue: Tensor, a: Tensor, bias: Tensor, population: SigmaDelta
+) -> tuple[Tensor, ...]:
+    """Advance sigma-delta neurons by one time step, all in 32 bits; see :class:`..export.program.SigmaDelta`.
+
+    Args:
+        sigma: what arrived so far, int64, any shape.
+        act: activation of the step before, same shape.
+        residue: change that was not sent yet, same shape.
+        a: synaptic input, same shape.
+        bias: mantissa, with bias-coded input, broadcastable.
+        population: what the neurons share.
+
+    Returns:
+        sigma, activation and residue after the step, what is sent, and where something left 32 bits and wrapped.
+    """
+    exact = sigma + a
+    sigma = int32(exact)
+    if population.sends == "sigma":
+        return sigma, sigma, residue, sigma, exact != sigma
+    driven = sigma + (bias << population.exponent)
+    new = int32(driven)
+    wrapped = (exact != sigma) | (new != driven)
+    if population.activation == "relu":
+        new = new.clamp(min=0)
+    change = new - act + residue
+    delta = int32(change)
+    # The magnitude of -2^31 is -2^31 in 32 bits, which reaches no threshold.
+    message = delta.masked_fill((delta.abs() < population.vth << population.exponent) | (delta == -(2**31)), 0)
+    return sigma, new, delta - message, message >> population.state_exponent, wrapped | (delta != change)

@@ -22,7 +22,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ...export.program import Graded, Program
+from ...export.program import Graded, Population, Program, SigmaDelta
 from ...toolkit.errors import InputError
 from .arithmetic import LIMIT, Step, arriving, decay, shift, step, swallowed
 
@@ -116,7 +116,7 @@ def _nengo_limits(program: Program) -> list[str]:
         if synapse.exponent < -7:
             reasons.append(f"{synapse.label}: exponent {synapse.exponent}; NengoLoihi has -7 to 7")
     for population in program.populations:
-        if isinstance(population, Graded):
+        if not isinstance(population, Population):
             continue
         label = f"population {population.name!r}"
         if population.du < 0:
@@ -160,7 +160,7 @@ def _brian2_limits(program: Program) -> list[str]:
     reasons += [
         f"population {population.name!r}: Brian2Loihi's neurons have no bias"
         for population in program.populations
-        if not isinstance(population, Graded) and population.bias.any()
+        if isinstance(population, Population) and population.bias.any()
     ]
     return reasons
 
@@ -168,10 +168,12 @@ def _brian2_limits(program: Program) -> list[str]:
 def _spikes_only(program: Program, package: str) -> list[str]:
     """Return where messages are more than spikes, which neither emulator of Loihi 1 knows."""
     reasons = []
-    bias_coded = False
+    bias_coded = any(population.input_bias for population in program.sigma_delta)
     for population in program.populations:
         if isinstance(population, Graded):
             reasons.append(f"population {population.name!r}: {package} has no graded messages")
+        elif isinstance(population, SigmaDelta):
+            reasons.append(f"population {population.name!r}: {package} has no sigma-delta neurons")
         elif population.input_bias:
             bias_coded = True
             reasons.append(f"population {population.name!r}: {package} does not change biases while it runs")

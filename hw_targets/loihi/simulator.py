@@ -8,10 +8,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...export.program import Convolution, Graded, Population, Program, Readout, Synapse
+from ...export.program import Convolution, Graded, Population, Program, Readout, SigmaDelta, Synapse
 from ...toolkit.progress import Track
 from ..target import Compiled, CompiledProgram, Counts, Overflow, Raster, Target, Trace, join
-from . import neurons
+from . import arithmetic, neurons
 from .events import Feed
 from .neurons import Done
 from .profiles import Profile, get_profile
@@ -53,6 +53,11 @@ def effective(synapse: Synapse, profile: Profile) -> Tensor:
     return profile.weight(torch.from_numpy(weight.astype(np.int64)), synapse.exponent)
 
 
+def _largest(program: Program, synapse: Synapse, profile: Profile) -> int:
+    source = synapse.source
+    return largest_sum(effective(synapse, profile), program.peak(source), program.signed(source))
+
+
 class _Silent:
     """What populations of both kinds have: messages sent, and zeros of their shape."""
 
@@ -90,6 +95,44 @@ class _Graded(_Silent):
         a = a.to(torch.int64)
         self.sent.append(a.masked_fill(a <= self.vth, 0))
         return self.sent[-1]
+
+
+class _SigmaDelta(_Silent):
+    """Sigma, activation and residue of one population; sigma and activation are what is recorded as u and v."""
+
+    def __init__(self, population: SigmaDelta, batch: int, device: torch.device, rasters: bool) -> None:
+        super().__init__((batch, *population.shape), device)
+        self.population = population
+        self.takes_input = population.input_bias
+        self.sigma = self.act = self.residue = self.silence
+        self.bias = torch.from_numpy(population.bias.astype(np.int64)).to(device)
+        self.wraps = torch.zeros((), dtype=torch.int64, device=device)
+        self.probes: list[tuple[Tensor, Tensor]] | None = [] if rasters else None
+
+    def advance(self, a: Tensor, drive: Tensor | None) -> Tensor:
+        """Advance one step and return the messages (batch, ...)."""
+        bias = self.bias if drive is None else self.bias + drive.to(torch.int64)
+        done = arithmetic.sigma_delta(self.sigma, self.act, self.residue, a.to(torch.int64), bias, self.population)
+        self.sigma, self.act, self.residue, message, wrapped = done
+        self.wraps += wrapped.sum()
+        self.sent.append(message)
+        if self.probes is not None:
+            self.probes.append((self.sigma, self.act))
+        return message
+
+    def raster(self) -> Raster:
+        """Return all that was recorded."""
+        assert self.probes is not None
+        u, v = (torch.stack([probe[part] for probe in self.probes]).cpu().numpy() for part in (0, 1))
+        return Raster(torch.stack(self.sent).cpu().numpy(), u, v)
+
+    def events(self) -> Overflow:
+        """Return how often something left its 32 bits."""
+        return Overflow(int(self.wraps), 0, 0)
+
+    def output(self, readout: Readout) -> Counts:
+        """Return the read-out (batch, classes)."""
+        return readout.output(torch.stack(self.sent).cpu().numpy(), self.act.unsqueeze(0).cpu().numpy())
 
 
 class _State(_Silent):
@@ -207,12 +250,14 @@ class _Simulation(CompiledProgram):
             )
             for part in self.program.spiking
         }
+        changes = {part.name: _SigmaDelta(part, batch, self.device, rasters) for part in self.program.sigma_delta}
         graded = {
             part.name: _Graded(part, batch, self.device)
             for part in self.program.populations
             if isinstance(part, Graded)
         }
-        states = {name: spiking.get(name) or graded[name] for name in names}
+        stateful: dict[str, _State | _SigmaDelta] = {**spiking, **changes}
+        states = {name: stateful.get(name) or graded[name] for name in names}
         if self.latency:
             by_clock(self.program, signal, self.wires, states)
         else:
@@ -224,9 +269,9 @@ class _Simulation(CompiledProgram):
                 lambda name, sent: spiking[name].fed(sent) if name in spiking else None,
             )
         return Trace(
-            spiking[self.program.readout.population].output(self.program.readout),
+            stateful[self.program.readout.population].output(self.program.readout),
             {name: state.counts() for name, state in states.items()},
-            {name: state.events() for name, state in spiking.items()},
+            {name: state.events() for name, state in stateful.items()},
             {name: state.raster() for name, state in states.items()} if rasters else {},
         )
 
@@ -256,7 +301,7 @@ class LoihiTarget(Target[Program]):
         reasons = [
             f"{synapse.label}: sums up to {bound} exceed 2^53"
             for synapse in program.synapses
-            if (bound := largest_sum(effective(synapse, self.profile), program.peak(synapse.source))) >= LIMIT
+            if (bound := _largest(program, synapse, self.profile)) >= LIMIT
         ]
         if self.latency == 0:
             reasons += [

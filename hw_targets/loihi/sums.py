@@ -34,7 +34,7 @@ class Sums:
         )
         if weight is not None:
             matrix = weight
-        self.bound = largest_sum(matrix, program.peak(synapse.source))
+        self.bound = largest_sum(matrix, program.peak(synapse.source), program.signed(synapse.source))
         # Every partial sum is an integer of at most this magnitude, so any order of additions is exact.
         self.dtype = torch.float32 if self.bound < 2**24 else torch.float64
         self.direct = isinstance(synapse, Convolution) and device.type == "cpu" and direct_is_exact()
@@ -109,7 +109,9 @@ def delivered(bound: int, exponent: int) -> int:
     return bound << exponent if exponent >= 0 else -(-bound >> -exponent)
 
 
-def largest_sum(weight: Tensor, peak: int) -> int:
-    """Return the largest magnitude that a row of ``weight`` can sum up to with messages of 0 to ``peak``."""
+def largest_sum(weight: Tensor, peak: int, signed: bool = False) -> int:
+    """Return the largest magnitude that a row of ``weight`` can sum up to with messages of 0, or -peak, to ``peak``."""
     rows = weight.flatten(1)
+    if signed:
+        return int(rows.abs().sum(1).max()) * peak
     return int(torch.maximum(rows.clamp(min=0).sum(1), (-rows).clamp(min=0).sum(1)).max()) * peak

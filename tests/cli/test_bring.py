@@ -201,3 +201,44 @@ def test_the_file_itself_runs_on_its_importer(
     assert (importer.samples, importer.unloadable, importer.different) == (1, None, 0)
     assert importer.compared == 3 * 4 * (64 + 36 + 10)
     assert importer.spikes > 50
+
+
+def test_a_sigma_delta_network_goes_through_what_knows_it_and_is_refused_by_name_elsewhere(
+    call: Call, digits: Path, tmp_path: Path
+) -> None:
+    rng, file, run = np.random.default_rng(2), tmp_path / "changes.net", tmp_path / "run"
+    with h5py.File(file, "w") as made:
+        for index, layer in enumerate(
+            [
+                {"type": b"input", "shape": [1, 8, 8]},
+                {"type": b"flatten"},
+                {"type": b"dense", "shape": [12], "weight": 2 * rng.integers(-12, 13, (12, 64)), "bias": [9]},
+                {"type": b"dense", "shape": [10], "weight": 2 * rng.integers(-30, 30, (10, 12))},
+            ]
+        ):
+            neurons = {} if layer["type"] == b"flatten" else {"neuron/type": b"SDNN", "neuron/vThMant": 2}
+            last = {"neuron/sigma_output": True} if index == 3 else {}
+            for name, value in {**layer, **neurons, **last}.items():
+                made[f"layer/{index}/{name}"] = value
+    answer = call("import", file, "--data", digits, "--out", run, "--steps", 4, "--together", "--json")
+    assert answer.code == 0
+    assert json.loads(answer.out)["command"].endswith("--steps 4 --together")
+    program = read_program(run / "program.safetensors")
+    assert [part.start for part in program.sigma_delta] == [0, 0, 0]
+    for words in (
+        ("simulate", run),
+        ("agree", run, "--targets", "loihi,twin,onnx", "--samples", 3),
+        ("profiles", run),
+        ("robustness", run, "--protocol", "quick", "--samples", 3),
+        ("compare", run, "--samples", 3),
+        ("faults", run, "--samples", 3, "--seeds", 1, "--most", 4, "--worst", 1),
+    ):
+        answer = call(*words)
+        assert answer.code == 0, answer.err
+    answer = call("prove", run, "--epsilon", 0.02, "--samples", 2)
+    assert answer.code == 2
+    assert "sigma-delta neurons send changes with a sign" in answer.err
+    for chip, reason in (("loihi1", "exist on Loihi 2 only"), ("loihi2", "how many sigma-delta neurons a core holds")):
+        answer = call("fit", run, "--chip", chip)
+        assert answer.code == 5
+        assert reason in " ".join(answer.out.split()) + answer.err

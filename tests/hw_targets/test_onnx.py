@@ -153,3 +153,19 @@ def test_what_no_piece_makes_exact_is_refused() -> None:
     )
     (reason,) = OnnxTarget().unsupported(program)
     assert f"weights add up to {254 * size} at one neuron" in reason
+
+
+@pytest.mark.parametrize("exponent", [-6, -7, -8])
+def test_sums_beyond_32_bits_wrap_before_they_are_shifted(exponent: int) -> None:
+    program = Program(
+        input=Input(shape=(2,), message_bits=24),
+        populations=(Population(name="a", shape=(1,), du=4095, dv=0, vth=131071, bias=np.zeros(1, int)),),
+        synapses=(Dense(source="input", target="a", weight=np.full((1, 2), 254), exponent=exponent),),
+        readout=Readout(kind="membrane", population="a"),
+        steps=1,
+    )
+    messages = np.array([[[2**24 - 1, 2**22]]], np.int32)
+    assert 2**31 < 254 * int(messages.sum()) < 2**33
+    ours = LoihiTarget().compile(program).run(messages, rasters=True)
+    theirs = OnnxTarget().compile(program).run(messages, rasters=True)
+    assert np.array_equal(ours.rasters["a"].u, theirs.rasters["a"].u)  # type: ignore[arg-type]

@@ -408,7 +408,6 @@ def test_bias_coded_input_of_every_scale_has_its_messages(tmp_path: Path) -> Non
 
 GOOD = {"type": "dense", "shape": [2], "weight": [[2, 4], [-6, 8]], "neuron": neuron()}
 REFUSED: dict[str, tuple[Layers, type[SpikeproofError], str]] = {
-    "sigma-delta": ([GOOD | {"neuron": {"type": "SDNN", "vThMant": 1}}], UnsupportedError, "sigma-delta"),
     "adaptive": ([GOOD | {"neuron": neuron(type="ALIF")}], UnsupportedError, "third state"),
     "resonating": ([GOOD | {"neuron": neuron(type="RF_PHASE")}], UnsupportedError, "resonating states"),
     "unknown neuron": ([GOOD | {"neuron": neuron(type="LIF2")}], UnsupportedError, "no such type"),

@@ -297,6 +297,6 @@ def test_sums_beyond_float64_are_refused_with_the_synapse(monkeypatch: pytest.Mo
     program = planted()
     assert LoihiTarget().unsupported(program) == []
     # A synapse that wide would need gigabytes.
-    monkeypatch.setattr(simulator, "largest_sum", lambda weight, peak: 2**53)
+    monkeypatch.setattr(simulator, "largest_sum", lambda *ignored: 2**53)
     (reason,) = LoihiTarget().unsupported(program)
     assert reason.startswith("synapse 'input' -> 'a': sums up to 9007199254740992 exceed 2^53")
