@@ -116,6 +116,9 @@ def _evaluated(result: "Recorded[Evaluation]") -> None:
         cells = []
         for name in conditions:
             share = form.conditions[name].accuracy
+            if share is None:
+                cells.append("not known")
+                continue
             between = f"{percent(share.low)}\u2013{percent(share.high)}"
             cells.append(f"[bold]{percent(share.value)}[/]\n[dim]{between}[/]")
         clean = form.conditions["clean"]

@@ -76,7 +76,18 @@ for _threat in ("encoded", "encoded-binary", "timing"):
 
 GIVEN = {"adoption.json": "adopt", "adaptation.json": "adapt"}
 """Records of networks that were not trained here, and the commands that wrote them."""
-WITHOUT_NETWORK = ("simulate", "agree", "profiles", "robustness", "prove", "compare", "fit", "faults")
+WITHOUT_NETWORK = (
+    "simulate",
+    "evaluate",
+    "agree",
+    "profiles",
+    "robustness",
+    "prove",
+    "compare",
+    "explain",
+    "fit",
+    "faults",
+)
 """Commands that a Program from elsewhere takes."""
 
 

@@ -125,6 +125,7 @@ def _clean(run: Run, deployed: bool, samples: int, track: Track = silent) -> dic
     result: dict[str, Any] = {}
     for form in found:
         condition = form.conditions["clean"]
+        assert condition.accuracy is not None  # A recipe's data have labels.
         hidden = list(condition.spike_rates.values())[:-1]
         gradients = _gradients(modules[form.form], images, labels)
         gradients["facts"] |= {
