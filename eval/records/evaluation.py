@@ -69,10 +69,10 @@ class MeasuredForm(Part):
 
 
 class TrailPoint(Part):
-    """The network after an epoch; ``zero_gradient`` is that of the hidden LIF layers together."""
+    """The network after an epoch; ``zero_gradient`` is that of the hidden LIF layers together, None without any."""
 
     epoch: int
-    zero_gradient: float
+    zero_gradient: float | None
     clean: Share
     robust: Share
 
@@ -102,8 +102,9 @@ class Evaluation(Record):
         populations: one row a synapse, the Program's integers in words.
         threat_model: the only one that its robust accuracies are about.
         attacks: each attack's settings, largest distance and zero-gradient facts.
-        gradients: zero-gradient share, a form: layer -> input and output share, and all hidden LIF layers together;
-            "clean", statistics of the same gradients; for float also "weights", density and bound of theirs.
+        gradients: zero-gradient share, a form: layer -> input and output share, and all hidden LIF layers together
+            (None if there are none); "clean", statistics of the same gradients; for float also "weights", density and
+            bound of theirs.
         trail: the network along training; None if the recipe did not ask for it.
         comparison: bit for bit, from ``spikeproof agree``; None if it was not run.
         warnings: what a reader must know before quoting a number.

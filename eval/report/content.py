@@ -172,7 +172,11 @@ def _gradients(record: Evaluation) -> Cells:
     # The toolkit names its LIF layers lif1, lif2, ...; the last one is the read-out and not hidden.
     hidden = [name for name in layers if name.startswith("lif")][:-1]
     return {
-        "hidden": {form: words.share_text(facts["hidden"]) for form, facts in record.gradients.items()},
+        "hidden": {
+            form: words.share_text(facts["hidden"])
+            for form, facts in record.gradients.items()
+            if facts["hidden"] is not None
+        },
         "bold": hidden,
         "missing": any(value is None for part in series for value in part.values),
         "note": words.sparsity_note(record),

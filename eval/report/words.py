@@ -208,7 +208,9 @@ def headline(record: Evaluation) -> str:
 def sparsity_note(record: Evaluation) -> str:
     """Return what explains the headline share of zero gradients, where the recipe does."""
     pool = (record.recipe or {}).get("model", {}).get("pool")
-    hidden = {form: float(facts["hidden"]) for form, facts in record.gradients.items()}
+    hidden = {form: facts["hidden"] for form, facts in record.gradients.items() if facts["hidden"] is not None}
+    if not hidden:
+        return ""
     if pool == "max" and all(0.75 <= share < 0.7505 for share in hidden.values()):
         return (
             "Max pooling over 2 by 2 neurons sends the gradient back to one of the four, so three quarters of the "
@@ -272,7 +274,9 @@ def tiles(record: Evaluation) -> list[Tile]:
         most = max(operations, key=lambda name: operations[name])
         note = f"clean images; most on {most.replace('->', '→')} ({operations[most]:,.0f})"
         found.append(Tile("Synaptic operations a sample", f"{math.fsum(operations.values()):,.0f}", note))
-    shares = {name: share_text(facts["hidden"]) for name, facts in record.gradients.items()}
+    shares = {
+        name: share_text(facts["hidden"]) for name, facts in record.gradients.items() if facts["hidden"] is not None
+    }
     if shares:
         (name, share), *rest = shares.items()
         note = "; ".join([f"{name}, hidden LIF layers", *(f"{other} {text}" for other, text in rest)])

@@ -156,7 +156,8 @@ def _gradients(module: nn.Module, images: Images, labels: Labels) -> dict[str, A
     if not isinstance(module, SpikingNetwork):
         return {"facts": facts}
     zeros = gradient_sparsity(module, images, labels, batch=GRADIENT_SAMPLES)
-    facts["zero-gradient share"] = zeros["hidden"]
+    if zeros["hidden"] is not None:
+        facts["zero-gradient share"] = zeros["hidden"]
     return {"facts": facts, "layers": {name: layer["output"] for name, layer in zeros["layers"].items()}}
 
 
