@@ -240,7 +240,8 @@ class Run:
         if self.imported:
             raise InputError(
                 f"{self.folder}: holds a Program from elsewhere, and '{step}' needs the float network that it was made "
-                f"from; without one there are: {', '.join(WITHOUT_NETWORK)}"
+                f"from: change it where it was trained, and import it again; without one there are: "
+                f"{', '.join(WITHOUT_NETWORK)}"
             )
 
     @classmethod

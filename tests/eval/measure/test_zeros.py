@@ -100,7 +100,7 @@ def test_measuring_changes_nothing_in_the_network(random_network: Make, images: 
 
 
 def test_without_a_hidden_layer_there_is_no_share(images: np.ndarray, labels: np.ndarray) -> None:
-    layers = OrderedDict[str, nn.Module](flat=nn.Flatten(2), linear=nn.Linear(64, 10), lif=LIF(0.9, 1.0, 2.0))
+    layers = OrderedDict[str, nn.Module](flat=nn.Flatten(), linear=nn.Linear(64, 10), lif=LIF(0.9, 1.0, 2.0))
     network = SpikingNetwork(layers, Direct(3), 1.0)
     assert share(network, images, labels).hidden() is None
 
