@@ -131,8 +131,8 @@ def _evaluated(result: "Recorded[Evaluation]") -> None:
         "rate: spikes a neuron and step, mean of populations; ops: synaptic operations a sample; both on clean images"
     )
     for name, facts in found.gradients.items():
-        share = "there is no such layer" if facts["hidden"] is None else f"{facts['hidden']:.3f}"
-        out.print(f"zero-gradient share at hidden LIF layers, {name}: {share}")
+        zeros = "there is no such layer" if facts["hidden"] is None else f"{facts['hidden']:.3f}"
+        out.print(f"zero-gradient share at hidden LIF layers, {name}: {zeros}")
     for warning in found.warnings:
         out.print(f"[yellow]note:[/] {warning}")
     files(result.record_file, result.report_file)

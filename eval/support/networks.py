@@ -1,5 +1,6 @@
 """Networks from elsewhere on the whole road, found by walking it: each step of each network is done, or refused."""
 
+import functools
 import itertools
 from collections.abc import Callable
 from pathlib import Path
@@ -102,10 +103,13 @@ def _slayer(path: Path) -> None:
 
     random = np.random.default_rng(8)
     cells = {"iDecay": 4096, "vDecay": 1024, "vThMant": 40, "refDelay": 1, "type": b"CUBA", "gradedSpike": False}
-    image = {"shape": [1, 8, 8], "weight": np.float32([64]), "bias": np.float32([0])}
-    conv = {"shape": [4, 3, 3], "weight": (2 * random.integers(-9, 13, (4, 1, 3, 3, 1))).astype(np.float32)}
+    image: dict[str, Any] = {"shape": [1, 8, 8], "weight": np.float32([64]), "bias": np.float32([0])}
+    conv: dict[str, Any] = {
+        "shape": [4, 3, 3],
+        "weight": (2 * random.integers(-9, 13, (4, 1, 3, 3, 1))).astype(np.float32),
+    }
     conv |= {"stride": [2, 2], "padding": [0, 0], "dilation": [1, 1], "groups": 1}
-    dense = {"shape": [10, 1, 1], "weight": (2 * random.integers(-9, 13, (10, 36))).astype(np.float32)}
+    dense: dict[str, Any] = {"shape": [10, 1, 1], "weight": (2 * random.integers(-9, 13, (10, 36))).astype(np.float32)}
     with h5py.File(path, "w") as file:
         file["layer/2/type"] = b"flatten"
         for index, kind, fields in ((0, b"input", image), (1, b"conv", conv), (3, b"dense", dense)):
@@ -177,7 +181,7 @@ def _brought(data: Dataset, take: Callable[[str, Callable[[], Any]], Any]) -> No
             "exported": lambda: export_run(run),
         }
         for name, step in steps.items():
-            take(name, lambda step=step: _told(step, folder))
+            take(name, functools.partial(_told, step, folder))
 
 
 def _told(step: Callable[[], Any], folder: str) -> Any:
