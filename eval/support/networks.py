@@ -103,7 +103,7 @@ def _slayer(path: Path) -> None:
 
     random = np.random.default_rng(8)
     cells = {"iDecay": 4096, "vDecay": 1024, "vThMant": 40, "refDelay": 1, "type": b"CUBA", "gradedSpike": False}
-    image: dict[str, Any] = {"shape": [1, 8, 8], "weight": np.float32([64]), "bias": np.float32([0])}
+    image: dict[str, Any] = {"shape": [1, 8, 8], "weight": np.full(1, 64, np.float32), "bias": np.zeros(1, np.float32)}
     conv: dict[str, Any] = {
         "shape": [4, 3, 3],
         "weight": (2 * random.integers(-9, 13, (4, 1, 3, 3, 1))).astype(np.float32),
