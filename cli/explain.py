@@ -57,11 +57,14 @@ def _print(record: "Explanation") -> None:
     from rich.markup import escape
 
     from ..eval.explain.causes import CAUSES
+    from ..eval.explain.verdict import base_words
     from ..eval.report.words import listed, points
     from .show import out, percent, table
 
     columns = ("accuracy, %", "spikes differ", "classes\nchanged", "lost, won", "p")
-    walk = table(f"{record.name}: from float to the Program, {record.samples} samples", ("stage",), columns)
+    walk = table(
+        f"{record.name}: from {record.stages[0].name} to the Program, {record.samples} samples", ("stage",), columns
+    )
     walk.columns[0].min_width = WIDTH
     for stage, pair in zip(record.stages, [None, *record.pairs], strict=True):
         share = stage.accuracy
@@ -71,7 +74,7 @@ def _print(record: "Explanation") -> None:
         walk.add_row(name, f"[bold]{percent(share.value)}[/]\n[dim]{between}[/]", *cells)
     out.print(walk)
     causes = table(
-        f"each cause, switched on alone in the {record.base} network and repaired alone in the Program",
+        f"each cause, switched on alone in the {base_words(record)} and repaired alone in the Program",
         ("cause",),
         ("share, %", "alone:\nspikes", "classes,\npoints", "repaired:\nspikes", "classes,\npoints"),
     )
@@ -87,6 +90,9 @@ def _print(record: "Explanation") -> None:
     out.print(causes)
     if record.exact:
         out.print(f"[dim]cannot act here: {listed([CAUSES[code].title for code in record.exact])}[/]", highlight=False)
+    if record.unknown:
+        unknown = listed([CAUSES[code].title for code in record.unknown])
+        out.print(f"[dim]not known without a network: {unknown}[/]", highlight=False)
     for sentence in record.verdict:
         out.print(escape(sentence), highlight=False)
     for one in record.causes:

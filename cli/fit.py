@@ -21,6 +21,7 @@ from .options import (
     Steps,
     TimeStep,
     Unscaled,
+    bits_of,
 )
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def fit(
 
     told = {"origin": origin, "dt": dt, "reset": reset, "one_spike": one_spike, "unscaled": unscaled}
     told |= {"start": start, "output": output}
-    lowering = {"data": data, "steps": steps, "bits": bits, "input_bits": input_bits}
+    lowering = {"data": data, "steps": steps, "bits": bits_of(bits), "input_bits": input_bits}
     if run.is_file():
         _file(run, told, lowering, chip, mapper, samples, out, as_json)
         return

@@ -23,6 +23,7 @@ from .options import (
     Targets,
     TimeStep,
     Unscaled,
+    bits_of,
     names,
 )
 
@@ -130,7 +131,7 @@ def evaluate(
             Told(origin, dt, reset, one_spike, unscaled, as_hard, start, output),
             targets=names(targets),
             steps=steps,
-            bits=bits,
+            bits=bits_of(bits),
             input_bits=input_bits,
             samples=samples,
             reference=reference,

@@ -69,7 +69,14 @@ Data = Annotated[
     ),
 ]
 Steps = Annotated[int | None, typer.Option(min=1, max=2**16, help="Time steps a sample, needed for images.")]
-Bits = Annotated[int | None, typer.Option(min=2, max=8, help="Weight bits, 8 by default.")]
+Bits = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--bits",
+        metavar="BITS|NODE=BITS",
+        help="Weight bits, 2 to 8, 8 by default: of all nodes, or of one (conv1=4); with commas, or given again.",
+    ),
+]
 InputBits = Annotated[
     int | None,
     typer.Option(
@@ -86,6 +93,26 @@ def names(texts: list[str] | None) -> list[str] | None:
     if not texts:
         return None
     return list(dict.fromkeys(name.strip() for text in texts for name in text.split(",") if name.strip()))
+
+
+def bits_of(texts: list[str] | None) -> "int | dict[str, int] | None":
+    """Return the bits in ``--bits``: one number, or numbers by node with "default" for the others.
+
+    Raises:
+        InputError: something else, or two numbers for one node.
+    """
+    from ..toolkit.errors import InputError
+
+    found: dict[str, int] = {}
+    for text in names(texts) or ():
+        node, _, number = text.rpartition("=")
+        if not number.isdecimal() or not 2 <= int(number) <= 8:
+            raise InputError(f"--bits {text}: expected 2 to 8, or NODE=BITS")
+        name = node.strip() or "default"
+        if name in found:
+            raise InputError(f"--bits {text}: {name} has {found[name]} bits already; give it once")
+        found[name] = int(number)
+    return found.get("default") if list(found) in ([], ["default"]) else found
 
 
 class Once(TyperCommand):

@@ -116,6 +116,9 @@ def _evaluated(result: "Recorded[Evaluation]") -> None:
         cells = []
         for name in conditions:
             share = form.conditions[name].accuracy
+            if share is None:
+                cells.append("not known")
+                continue
             between = f"{percent(share.low)}\u2013{percent(share.high)}"
             cells.append(f"[bold]{percent(share.value)}[/]\n[dim]{between}[/]")
         clean = form.conditions["clean"]
@@ -128,7 +131,8 @@ def _evaluated(result: "Recorded[Evaluation]") -> None:
         "rate: spikes a neuron and step, mean of populations; ops: synaptic operations a sample; both on clean images"
     )
     for name, facts in found.gradients.items():
-        out.print(f"zero-gradient share at hidden LIF layers, {name}: {facts['hidden']:.3f}")
+        zeros = "there is no such layer" if facts["hidden"] is None else f"{facts['hidden']:.3f}"
+        out.print(f"zero-gradient share at hidden LIF layers, {name}: {zeros}")
     for warning in found.warnings:
         out.print(f"[yellow]note:[/] {warning}")
     files(result.record_file, result.report_file)

@@ -257,6 +257,13 @@ def measure(
     )
 
 
+def bits_text(bits: int | Mapping[str, int] | None) -> list[str] | None:
+    """Return bits as the option takes them."""
+    if bits is None or isinstance(bits, int):
+        return None if bits is None else [str(bits)]
+    return [str(one) if name == "default" else f"{name}={one}" for name, one in bits.items()]
+
+
 def record(
     file: Path,
     data: Path,
@@ -291,7 +298,7 @@ def record(
         targets=[*(one.target for one in found.targets), *found.refused],
         data=data.name,
         steps=deployment.steps,
-        bits=deployment.bits,
+        bits=bits_text(deployment.bits),
         input_bits=deployment.input_bits,
         reference=None if reference is None else reference.name,
         samples=found.samples,
@@ -309,7 +316,7 @@ def record(
         origin=told.origin,
         settings=settings,
         steps=deployment.steps,
-        weight_bits=deployment.bits,
+        weight_bits=deployment.bits if isinstance(deployment.bits, int) else dict(deployment.bits),
         input_bits=deployment.input_bits,
         input_levels=deployment.levels,
         scale=samples.scale,

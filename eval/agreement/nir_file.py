@@ -4,21 +4,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import nir
+
 from ...export.lowering.lower import Deployment
 from ...export.lowering.lower import Lowered as Parts
 from ...export.nir.graph import Graph
 from ...export.program import Program
 from ...toolkit.errors import InputError
 from ...toolkit.progress import Track, silent
+from ...toolkit.quantize import Bits, bits_by_layer
 from ..records.foreign import Foreign, ForeignFile
 from . import foreign
-from .foreign import Told
+from .foreign import Told, bits_text
 from .reference import Reference
 from .samples import Samples, load_samples
 
 TARGETS = ("loihi", "twin", "onnx")
 MOST_BITS = 8
 """Of a weight."""
+WEIGHTS = (nir.Affine, nir.Linear, nir.Conv1d, nir.Conv2d)
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ def lower_nir(
     *,
     data: Path | None = None,
     steps: int | None = None,
-    bits: int | None = None,
+    bits: Bits | None = None,
     input_bits: int | None = None,
     samples: int | None = None,
 ) -> Lowered:
@@ -77,7 +81,7 @@ def lower_nir(
         told: what is known of the file beyond itself.
         data: an ``.npz`` with samples.
         steps: time steps a sample; needed for images, and without samples.
-        bits: a weight, 8 by default.
+        bits: a weight, 8 by default: of all nodes, or by node, with "default" for those that are not named.
         input_bits: of an input message; by default as :func:`.samples.load_samples` has it, 8 without samples.
         samples: the first so many.
 
@@ -94,8 +98,19 @@ def lower_nir(
     if steps is None:
         raise InputError(f"{file}: say how many time steps a sample has with --steps, or give samples with --data")
     wide = 8 if input_bits is None else input_bits
-    deployment = Deployment(steps, wide, told.deployed(), bits=bits or MOST_BITS, input_levels=levels)
+    deployment = Deployment(steps, wide, told.deployed(), bits=_checked(file, graph, bits), input_levels=levels)
     return Lowered(graph, foreign.lowered(graph, deployment, str(file)), deployment, given, warnings)
+
+
+def _checked(file: Path, graph: Graph, bits: Bits | None) -> Bits:
+    """Return bits of weights, of nodes that there are."""
+    if bits is None or isinstance(bits, int):
+        return bits or MOST_BITS
+    try:
+        bits_by_layer(bits, [name for name, node in graph.nodes.items() if isinstance(node, WEIGHTS)])
+    except InputError as error:
+        raise InputError(f"{file}: --bits: {str(error).removeprefix('quantize.bits: ')}") from error
+    return dict(bits)
 
 
 def evaluate_nir(
@@ -105,7 +120,7 @@ def evaluate_nir(
     *,
     targets: Sequence[str] | None = None,
     steps: int | None = None,
-    bits: int | None = None,
+    bits: Bits | None = None,
     input_bits: int | None = None,
     samples: int | None = None,
     reference: Path | None = None,
@@ -119,7 +134,7 @@ def evaluate_nir(
         told: what is known of the file beyond itself.
         targets: names; :data:`TARGETS` by default, the first is the reference.
         steps: time steps a sample, needed for images.
-        bits: a weight, 8 by default.
+        bits: a weight, 8 by default: of all nodes, or by node, with "default" for those that are not named.
         input_bits: of an input message; see :func:`.samples.load_samples`.
         samples: the first so many.
         reference: an ``.npz`` with the origin's own outputs, see :class:`.reference.Reference`.
@@ -150,11 +165,13 @@ def evaluate_nir(
     return Evaluated(found, kept, warnings)
 
 
-def _way_out(found: Foreign, file: Path, bits: int) -> list[str]:
+def _way_out(found: Foreign, file: Path, bits: Bits) -> list[str]:
     """Return the command that says where accuracy is lost, where some is."""
     if not found.loses():
         return []
-    if bits < MOST_BITS:
+    if min([bits] if isinstance(bits, int) else bits.values()) < MOST_BITS:
         again = f"spikeproof nir evaluate {file.name} --bits {MOST_BITS} ..."
-        return [f"weights have {bits} bits: '{again}' says what they cost"]
-    return [f"weights have {bits} bits, the most there are: the spikes that differ, a population, say where it is lost"]
+        return [f"weights have {', '.join(bits_text(bits) or ())} bits: '{again}' says what they cost"]
+    return [
+        f"weights have {MOST_BITS} bits, the most there are: the spikes that differ, a population, say where it is lost"
+    ]

@@ -9,10 +9,11 @@ from ...export.chip import CHIPS
 from ...export.chip.mapper import MAPPERS
 from ...export.program import read_program
 from ...toolkit.errors import InputError
+from ...toolkit.quantize import Bits
 from ..fit import fit as place
 from ..records.base import Data, command_line, header
 from ..records.fit import Fit
-from .foreign import Told
+from .foreign import Told, bits_text
 from .nir_file import lower_nir
 
 PROGRAM = ".safetensors"
@@ -39,7 +40,7 @@ def fit_file(
     mapper: str = "partition",
     data: Path | None = None,
     steps: int | None = None,
-    bits: int | None = None,
+    bits: Bits | None = None,
     input_bits: int | None = None,
     samples: int = 8,
 ) -> Fitted:
@@ -52,7 +53,7 @@ def fit_file(
         mapper: how cores are filled.
         data: an ``.npz`` with samples, on which split and whole Program must agree; without, nothing is run.
         steps: time steps a sample.
-        bits: a weight, 8 by default.
+        bits: a weight, 8 by default: of all nodes, or by node.
         input_bits: of an input message.
         samples: the first so many of ``data``.
 
@@ -97,7 +98,7 @@ def fit_file(
         mapper=mapper,
         data=None if data is None else data.name,
         steps=steps,
-        bits=bits,
+        bits=bits_text(bits),
         input_bits=input_bits,
         samples=samples if data is not None else None,
         **asdict(told),

@@ -135,7 +135,8 @@ def _accuracy(record: Evaluation | None, columns: Sequence[str], folder: str) ->
                 device = "cuda" if each.endswith("cuda") else "cpu"
                 cells[each] = missing(f"not measured: run 'spikeproof evaluate {folder} --device {device}'")
             else:
-                cells[each] = _share(form.conditions[name].accuracy)
+                share = form.conditions[name].accuracy
+                cells[each] = missing("the samples have no labels") if share is None else _share(share)
         yield Row("accuracy", "accuracy", name, "share", "higher", cells)
 
 

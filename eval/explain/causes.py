@@ -15,6 +15,8 @@ FLOAT, FOLDED, MOVED, TUNED, QUANTIZED, UNDELAYED, PROGRAM, LAVA = STAGES = (
     "Lava",
 )
 """The forms of a network, in the order of deployment."""
+REAL = "real numbers"
+"""What a Program without a network computes if nothing is rounded and no range ends: the stage before all causes."""
 
 
 @dataclass(frozen=True)
@@ -213,9 +215,13 @@ CAUSES = {
     )
 }
 """All causes by code, in the order in which they act."""
+ALONE = ("input_rounding", "sum_rounding", "state_rounding", "current_wrap", "voltage_clip")
+"""Those that a Program's integers show without the network that it was made from; another simulator beside."""
 
 
 def present(stage: str, codes: frozenset[str]) -> frozenset[str]:
     """Return those of ``codes`` that a stage and the ones before it have."""
+    if stage == REAL:
+        return frozenset()
     place = STAGES.index(stage)
     return frozenset(code for code in codes if STAGES.index(CAUSES[code].stage) <= place)

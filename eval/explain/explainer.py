@@ -14,11 +14,12 @@ from ...toolkit.errors import InputError
 from ...toolkit.network.fold import fold, moved_biases
 from ...toolkit.progress import Track, silent
 from ...toolkit.quantize import weight_bits
-from ..measure.forms import Forms
+from ..measure.forms import Deployed, Forms
 from ..records.explanation import Contribution, Findings, Pair, Place, Reason
 from ..records.explanation import Stage as StageRecord
 from . import stages as forms
-from .causes import CAUSES, FOLDED, MOVED, PROGRAM, TUNED, present
+from .causes import ALONE, CAUSES, FOLDED, MOST_BITS, MOVED, PROGRAM, REAL, TUNED, UNDELAYED, present
+from .limits import alone
 from .model import Codes, Field, Model, Outcome, Spikes, simulate
 from .origins import match
 from .stages import Shown, shown
@@ -82,23 +83,36 @@ def _off_grid(coder: Coder, images: Images, batch: int) -> tuple[str, ...]:
     )
 
 
+@dataclass(frozen=True)
+class _Plan:
+    """What is walked.
+
+    Attributes:
+        stages: in the order of deployment.
+        model: with a switch for each cause.
+        base: the stage that causes are switched on in.
+        by_step: whether the earliest step comes first, see :class:`.tally.Tally`.
+        order: populations with their shapes.
+        bits: of the narrowest weights.
+    """
+
+    stages: Sequence[forms.Stage]
+    model: Model
+    base: str
+    by_step: bool
+    order: dict[str, tuple[int, ...]]
+    bits: int
+
+
 class _Walk:
     """Runs all stages and all switches on one batch after the other."""
 
-    def __init__(
-        self,
-        stages: Sequence[forms.Stage],
-        model: Model,
-        coder: Coder,
-        base: str,
-        by_step: bool,
-        order: dict[str, tuple[int, ...]],
-        bits: int,
-    ) -> None:
-        self.stages, self.model, self.coder, self.base = stages, model, coder, base
-        self.codes: Codes = model.codes
-        self.bits = bits
-        names = [stage.name for stage in stages]
+    def __init__(self, plan: _Plan, coder: Coder) -> None:
+        self.stages, self.model, self.coder, self.base = plan.stages, plan.model, coder, plan.base
+        self.codes: Codes = plan.model.codes
+        self.bits, self.order, by_step = plan.bits, plan.order, plan.by_step
+        order = plan.order
+        names = [stage.name for stage in plan.stages]
         self.pairs = {pair: Tally(order, by_step) for pair in pairwise(names)}
         self.own = tallies(names, order, by_step)
         self.alone = tallies(sorted(self.codes), order, by_step)
@@ -196,13 +210,44 @@ def _reasons(
     return found, (float(levels[0]), float(levels[1])) if np.isfinite(levels).all() else None
 
 
+def _beside(given: Forms, lava: int, images: Images) -> _Plan:
+    """Return the way from a float network to its Program."""
+    folded, moved = exact(fold(given.network, move_biases=False)), exact(fold(given.network))
+    biases = moved_biases(given.network)
+    tuned = forms.fine_tuned(moved, given.quantized)
+    shape = given.coder.encoded_shape(images.shape[-3:])
+    # Fine-tuning trained with the bias where the chip has it: what it left is no longer due to the move.
+    model = match(tuned or moved, given.quantized, given.program, shape, biases if tuned is None else {})
+    stages = forms.network_stages(given.network, folded, moved if biases else None, tuned, given.quantized)
+    stages += forms.program_stages(given.program, model.meant, min(lava, len(images)))
+    least = min(weight_bits(given.quantized).values(), default=0)
+    order = {name: given.program.shape_of(name) for name in folded.populations()}
+    return _Plan(stages, model, FOLDED if tuned is None else TUNED, folded.recurrent, order, least)
+
+
+def _alone(given: Deployed, lava: int, samples: int) -> _Plan:
+    """Return the way from what a Program computes in real numbers to its integers."""
+    program, model = given.program, alone(given.program)
+
+    def run(batch: Shown) -> Outcome:
+        return simulate(model, messages(batch, given.coder), frozenset())
+
+    real = forms.Stage(REAL, "the Program's own integers, nothing rounded and no range that ends", run)
+    integers = [one for one in forms.program_stages(program, program, min(lava, samples)) if one.name != UNDELAYED]
+    order = {population.name: population.shape for population in program.populations}
+    return _Plan([real, *integers], model, REAL, program.recurrent, order, MOST_BITS)
+
+
 def explain(
-    given: Forms, images: Images, labels: Labels, *, lava: int = 0, batch: int = 250, track: Track = silent
+    given: Forms | Deployed, images: Images, labels: Labels, *, lava: int = 0, batch: int = 250, track: Track = silent
 ) -> tuple[Findings, list[Overlay]]:
     """Explain why the forms of a network differ, by running them and by switching causes on and off.
 
+    Of a Program without a network its own integers are explained: what they compute where something is rounded or a
+    range ends, against the same in real numbers.
+
     Args:
-        given: the float network, the quantized one, and a Program: theirs, or one that should be.
+        given: the float network, the quantized one, and a Program: theirs, or one that should be; or a Program alone.
         images: (samples, channels, height, width), in [0, 1].
         labels: (samples,).
         lava: how many samples Lava gets; 0: none.
@@ -213,27 +258,18 @@ def explain(
         What was found, and the spikes of each pair of stages that differs, on the sample where they part first.
 
     Raises:
-        UnsupportedError: the Program has other populations or connections than the network.
+        UnsupportedError: the Program has other populations or connections than the network, or of an unknown kind.
         InputError: no samples.
         TargetError: Lava was asked for and failed.
     """
     if len(images) == 0 or len(images) != len(labels):
         raise InputError(f"explain: {len(images)} images and {len(labels)} labels; give one label an image")
-    coder = given.network.coder
-    folded, moved = exact(fold(given.network, move_biases=False)), exact(fold(given.network))
-    biases = moved_biases(given.network)
-    tuned = forms.fine_tuned(moved, given.quantized)
-    shape = coder.encoded_shape(images.shape[-3:])
-    # Fine-tuning trained with the bias where the chip has it: what it left is no longer due to the move.
-    model = match(tuned or moved, given.quantized, given.program, shape, biases if tuned is None else {})
-    stages = forms.network_stages(given.network, folded, moved if biases else None, tuned, given.quantized)
-    stages += forms.program_stages(given.program, model.meant, min(lava, len(images)))
+    coder = given.coder
+    plan = _alone(given, lava, len(images)) if isinstance(given, Deployed) else _beside(given, lava, images)
     rounded = _off_grid(coder, images, batch)
     if rounded:
-        model = replace(model, evidence={**model.evidence, "input_rounding": rounded})
-    least = min(weight_bits(given.quantized).values(), default=0)
-    order = {name: given.program.shape_of(name) for name in folded.populations()}
-    walk = _Walk(stages, model, coder, FOLDED if tuned is None else TUNED, folded.recurrent, order, least)
+        plan = replace(plan, model=replace(plan.model, evidence={**plan.model.evidence, "input_rounding": rounded}))
+    walk = _Walk(plan, coder)
     starts = range(0, len(images), batch)
     jobs = (job for s in starts for job in walk.batch(shown(coder, images[s : s + batch], s), labels[s : s + batch], s))
     for _ in track(jobs, "explain", len(starts) * walk.runs()):
@@ -243,24 +279,23 @@ def explain(
         start = sample // batch * batch
         return shown(coder, images[start : start + batch], start), sample - start
 
-    return _findings(walk, len(images), again, order)
+    return _findings(walk, len(images), again)
 
 
 def _walked(code: str, walk: _Walk) -> bool:
     """Return whether the walk shows by itself whether a cause acts."""
+    if walk.base == REAL:
+        return code == "target"
     return code in WALKED and (code != "moved_bias" or any(stage.name == MOVED for stage in walk.stages))
 
 
-def _findings(
-    walk: _Walk, samples: int, again: Callable[[int], tuple[Shown, int]], order: dict[str, tuple[int, ...]]
-) -> tuple[Findings, list[Overlay]]:
+def _findings(walk: _Walk, samples: int, again: Callable[[int], tuple[Shown, int]]) -> tuple[Findings, list[Overlay]]:
     """Return what a finished walk found.
 
     Args:
         walk: after its last batch.
         samples: how many it saw.
         again: from a sample to the batch that it came in, and its place there.
-        order: populations with their shapes.
     """
     pairs, overlays = [], []
     by_name = {stage.name: stage for stage in walk.stages}
@@ -272,7 +307,7 @@ def _findings(
             place = effect.first
             batch, at = again(place.sample)
             sent = messages(batch.part(slice(at, at + 1)), walk.coder)
-            reasons, membranes = _reasons(walk.model, names, place, sent, order[place.population])
+            reasons, membranes = _reasons(walk.model, names, place, sent, walk.order[place.population])
             # The whole batch up to there, as it was run: a form may draw numbers for it.
             before, after = (
                 {name: raster[:, at] for name, raster in by_name[one].run(batch.part(slice(at + 1))).spikes.items()}
@@ -300,6 +335,7 @@ def _findings(
         )
         for stage in walk.stages
     ]
+    known = ALONE if walk.base == REAL else tuple(CAUSES)
     found = Findings(
         samples=samples,
         stages=stages,
@@ -308,7 +344,8 @@ def _findings(
         base=walk.base,
         total=walk.total.different,
         causes=causes,
-        exact=[code for code in CAUSES if code not in walk.codes and not _walked(code, walk)],
+        exact=[code for code in known if code not in walk.codes and not _walked(code, walk)],
+        unknown=[code for code in CAUSES if code not in known and not _walked(code, walk)],
         base_differs=walk.real.different,
         program_differs=walk.integers.different,
         overflow=walk.overflow,

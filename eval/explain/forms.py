@@ -6,7 +6,7 @@ from typing import Any
 from ...hw_targets.target import get_target
 from ...toolkit.data import Images, Labels
 from ...toolkit.progress import Track, silent
-from ..measure.forms import Forms
+from ..measure.forms import Deployed, Forms
 from ..records.explanation import Explanation
 from .explainer import Overlay, explain
 from .sensitivity import LOSS, find_sensitivity
@@ -16,7 +16,7 @@ FEW = 300
 
 
 def explain_forms(
-    forms: Forms,
+    forms: Forms | Deployed,
     images: Images,
     labels: Labels,
     about: dict[str, Any],
@@ -30,7 +30,7 @@ def explain_forms(
     """Explain why the forms differ, walking on to Lava where it can be.
 
     Args:
-        forms: float network, quantized network, and the Program that should be theirs.
+        forms: float network, quantized network, and the Program that should be theirs; or a Program alone.
         images: (samples, channels, height, width), in [0, 1].
         labels: (samples,).
         about: the record's header, see :func:`..records.base.header`.
@@ -62,7 +62,9 @@ def explain_forms(
         notes.append(f"Only {len(labels)} test samples: intervals are wide, do not quote.")
     found, overlays = explain(forms, images, labels, lava=most, batch=batch, track=track)
     layers = None
-    if loss is not None:
+    if isinstance(forms, Deployed):
+        notes.append("Layers were not quantized alone: that needs weights before they were rounded.")
+    elif loss is not None:
         layers = find_sensitivity(forms.network, forms.quantized, images, labels, loss=loss, batch=batch, track=track)
     record = Explanation(**about, **dict(found), layers=layers, notes=notes, seconds=time.perf_counter() - begun)
     return record, overlays

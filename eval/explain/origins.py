@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -18,12 +17,12 @@ from ...export.nir.dynamics import ORIGINS
 from ...export.nir.graph import flatten
 from ...export.nir.write import to_nir
 from ...export.program import Program
-from ...export.program.parts import BIAS_MANTISSA, Convolution, Neurons, Population, Sparse, Synapse
-from ...hw_targets.loihi.arithmetic import LIMIT
+from ...export.program.parts import BIAS_MANTISSA, Neurons, Population, Sparse
 from ...toolkit.errors import UnsupportedError
 from ...toolkit.network.layers import Membrane
 from ...toolkit.network.network import SpikingNetwork
 from ...toolkit.network.neurons import LIF
+from .limits import as_it_is, decays, floors, in_sums, limits, tensor
 from .model import Cells, Field, Model, Reset
 from .weights import same, what_happened
 
@@ -36,10 +35,6 @@ ROUNDED = 0.5 + 1e-6
 def relayed(name: str) -> str:
     """Return the population whose spikes the relay called ``name`` passes on; the name itself if it is none."""
     return re.sub(r"\.relay\d+$", "", name)
-
-
-def _tensor(values: Any) -> Tensor:
-    return torch.from_numpy(np.array(values, dtype=np.float64))
 
 
 def _resets(network: SpikingNetwork) -> dict[str, Reset]:
@@ -78,22 +73,6 @@ def _graphs(network: SpikingNetwork, quantized: SpikingNetwork, shape: tuple[int
     return graph, real, grids
 
 
-def in_sums(synapse: Synapse) -> Numbers:
-    """Return the weights of a synapse in units of its target's sum, 2^exponent W."""
-    return np.asarray(synapse.weight * 2.0**synapse.exponent)
-
-
-def as_it_is(population: Population) -> Cells:
-    """Return a population that stands for itself."""
-    return Cells(
-        Field(_tensor((4095 - population.du) / 4096)),
-        Field(_tensor((4096 - population.dv) / 4096)),
-        Field(_tensor(64 * population.vth)),
-        Field(_tensor(population.bias.astype(np.int64) << population.bias_exponent)),
-        drive=2.0**population.bias_exponent if population.input_bias else 0.0,
-    )
-
-
 class _Matching:
     """Collects fields and evidence, population by population."""
 
@@ -118,7 +97,7 @@ class _Matching:
             self.cells[population.name] = as_it_is(population)
         for index, synapse in enumerate(self.program.synapses):
             if synapse.target == population.name:
-                self.weights[index] = Field(_tensor(in_sums(synapse)))
+                self.weights[index] = Field(tensor(in_sums(synapse)))
                 self._lag(index, lags.get((relayed(synapse.source), synapse.target), 0))
 
     def population(self, population: Population, meaning: Meaning, real: Meaning) -> None:
@@ -194,7 +173,7 @@ class _Matching:
         expected, real = (one.weight * (one.unit / unit) for one in (wire, latent))
         steps: list[tuple[str, Tensor]] = []
         if not same(real, expected):
-            steps.append(("weight_rounding", _tensor(expected)))
+            steps.append(("weight_rounding", tensor(expected)))
             largest = float(np.abs(real - expected).max() / (wire.unit / unit * 2 ** (9 - wire.bits)))
             self.note(
                 "weight_rounding",
@@ -203,17 +182,16 @@ class _Matching:
             )
         if same(found, expected):
             # The integers themselves: products of real units may miss them in the last bit.
-            steps = [(code, _tensor(found)) for code, _ in steps]
+            steps = [(code, tensor(found)) for code, _ in steps]
             real = real if steps else found
         else:
             shape = self.program.shape_of(synapse.source)
             code, text = what_happened(synapse, found, expected, shape)
-            steps.append((code, _tensor(found)))
+            steps.append((code, tensor(found)))
             self.note(code, f"{synapse.label}: {text}")
-        self.weights[index] = Field(_tensor(real), tuple(steps))
+        self.weights[index] = Field(tensor(real), tuple(steps))
         self._lag(index, wire.path.lag)
-        if (found % 1).any():
-            text = f"{synapse.label}: exponent {synapse.exponent} floors its sums"
+        for text in floors(synapse):
             self.note("sum_rounding", text)
 
     def _lag(self, index: int, meant: int) -> None:
@@ -229,24 +207,24 @@ class _Matching:
     def _leak(self, name: str, field: str, keep: float, decay: int) -> Field:
         found = (4096 - decay) / 4096
         exact = 4096 * (1 - keep)
-        if 0 < decay < 4096:
-            self.note("state_rounding", f"population {name!r}: {field} decays toward zero")
+        for text in decays(name, field, decay):
+            self.note("state_rounding", text)
         if abs(exact - decay) <= 1e-6:
-            return Field(_tensor(found))
+            return Field(tensor(found))
         code = "leak_rounding" if abs(exact - decay) <= ROUNDED else "wrong_leak"
         shown = decay - (field == "du")
         self.note(code, f"population {name!r}: {field} {shown} keeps {found:.6g} a step, the network {keep:.6g}")
-        return Field(_tensor(keep), ((code, _tensor(found)),))
+        return Field(tensor(keep), ((code, tensor(found)),))
 
     def _threshold(self, name: str, threshold: float | None, unit: float, vth: int) -> Field:
         if threshold is None:  # Only its membrane is read.
-            return Field(_tensor(64.0 * vth))
+            return Field(tensor(64.0 * vth))
         exact = threshold / unit
         if abs(exact - vth) <= 1e-9 * max(vth, 1):
-            return Field(_tensor(64.0 * vth))
+            return Field(tensor(64.0 * vth))
         code = "threshold_rounding" if abs(exact - vth) <= ROUNDED else "wrong_threshold"
         self.note(code, f"population {name!r}: vth {vth} stands for {vth * unit:.6g}, the network's is {threshold:.6g}")
-        return Field(_tensor(64 * exact), ((code, _tensor(64.0 * vth)),))
+        return Field(tensor(64 * exact), ((code, tensor(64.0 * vth)),))
 
     def _bias(self, population: Population, meant: Numbers) -> Field:
         mantissa, exponent = population.bias, population.bias_exponent
@@ -256,7 +234,7 @@ class _Matching:
         after = np.where(rounded, found, meant)
         steps: list[tuple[str, Tensor]] = []
         if not same(meant, after):
-            steps.append(("bias_rounding", _tensor(after)))
+            steps.append(("bias_rounding", tensor(after)))
             largest = np.abs(off[rounded]).max() * 2.0**exponent / 64
             self.note("bias_rounding", f"population {population.name!r}: off by up to {largest:.3g} units of the sum")
         if not rounded.all():
@@ -271,8 +249,8 @@ class _Matching:
                 f"{tuple(int(i) for i in worst)} has mantissa {mantissa[worst]} where {wanted[worst]:,.1f} is meant, "
                 f"allowed are {low} to {high}",
             )
-            steps.append((code, _tensor(found)))
-        return Field(_tensor(meant), tuple(steps))
+            steps.append((code, tensor(found)))
+        return Field(tensor(meant), tuple(steps))
 
     def _moved(self, population: Population, scale: float, keep: float) -> Tensor | None:
         """Return the part of the bias that the network has in the current, in units of the voltage."""
@@ -286,35 +264,6 @@ class _Matching:
         )
         each = part.double().reshape(-1, *[1] * (len(population.shape) - 1))
         return each.expand(population.shape) * scale
-
-    def limits(self) -> None:
-        """Note which ranges of the chip this Program's sums and membranes could leave at all."""
-        program = self.program
-        for population in program.populations:
-            if not isinstance(population, Population):
-                continue
-            incoming = list(program.incoming(population.name))
-            sums = [program.bound(one) * 2.0**one.exponent for one in incoming]
-            keep = (4095 - population.du) / 4096
-            current = 64 * sum(sums) * (min(1 / (1 - keep), program.steps) if keep < 1 else program.steps)
-            convolved = [
-                one
-                for one in incoming
-                if isinstance(one, Convolution) and not one.exponent and program.bound(one) >= LIMIT
-            ]
-            if current >= LIMIT or convolved:
-                self.note(
-                    "current_wrap",
-                    f"population {population.name!r}: sums of up to {sum(sums):,.0f}; "
-                    f"the current wraps at {LIMIT // 64:,}",
-                )
-            bias = float(np.abs(population.bias).max()) * 2.0**population.bias_exponent
-            if population.input_bias:
-                bias += program.input.peak * 2.0**population.bias_exponent
-            hold = population.dv / 4096
-            most = (min(current, LIMIT) + bias) * (min(1 / hold, program.steps) if hold else program.steps)
-            if most >= LIMIT:
-                self.note("voltage_clip", f"population {population.name!r}: voltages of up to {most:,.0f} of {LIMIT:,}")
 
 
 def _with_lags(program: Program, lags: dict[int, int]) -> Program:
@@ -378,7 +327,8 @@ def match(
             matching.as_is(population, lags)
         else:
             raise UnsupportedError(f"population {population.name!r}: the network has no layer of this name")
-    matching.limits()
+    for code, text in limits(program):
+        matching.note(code, text)
     return Model(
         program,
         _with_lags(program, matching.lags),

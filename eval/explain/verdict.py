@@ -6,12 +6,17 @@ from itertools import pairwise
 from ..records.explanation import Contribution, Findings, Pair, Place
 from ..records.sensitivity import Paired
 from ..report.words import listed, percent, plural
-from .causes import CAUSES, LAVA, MOVED, PROGRAM, TUNED
+from .causes import CAUSES, LAVA, MOVED, PROGRAM, REAL, TUNED
 
 
 def place_words(place: Place) -> str:
     """Return where a first difference is."""
     return f"population {place.population!r}, step {place.step}, neuron {place.neuron}, sample {place.sample}"
+
+
+def base_words(found: Findings) -> str:
+    """Return what causes are switched on in."""
+    return "Program in real numbers" if found.base == REAL else f"{found.base} network in real numbers"
 
 
 def paired_words(paired: Paired) -> str:
@@ -73,11 +78,12 @@ def _no_fault(found: Findings) -> Iterator[str]:
             f"Biases moved from current to voltage, before fine-tuning trained with them there: "
             f"{paired_words(moved.effect.paired)}."
         )
+    fault = "" if found.unknown else "No fault is found. "
+    differs = ": what differs is rounding" if found.total else ""
     if met:
-        yield (
-            f"No fault is found. Limits of the chip are met ({listed(met)}), but no spike and no class depends on it: "
-            "what differs is rounding."
-        )
+        yield f"{fault}Limits of the chip are met ({listed(met)}), but no spike and no class depends on it{differs}."
+    elif found.unknown:
+        yield f"No limit of the chip is met{differs}."
     else:
         yield "No fault is found and no limit of the chip is met: what differs is rounding."
 
@@ -94,6 +100,11 @@ def _largest_step(found: Findings) -> Iterator[str]:
 
 def _sentences(found: Findings) -> Iterator[str]:
     first, program = found.stages[0], next(stage for stage in found.stages if stage.name == PROGRAM)
+    if found.base == REAL:
+        yield (
+            "The Program came without the network that it was made from: it is set beside what its own integers would "
+            "compute if nothing were rounded and no range ended."
+        )
     yield (
         f"Accuracy is {percent(first.accuracy.value)} % in {first.name} and {percent(program.accuracy.value)} % in the "
         f"Program: {paired_words(found.whole.paired)}."
@@ -118,15 +129,21 @@ def _sentences(found: Findings) -> Iterator[str]:
             f"{reason_words(pair)}."
         )
     if acting and found.total:
+        beside = "its real numbers" if found.base == REAL else f"the {found.base} network"
         shares = listed([f"{one.title} {_share(one.share)}" for one in acting])
         yield (
-            f"Of the {found.total:,} spike values in which the Program differs from the {found.base} network: {shares}"
+            f"Of the {found.total:,} spike values in which the Program differs from {beside}: {shares}"
             f"{' (causes interact: shares need not add up)' if len(acting) > 1 else ''}."
         )
     if found.program_differs:
         yield (
             f"This explanation is incomplete: with all causes switched on, {found.program_differs:,} spike values "
             "still differ from the Program; please report it."
+        )
+    if found.unknown:
+        yield (
+            "Without that network it cannot be said whether the integers are what it meant: "
+            f"{listed([CAUSES[code].title for code in found.unknown])}."
         )
     lava = next((pair for pair in found.pairs if pair.after == LAVA), None)
     if lava is not None:

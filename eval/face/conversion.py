@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from ...toolkit.convert import PERCENTILE
+from ...toolkit.convert import PERCENTILE, Per
 from ...toolkit.convert import convert as in_spikes
 from ...toolkit.data import Dataset, Images
 from ...toolkit.network.network import SpikingNetwork
@@ -44,6 +44,7 @@ def convert(
     *,
     steps: int = 32,
     percentile: float = PERCENTILE,
+    per: Per = "layer",
     samples: int | None = None,
 ) -> Converted:
     """Return a trained network of ReLU as one of integrate-and-fire neurons, and its accuracy by number of steps.
@@ -58,6 +59,7 @@ def convert(
         data: whose test images, or images and labels, are run; those of ``sample`` if None, where it is a data set.
         steps: time steps.
         percentile: of the activations of a layer, which becomes its threshold.
+        per: "channel" gives every channel a threshold of its own, where no residual sum needs one for all.
         samples: the first so many of ``data``; all if None.
 
     Raises:
@@ -69,7 +71,7 @@ def convert(
     data = sample if data is None and isinstance(sample, Dataset) else data
     given = sample.train_images[:CALIBRATION] if isinstance(sample, Dataset) else sample
     seen = torch.as_tensor(given).detach()
-    network, equal = in_spikes(ann, seen, steps=steps, percentile=percentile)
+    network, equal = in_spikes(ann, seen, steps=steps, percentile=percentile, per=per)
     images, labels = (seen.numpy(force=True), None) if data is None else test_part(data, samples)
     wanted = _relu_classes(ann, images)
     found = _classes_by_step(network, images)
@@ -82,11 +84,13 @@ def convert(
         )
         for time in times
     ]
-    about = header_of("convert", data, None, steps=steps, percentile=percentile, samples=samples)
+    own = None if per == "layer" else per
+    about = header_of("convert", data, None, steps=steps, percentile=percentile, per=own, samples=samples)
     record = Conversion(
         **about | {"command": about["command"].replace("(forms", "(ann, sample").replace("(program", "(ann, sample")},
         steps=steps,
         percentile=percentile,
+        per=per,
         calibration=len(seen),
         equal=equal,
         ann=None if labels is None else share(wanted == labels),

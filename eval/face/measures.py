@@ -29,6 +29,7 @@ from ..measure.forms import Deployed, Forms, evaluate
 from ..records.base import Data, header
 from ..records.comparison import Comparison
 from ..records.cost import Cost
+from ..records.evaluation import Condition
 from ..records.explanation import Explanation
 from ..records.fit import Fit
 from ..records.robustness import FormResult, Robustness
@@ -141,7 +142,7 @@ def _robust(form: FormResult) -> dict[str, Any]:
 
 
 def explain(
-    forms: Forms,
+    forms: Forms | Deployed,
     data: Samples,
     *,
     samples: int | None = None,
@@ -152,7 +153,8 @@ def explain(
     """Say where spikes differ from float to the Program, what causes it, and what to do.
 
     Args:
-        forms: float network, quantized network, and the Program that should be theirs.
+        forms: float network, quantized network, and the Program that should be theirs; a Program from elsewhere alone
+            is set beside its own integers in real numbers.
         data: whose test images, or images and labels.
         samples: the first so many; all if None.
         lava: whether Lava is run; None: where it is installed.
@@ -255,7 +257,7 @@ def compare(
     accuracies = {column(one.form, one.target): one.conditions for one in measured}
     rows: list[dict[str, Any]] = [
         {"quantity": "accuracy", "images": condition, "unit": "share"}
-        | {name: accuracies[name][condition].accuracy.value if name in accuracies else None for name in found.columns}
+        | {name: _value(accuracies.get(name, {}).get(condition)) for name in found.columns}
         for condition in conditions
     ]
     rows += [
@@ -266,6 +268,10 @@ def compare(
     ]
     title = "float, quantized and deployed side by side"
     return Shown(record, title, tuple(rows), lambda: render_compare(found, record, None, {}))
+
+
+def _value(measured: Condition | None) -> float | None:
+    return None if measured is None or measured.accuracy is None else measured.accuracy.value
 
 
 def _cell(cell: Cell | None) -> float | str | None:

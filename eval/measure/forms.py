@@ -127,7 +127,7 @@ def measure(
 
 
 def evaluate(
-    forms: Forms,
+    forms: Forms | Deployed,
     conditions: Mapping[str, Images],
     labels: Labels,
     targets: Mapping[str, int],
@@ -136,10 +136,10 @@ def evaluate(
     device: str = "cpu",
     track: Track = silent,
 ) -> list[MeasuredForm]:
-    """Measure the float and the quantized network, and the Program on every target.
+    """Measure the float and the quantized network, where there are any, and the Program on every target.
 
     Args:
-        forms: the network's forms.
+        forms: the network's forms, or a Program from elsewhere.
         conditions: images by condition; "clean" and one entry an attack, same order of samples.
         labels: (samples,).
         targets: number of samples that each target gets, by name.
@@ -147,11 +147,11 @@ def evaluate(
         device: torch device of the float and quantized network.
         track: progress.
     """
-    torch_target = TorchTarget(device=device, batch=batch, graded=forms.program.graded)
-    jobs: list[tuple[Any, ...]] = [
-        ("float", "torch", torch_target.compile(forms.network), len(labels), device),
-        ("quantized", "torch", torch_target.compile(forms.quantized), len(labels), device),
-    ]
+    jobs: list[tuple[Any, ...]] = []
+    if isinstance(forms, Forms):
+        torch_target = TorchTarget(device=device, batch=batch, graded=forms.program.graded)
+        for form, network in (("float", forms.network), ("quantized", forms.quantized)):
+            jobs.append((form, "torch", torch_target.compile(network), len(labels), device))
     for name, count in targets.items():
         jobs.append(("program", name, get_target(name).compile(forms.program), min(count, len(labels)), "cpu"))
     reference: dict[str, Counts] = {}
@@ -164,7 +164,7 @@ def evaluate(
             results[name], classes, events = measure(
                 compiled,
                 forms.program,
-                forms.network.coder,
+                forms.coder,
                 images[:count],
                 labels[:count],
                 integers=form == "program",
@@ -174,7 +174,10 @@ def evaluate(
                 track=track,
                 what=f"{form} on {target}: {name}",
             )
-            reference.setdefault(name, classes)
+            if isinstance(forms, Deployed):
+                results[name] = results[name].model_copy(update={"same_as_float": None})
+            else:
+                reference.setdefault(name, classes)
             overflow = events if name == "clean" else overflow
         seconds = time.perf_counter() - begun
         found.append(

@@ -7,7 +7,6 @@ from torch import nn
 
 from ...toolkit.attacks.victim import device_of
 from ...toolkit.data import Images, Labels
-from ...toolkit.errors import InputError
 from ...toolkit.network.network import SpikingNetwork
 from .gradients import IMAGE, watch
 from .metrics import Metric
@@ -66,15 +65,17 @@ class ZeroGradientShare(Metric):
         names = [name for name, _ in self.network.named_layers() if (name, "output") in share]
         return {name: LayerZeros(share[name, "input"], share[name, "output"]) for name in names}
 
-    def hidden(self) -> float:
-        """Return the share at the outputs of all hidden LIF layers together, entries weighted alike.
+    def hidden(self) -> float | None:
+        """Return the share at the outputs of all hidden neuron layers together, entries weighted alike.
+
+        None if there is no such layer: the only one is read out.
 
         Raises:
-            InputError: there is no hidden LIF layer, or nothing was measured.
+            InputError: nothing was measured.
         """
         self._need(len(self.entries))
         layers = self.network.hidden()
         if not layers:
-            raise InputError("metric 'zero-gradient share': the network has no hidden LIF layer")
+            return None
         zeros = sum(self.zeros[name, "output"] for name in layers)
         return zeros / sum(self.entries[name, "output"] for name in layers)

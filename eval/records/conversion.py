@@ -1,5 +1,7 @@
 """The record of a conversion: a network of ReLU, and its accuracy in spikes by the number of steps."""
 
+from typing import Literal
+
 from .base import Part, Record, Share
 
 
@@ -23,6 +25,7 @@ class Conversion(Record):
     Attributes:
         steps: time steps.
         percentile: of activations, which became thresholds.
+        per: what has a threshold of its own.
         calibration: samples on which they were measured.
         equal: share of the samples looked at on which the logits are those of SpikingJelly's converted network.
         ann: accuracy of the ReLU network; None where there were no labels.
@@ -31,6 +34,7 @@ class Conversion(Record):
 
     steps: int
     percentile: float
+    per: Literal["layer", "channel"] = "layer"
     calibration: int
     equal: float
     ann: Share | None
@@ -40,7 +44,8 @@ class Conversion(Record):
     def sentences(self) -> list[str]:
         """What happened, in words."""
         last = self.by_steps[-1]
-        found = [f"{self.steps} steps; thresholds are the {self.percentile:g} % percentiles of activations."]
+        of = f"{self.percentile:g} % percentiles of each {self.per}'s activations"
+        found = [f"{self.steps} steps; thresholds are the {of}."]
         if self.ann is not None and last.accuracy is not None:
             found.append(
                 f"Accuracy {100 * self.ann.value:.1f} % with ReLU, {100 * last.accuracy.value:.1f} % in spikes, of "

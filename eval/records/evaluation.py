@@ -32,12 +32,16 @@ class Measured(Part):
 class Condition(Part):
     """One form under one condition: clean images, or the examples of one attack.
 
-    ``same_as_float`` is the share of these samples that get the float network's class; ``others``, by name, is what
-    the metrics of other packages measured, and is left out where there are none.
+    Attributes:
+        accuracy: None where samples have no labels but the Program's own answers.
+        same_as_float: share of these samples that get the float network's class; None where there is no such network.
+        spike_rates: spikes a neuron and step, by population.
+        operations: synaptic operations a sample, by synapse.
+        others: what the metrics of other packages measured, by name; left out where there are none.
     """
 
-    accuracy: Share
-    same_as_float: float
+    accuracy: Share | None
+    same_as_float: float | None
     spike_rates: dict[str, float]
     operations: dict[str, float]
     others: dict[str, Measured] = Field(default={}, exclude_if=lambda found: not found)
@@ -65,10 +69,10 @@ class MeasuredForm(Part):
 
 
 class TrailPoint(Part):
-    """The network after an epoch; ``zero_gradient`` is that of the hidden LIF layers together."""
+    """The network after an epoch; ``zero_gradient`` is that of the hidden LIF layers together, None without any."""
 
     epoch: int
-    zero_gradient: float
+    zero_gradient: float | None
     clean: Share
     robust: Share
 
@@ -90,14 +94,17 @@ class Trail(Part):
 
 
 class Evaluation(Record):
-    """Every form of a run under every condition.
+    """Every form of a run under every condition; of a Program from elsewhere, which has no other form, that one.
+
+    What needs the float network is empty there: recipe, attacks, training, round trip, gradients, trail.
 
     Attributes:
         populations: one row a synapse, the Program's integers in words.
         threat_model: the only one that its robust accuracies are about.
         attacks: each attack's settings, largest distance and zero-gradient facts.
-        gradients: zero-gradient share, a form: layer -> input and output share, and all hidden LIF layers together;
-            "clean", statistics of the same gradients; for float also "weights", density and bound of theirs.
+        gradients: zero-gradient share, a form: layer -> input and output share, and all hidden LIF layers together
+            (None if there are none); "clean", statistics of the same gradients; for float also "weights", density and
+            bound of theirs.
         trail: the network along training; None if the recipe did not ask for it.
         comparison: bit for bit, from ``spikeproof agree``; None if it was not run.
         warnings: what a reader must know before quoting a number.
@@ -105,7 +112,7 @@ class Evaluation(Record):
 
     data: Data
     program: ProgramId
-    recipe: dict[str, Any]
+    recipe: dict[str, Any] | None
     machine: Machine
     populations: list[dict[str, Any]]
     threat_model: str

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import Field
+
 from .base import Data, Machine, Part, ProgramId, Record, Share, read_model
 from .sensitivity import Paired, Sensitivities
 
@@ -137,6 +139,7 @@ class Findings(Part):
         total: spike values in which the Program differs from it.
         causes: those that can act, largest share first, faults before limits before roundings.
         exact: causes that cannot act here, by code.
+        unknown: causes that nothing can be said of, since the Program came without the network that it was made from.
         base_differs: spike values in which the base in real numbers (float64) differs from the stage in float32.
         program_differs: the same of all causes together against the Program: 0, or this explanation is not complete.
         overflow: events of the Program, a population.
@@ -151,6 +154,7 @@ class Findings(Part):
     total: int
     causes: list[Contribution]
     exact: list[str]
+    unknown: list[str] = Field(default=[], exclude_if=lambda found: not found)
     base_differs: int
     program_differs: int
     overflow: dict[str, dict[str, int]]

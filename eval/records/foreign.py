@@ -167,7 +167,7 @@ class ForeignFile(Record, Foreign):
         origin: the framework that wrote it, as far as told.
         settings: how it computes.
         steps: a sample.
-        weight_bits: of the Program.
+        weight_bits: of the Program: of all nodes, or by node.
         input_bits: of its input's messages.
         input_levels: the message that stands for 1.0; None in older records: the largest.
         scale: how the values of the samples' file were read.
@@ -181,7 +181,7 @@ class ForeignFile(Record, Foreign):
     origin: str | None
     settings: dict[str, Any]
     steps: int
-    weight_bits: int
+    weight_bits: int | dict[str, int]
     input_bits: int
     input_levels: int | None = None
     scale: str = ""

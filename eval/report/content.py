@@ -46,17 +46,18 @@ def _accuracy(record: Evaluation) -> Cells:
     for form, label in zip(record.forms, labels, strict=True):
         found = [form.conditions.get(name) for name in conditions]
         shares = [
-            one
-            and {
-                "value": words.percent(one.accuracy.value),
-                "low": words.percent(one.accuracy.low),
-                "high": words.percent(one.accuracy.high),
-                "correct": one.accuracy.correct,
-                "samples": one.accuracy.samples,
+            {
+                "value": words.percent(share.value),
+                "low": words.percent(share.low),
+                "high": words.percent(share.high),
+                "correct": share.correct,
+                "samples": share.samples,
             }
+            if one is not None and (share := one.accuracy) is not None
+            else None
             for one in found
         ]
-        same = [one and words.percent(one.same_as_float) for one in found]
+        same = [None if one is None or one.same_as_float is None else words.percent(one.same_as_float) for one in found]
         rows.append(
             {
                 "label": label,
@@ -82,6 +83,8 @@ def _accuracy(record: Evaluation) -> Cells:
         "conditions": conditions,
         "rows": rows,
         "attacks": attacks,
+        "networks": any(form.form != "program" for form in record.forms),
+        "known": any(one.accuracy for form in record.forms for one in form.conditions.values()),
         "hollow": any(row["part"] for row in rows),
         "plot": plots.accuracy_plot(record.forms, labels, conditions),
     }
@@ -169,7 +172,11 @@ def _gradients(record: Evaluation) -> Cells:
     # The toolkit names its LIF layers lif1, lif2, ...; the last one is the read-out and not hidden.
     hidden = [name for name in layers if name.startswith("lif")][:-1]
     return {
-        "hidden": {form: words.share_text(facts["hidden"]) for form, facts in record.gradients.items()},
+        "hidden": {
+            form: words.share_text(facts["hidden"])
+            for form, facts in record.gradients.items()
+            if facts["hidden"] is not None
+        },
         "bold": hidden,
         "missing": any(value is None for part in series for value in part.values),
         "note": words.sparsity_note(record),
@@ -291,7 +298,7 @@ def _time(text: str) -> str:
 
 def _provenance(record: Evaluation) -> Cells:
     return {
-        "recipe": _recipe(record.recipe),
+        "recipe": _recipe(record.recipe or {}),
         "machine": _rows(
             {key: "none" if value is None else value for key, value in record.machine.model_dump().items()}
         ),

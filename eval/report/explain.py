@@ -7,7 +7,7 @@ from typing import Any
 from ...toolkit.files import write_text
 from ..explain.causes import CAUSES
 from ..explain.explainer import Overlay
-from ..explain.verdict import place_words, reason_words
+from ..explain.verdict import base_words, place_words, reason_words
 from ..records.base import Share
 from ..records.explanation import Effect, Explanation, Pair
 from ..records.sensitivity import Sensitivities, Sensitivity
@@ -110,6 +110,8 @@ def render_explanation(record: Explanation, overlays: Sequence[Overlay]) -> str:
             pairs=[_pair(pair, number, overlays) for number, pair in enumerate(record.pairs)],
             causes=causes,
             exact=[CAUSES[code].title for code in record.exact],
+            unknown=[CAUSES[code].title for code in record.unknown],
+            base=base_words(record),
             listed=words.listed,
             layers=None if record.layers is None else _layers(record.layers),
         )

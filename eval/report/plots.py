@@ -58,9 +58,9 @@ def accuracy_plot(forms: Sequence[MeasuredForm], labels: Sequence[str], conditio
         places = np.linspace(-0.3, 0.3, len(forms)) if len(forms) > 1 else [0.0]
         for form, label, (colour, marker), place in zip(forms, labels, form_styles(forms), places, strict=True):
             found: list[tuple[float, Share]] = [
-                (x + place, form.conditions[name].accuracy)
+                (x + place, share)
                 for x, name in enumerate(conditions)
-                if name in form.conditions
+                if name in form.conditions and (share := form.conditions[name].accuracy) is not None
             ]
             middle = [100 * share.value for _, share in found]
             # Rounding may put an end of the interval a hair inside the value.

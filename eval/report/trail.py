@@ -19,7 +19,10 @@ def trail_plot(trail: Trail) -> Markup:
     with style("trail"):
         figure = Figure(figsize=(8.4, 2.5), layout="constrained")
         left, middle, right = figure.subplots(1, 3)
-        _line(left, epochs, [point.zero_gradient for point in trail.points], INK)
+        known = [point for point in trail.points if point.zero_gradient is not None]
+        _line(left, [point.epoch for point in known], [point.zero_gradient or 0.0 for point in known], INK)
+        if not known:
+            left.text(0.5, 0.5, "no hidden LIF layer", transform=left.transAxes, ha="center", va="center")
         left.set_title("zero-gradient share")
         left.set_ylim(-0.02, 1.02)
         for axes, title, colour, shares in (
@@ -61,7 +64,12 @@ def cells(trail: Trail | None) -> dict[str, Any] | None:
         "samples": trail.samples,
         "plot": trail_plot(trail),
         "rows": [
-            (point.epoch, share_text(point.zero_gradient), _text(point.clean), _text(point.robust))
+            (
+                point.epoch,
+                "\u2013" if point.zero_gradient is None else share_text(point.zero_gradient),
+                _text(point.clean),
+                _text(point.robust),
+            )
             for point in trail.points
         ],
     }

@@ -100,7 +100,11 @@ def deployed(record: Evaluation) -> MeasuredForm | None:
 
 def strongest(form: MeasuredForm) -> str | None:
     """Return the attack that leaves the lowest accuracy; None without attacks."""
-    attacks = {name: found.accuracy.value for name, found in form.conditions.items() if name != "clean"}
+    attacks = {
+        name: found.accuracy.value
+        for name, found in form.conditions.items()
+        if name != "clean" and found.accuracy is not None
+    }
     return min(attacks, key=lambda name: attacks[name], default=None)
 
 
@@ -171,35 +175,42 @@ def _float(share: Share, samples: int) -> str:
     return f"float {percent(share.value)} %" + (f" of {share.samples:,}" if share.samples != samples else "")
 
 
+def _right(share: Share) -> str:
+    return f"{percent(share.value)} % of {plural(share.samples, 'test image')} right"
+
+
 def headline(record: Evaluation) -> str:
     """Return the answer in one sentence: deployed accuracy, clean and attacked, beside float, and agreement."""
     form = deployed(record)
     if form is None:
         first = record.forms[0]
         clean = first.conditions["clean"].accuracy
-        return (
-            f"No integer target was run, so nothing here is about the deployed network; as {label(first)} it gets "
-            f"{percent(clean.value)} % of {plural(clean.samples, 'test image')} right."
-        )
+        right = "" if clean is None else f"; as {label(first)} it gets {_right(clean)}"
+        return f"No integer target was run, so nothing here is about the deployed network{right}."
     beside = reference(record)
     parts = []
     attack = strongest(form)
     for name in ["clean"] + ([attack] if attack else []):
         share = form.conditions[name].accuracy
-        of = f"of {plural(share.samples, 'test image')} right" if name == "clean" else f"under {name}"
-        parts.append(f"{percent(share.value)} % {of}")
-        if beside and name in beside.conditions:
-            parts[-1] += f" ({_float(beside.conditions[name].accuracy, share.samples)})"
+        if share is None:
+            continue
+        parts.append(_right(share) if name == "clean" else f"{percent(share.value)} % under {name}")
+        float_share = beside.conditions[name].accuracy if beside and name in beside.conditions else None
+        if float_share is not None:
+            parts[-1] += f" ({_float(float_share, share.samples)})"
     where = "" if form.target == "loihi" else f" (target {form.target})"
+    gets = f"gets {' and '.join(parts)}" if parts else f"was run on {plural(form.samples, 'sample')} without labels"
     found = verdict(record)
     joint = "; but " if found.state == "different" else "; "
-    return f"As Loihi integers{where} this network gets {' and '.join(parts)}{joint}{found.sentence}."
+    return f"As Loihi integers{where} this network {gets}{joint}{found.sentence}."
 
 
 def sparsity_note(record: Evaluation) -> str:
     """Return what explains the headline share of zero gradients, where the recipe does."""
-    pool = record.recipe.get("model", {}).get("pool")
-    hidden = {form: float(facts["hidden"]) for form, facts in record.gradients.items()}
+    pool = (record.recipe or {}).get("model", {}).get("pool")
+    hidden = {form: facts["hidden"] for form, facts in record.gradients.items() if facts["hidden"] is not None}
+    if not hidden:
+        return ""
     if pool == "max" and all(0.75 <= share < 0.7505 for share in hidden.values()):
         return (
             "Max pooling over 2 by 2 neurons sends the gradient back to one of the four, so three quarters of the "
@@ -228,12 +239,17 @@ def _accuracy_tiles(form: MeasuredForm, float_form: MeasuredForm | None) -> Iter
     attack = strongest(form)
     for name in ["clean"] + ([attack] if attack else []):
         share = form.conditions[name].accuracy
+        if share is None:
+            continue
         note = f"{label(form)}, {percent(share.low)} to {percent(share.high)}"
-        if float_form and name in float_form.conditions:
-            note += f"; float {percent(float_form.conditions[name].accuracy.value)}"
+        float_share = float_form.conditions[name].accuracy if float_form and name in float_form.conditions else None
+        if float_share is not None:
+            note += f"; float {percent(float_share.value)}"
         title = "Accuracy, clean images" if name == "clean" else f"Accuracy under {name}"
         yield Tile(title, f"{percent(share.value)} %", note)
-    same = {name: one.same_as_float for name, one in form.conditions.items()}
+    same = {name: one.same_as_float for name, one in form.conditions.items() if one.same_as_float is not None}
+    if not same:
+        return
     least = min(same, key=lambda name: same[name])
     note = "clean images" + (f"; least {percent(same[least])} under {least}" if least != "clean" else "")
     yield Tile("Same class as float", f"{percent(same['clean'])} %", note)
@@ -258,7 +274,9 @@ def tiles(record: Evaluation) -> list[Tile]:
         most = max(operations, key=lambda name: operations[name])
         note = f"clean images; most on {most.replace('->', '→')} ({operations[most]:,.0f})"
         found.append(Tile("Synaptic operations a sample", f"{math.fsum(operations.values()):,.0f}", note))
-    shares = {name: share_text(facts["hidden"]) for name, facts in record.gradients.items()}
+    shares = {
+        name: share_text(facts["hidden"]) for name, facts in record.gradients.items() if facts["hidden"] is not None
+    }
     if shares:
         (name, share), *rest = shares.items()
         note = "; ".join([f"{name}, hidden LIF layers", *(f"{other} {text}" for other, text in rest)])

@@ -1,32 +1,35 @@
-"""The step ``evaluate``: every form of a run under every condition of its recipe."""
+"""The step ``evaluate``: every form of a run under every condition of its recipe; of a Program from elsewhere, it."""
 
 from typing import Any
 
 from ...export.formats.onnx import read_onnx
+from ...export.program import Program
 from ...export.program.describe import describe
 from ...hw_targets.target import get_target
 from ...toolkit.coding import Events, make_coder
 from ...toolkit.config import Recipe
 from ...toolkit.data import Dataset
+from ...toolkit.errors import InputError
 from ...toolkit.files import read_json
 from ...toolkit.progress import Track, silent
-from ..measure.forms import DRAWS, gradient_sparsity, weight_gradients
+from ..measure.forms import DRAWS, Deployed, gradient_sparsity, weight_gradients
 from ..measure.forms import evaluate as measure_forms
 from ..measure.gradients import clean_gradients
 from ..measure.trail import read_trail
 from ..records.base import command_line, header
+from ..records.comparison import Comparison
 from ..records.comparison import read as read_comparison
-from ..records.evaluation import Evaluation
+from ..records.evaluation import Evaluation, MeasuredForm
+from ..records.imported import read_imported
 from ..robustness.threat import HALF, Spikes
 from .folder import Run
 from .pages import write_compare_page, write_run_report
 from .results import Recorded
+from .simulate import agree, require_equal
 from .steps import GRADIENT_SAMPLES, TRAIL, attacked
 
 
-def _warnings(
-    recipe: Recipe, data: Dataset, record_forms: list[Any], attacks: dict[str, Any], others: list[str]
-) -> list[str]:
+def _warnings(recipe: Recipe, attacks: dict[str, Any], others: list[str]) -> list[str]:
     found = [
         "Attacks are FGSM and PGD on the float network with its own surrogate, transferred to every other form: "
         "an upper bound on robustness, not a reliable estimate."
@@ -52,8 +55,6 @@ def _warnings(
         found.append(
             f"Done by other code than the rest: {', '.join(others)}; by this code they may give other figures."
         )
-    if len(data.test_labels) < 300:
-        found.append(f"Only {len(data.test_labels)} test samples: intervals are wide, do not quote.")
     beyond = [
         label for label, facts in attacks.items() if facts["distance_on_grid"] > facts["settings"]["epsilon"] + 1e-6
     ]
@@ -63,8 +64,19 @@ def _warnings(
             f"{', '.join(beyond)}: integer forms see the examples rounded to the chip's 8-bit input, where they reach "
             f"distance {farthest:.4f}, a little beyond epsilon."
         )
-    for form in record_forms:
-        silent = [name for name, rate in form.conditions["clean"].spike_rates.items() if not rate]
+    return found
+
+
+def _warnings_of_forms(program: Program, data: Dataset, forms: list[MeasuredForm]) -> list[str]:
+    """Return what a reader must know of what was measured on clean images."""
+    found = []
+    if len(data.test_labels) < 300:
+        found.append(f"Only {len(data.test_labels)} test samples: intervals are wide, do not quote.")
+    # A membrane that is read need not fire.
+    read = program.readout.population if program.readout.kind == "membrane" else None
+    for form in forms:
+        rates = form.conditions["clean"].spike_rates
+        silent = [name for name, rate in rates.items() if not rate and name != read]
         if silent:
             found.append(f"{form.form}, {form.target}: no neuron fires on clean images in {', '.join(silent)}.")
         if form.overflow and any(events["wraps"] + events["saturations"] for events in form.overflow.values()):
@@ -79,16 +91,21 @@ def evaluate(
 ) -> Recorded[Evaluation]:
     """Measure every form under every condition: record.json and report.html.
 
+    Of a Program from elsewhere, which has no float network, only clean images are measured, on the Program; its targets
+    are compared bit for bit if that is not on record.
+
     Args:
         run: with all its steps done.
-        targets: of the Program; the recipe's by default.
+        targets: of the Program; the recipe's by default, of a Program from elsewhere all of those that can run it.
         device: torch device of the float and the quantized network.
         track: progress.
 
     Raises:
         FileError: a step is missing, or a file has changed since.
+        DisagreementError: targets that were compared here differ; the record is written before.
     """
-    run.needs_network("evaluate")
+    if run.imported:
+        return _of_program(run, targets, track)
     for step in ("train", "attack"):
         run.require(step)
     recipe, forms, data = run.recipe(), run.forms(), run.data()
@@ -137,8 +154,90 @@ def evaluate(
         forms=measured,
         comparison=compared,
         trail=read_trail(run.path(TRAIL)) if recipe.train.trail else None,
-        warnings=_warnings(recipe, data, measured, attacks, others),
+        warnings=[*_warnings(recipe, attacks, others), *_warnings_of_forms(program, data, measured)],
     )
+    return _written(run, record)
+
+
+def _written(run: Run, record: Evaluation) -> Recorded[Evaluation]:
     write_run_report(run, record)
     write_compare_page(run)
     return Recorded("evaluate", record, str(run.path("record.json")), str(run.path("report.html")))
+
+
+def _runnable(program: Program, names: list[str]) -> tuple[list[str], list[str]]:
+    """Return the targets that can run a Program here, and why the others cannot."""
+    able, notes = [], []
+    for name in names:
+        target = get_target(name)
+        reasons = [why] if (why := target.unavailable()) else target.unsupported(program)
+        if reasons:
+            notes.append(f"Target {name} was left out: {reasons[0].rstrip('.')}.")
+        else:
+            able.append(name)
+    return able, notes
+
+
+def _agreement(run: Run, program: Program, names: list[str], samples: int, track: Track) -> tuple[Comparison, bool]:
+    """Return how these targets agree, from the record or made now, and whether it was made now."""
+    if run.is_done("compare"):
+        known = read_comparison(run.path("compare.json"))
+        ours = known.program is not None and known.program.sha256 == program.sha256()
+        if ours and set(names) <= {known.reference, *known.targets}:
+            return known, False
+    return agree(run, names, samples, track).record, True
+
+
+def _of_program(run: Run, targets: list[str] | None, track: Track) -> Recorded[Evaluation]:
+    """Measure a Program from elsewhere: all that needs no float network."""
+    run.require("import")
+    given = read_imported(run.path("import.json"))
+    forms, data, settings = run.deployed(), run.data(), run.recipe().evaluate
+    assert isinstance(forms, Deployed)
+    program = forms.program
+    wanted = list(settings.targets) if targets is None else targets
+    names, notes = _runnable(program, wanted) if targets is None else (wanted, [])
+    counts = {}
+    for name in names:
+        target = get_target(name)
+        if target.form != "program":
+            raise InputError(f"target {name!r}: runs a float network, which this run has not; choose other --targets")
+        counts[name] = min(settings.lava_samples, len(data.test_labels)) if target.slow else len(data.test_labels)
+    measured = measure_forms(
+        forms, {"clean": data.test_images}, data.test_labels, counts, batch=settings.batch, track=track
+    )
+    if given.labels == "program":
+        notes.append("No labels: which answers are right is not known, so there is no accuracy.")
+        measured = [_without_accuracy(form) for form in measured]
+    compared, fresh = None, False
+    if len(names) > 1:
+        compared, fresh = _agreement(run, program, names, settings.lava_samples, track)
+    typed = command_line("evaluate", "DIR", targets=targets)
+    record = Evaluation(
+        **header(given.name, typed, data=data, program=program),
+        populations=describe(program),
+        threat_model="no attack; 'spikeproof robustness' attacks a Program itself",
+        attacks={},
+        training=[],
+        round_trip={},
+        gradients={},
+        forms=measured,
+        comparison=compared,
+        warnings=[
+            f"{given.source} holds no float network. Not measured, since it is needed for that: the float and the "
+            "quantized form and whether the Program answers as they do, attacks that are made on it, its gradients, "
+            "its training. 'spikeproof robustness' attacks the Program itself.",
+            *given.warnings,
+            *notes,
+            *_warnings_of_forms(program, data, measured),
+        ],
+    )
+    done = _written(run, record)
+    if compared is not None and fresh:
+        require_equal(compared)
+    return done
+
+
+def _without_accuracy(form: MeasuredForm) -> MeasuredForm:
+    conditions = {name: one.model_copy(update={"accuracy": None}) for name, one in form.conditions.items()}
+    return form.model_copy(update={"conditions": conditions})

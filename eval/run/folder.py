@@ -76,7 +76,18 @@ for _threat in ("encoded", "encoded-binary", "timing"):
 
 GIVEN = {"adoption.json": "adopt", "adaptation.json": "adapt"}
 """Records of networks that were not trained here, and the commands that wrote them."""
-WITHOUT_NETWORK = ("simulate", "agree", "profiles", "robustness", "prove", "compare", "fit", "faults")
+WITHOUT_NETWORK = (
+    "simulate",
+    "evaluate",
+    "agree",
+    "profiles",
+    "robustness",
+    "prove",
+    "compare",
+    "explain",
+    "fit",
+    "faults",
+)
 """Commands that a Program from elsewhere takes."""
 
 
@@ -229,7 +240,8 @@ class Run:
         if self.imported:
             raise InputError(
                 f"{self.folder}: holds a Program from elsewhere, and '{step}' needs the float network that it was made "
-                f"from; without one there are: {', '.join(WITHOUT_NETWORK)}"
+                f"from: change it where it was trained, and import it again; without one there are: "
+                f"{', '.join(WITHOUT_NETWORK)}"
             )
 
     @classmethod

@@ -125,6 +125,7 @@ def _clean(run: Run, deployed: bool, samples: int, track: Track = silent) -> dic
     result: dict[str, Any] = {}
     for form in found:
         condition = form.conditions["clean"]
+        assert condition.accuracy is not None  # A recipe's data have labels.
         hidden = list(condition.spike_rates.values())[:-1]
         gradients = _gradients(modules[form.form], images, labels)
         gradients["facts"] |= {
@@ -155,7 +156,8 @@ def _gradients(module: nn.Module, images: Images, labels: Labels) -> dict[str, A
     if not isinstance(module, SpikingNetwork):
         return {"facts": facts}
     zeros = gradient_sparsity(module, images, labels, batch=GRADIENT_SAMPLES)
-    facts["zero-gradient share"] = zeros["hidden"]
+    if zeros["hidden"] is not None:
+        facts["zero-gradient share"] = zeros["hidden"]
     return {"facts": facts, "layers": {name: layer["output"] for name, layer in zeros["layers"].items()}}
 
 

@@ -97,6 +97,8 @@ def trail(study: Study) -> Markup | None:
 
 def _value(point: dict[str, Any], name: str) -> float:
     value = point[name]
+    if value is None:  # No layer that it could be of: a gap in the line.
+        return float("nan")
     return float(value["value"] if isinstance(value, dict) else value)
 
 

@@ -1,5 +1,6 @@
 """Networks from elsewhere on the whole road, found by walking it: each step of each network is done, or refused."""
 
+import functools
 import itertools
 from collections.abc import Callable
 from pathlib import Path
@@ -16,14 +17,19 @@ from ...export.nir.dynamics import ORIGINS
 from ...export.program import Program
 from ...hw_targets.target import get_target
 from ...toolkit.data import Dataset
-from ...toolkit.errors import SpikeproofError, UnsupportedError
+from ...toolkit.errors import InputError, SpikeproofError, UnsupportedError
 from ...toolkit.network.network import SpikingNetwork
 from ..face.adaptation import adapt
 from ..face.adopt import adopt
 from ..face.conversion import convert
-from ..face.measures import explain, fit
+from ..face.measures import explain, fit, robustness
 from ..face.networks import attack, load_data, lower, quantize
-from ..measure.forms import Forms
+from ..measure.forms import Deployed, Forms
+from ..run.adapt import adapt as adapt_run
+from ..run.bring import import_program
+from ..run.folder import Run
+from ..run.steps import export as export_run
+from ..run.steps import quantize as quantize_run
 from .constructs import Answer, markdown
 from .foreign import FOREIGN, STEPS, ready
 
@@ -91,6 +97,30 @@ def _converted(data: Dataset) -> SpikingNetwork:
     return convert(_relu(), data, steps=STEPS).network
 
 
+def _slayer(path: Path) -> None:
+    """Write a file as lava-dl's networks write themselves: images as biases, a convolution, 10 classes, 4 steps."""
+    import h5py
+
+    random = np.random.default_rng(8)
+    cells = {"iDecay": 4096, "vDecay": 1024, "vThMant": 40, "refDelay": 1, "type": b"CUBA", "gradedSpike": False}
+    image: dict[str, Any] = {"shape": [1, 8, 8], "weight": np.full(1, 64, np.float32), "bias": np.zeros(1, np.float32)}
+    conv: dict[str, Any] = {
+        "shape": [4, 3, 3],
+        "weight": (2 * random.integers(-9, 13, (4, 1, 3, 3, 1))).astype(np.float32),
+    }
+    conv |= {"stride": [2, 2], "padding": [0, 0], "dilation": [1, 1], "groups": 1}
+    dense: dict[str, Any] = {"shape": [10, 1, 1], "weight": (2 * random.integers(-9, 13, (10, 36))).astype(np.float32)}
+    with h5py.File(path, "w") as file:
+        file["layer/2/type"] = b"flatten"
+        for index, kind, fields in ((0, b"input", image), (1, b"conv", conv), (3, b"dense", dense)):
+            file[f"layer/{index}/type"] = kind
+            for name, value in (fields | {f"neuron/{name}": value for name, value in cells.items()}).items():
+                file[f"layer/{index}/{name}"] = value
+        file["simulation/tSample"] = STEPS
+
+
+LAVA_DL = ("lava-dl", "a .net file of CUBA neurons, imported")
+"""A Program from the start: it takes the steps that need no float network."""
 NETWORKS: dict[tuple[str, str], Callable[[Dataset], SpikingNetwork]] = {
     **{(row.framework, name): _adopted(name) for name, row in FOREIGN.items()},
     **{("NIR", f"a file of {origin}'s neurons"): _from_nir(origin) for origin in EXPORTED},
@@ -104,7 +134,7 @@ def walk(framework: str, name: str, data: Dataset) -> list[Answer]:
 
     Args:
         framework: of the network.
-        name: of :data:`NETWORKS`.
+        name: of :data:`NETWORKS`, or :data:`LAVA_DL`.
         data: from :func:`samples`.
     """
     done: dict[str, str] = {}
@@ -119,6 +149,9 @@ def walk(framework: str, name: str, data: Dataset) -> list[Answer]:
         done[step] = ""
         return found
 
+    if (framework, name) == LAVA_DL:
+        _brought(data, take)
+        return [Answer(about, step, done[step]) for step in STEPS_OF_THE_ROAD]
     network = take("adopted", lambda: NETWORKS[framework, name](data))
     if network is not None:
         take("attacked", lambda: attack(network, data, "fgsm", samples=8, epsilon=8 / 255))
@@ -127,6 +160,36 @@ def walk(framework: str, name: str, data: Dataset) -> list[Answer]:
             _deploy(fitting, data, take)
     missing = "the step before was refused"
     return [Answer(about, step, done.get(step, missing)) for step in STEPS_OF_THE_ROAD]
+
+
+def _brought(data: Dataset, take: Callable[[str, Callable[[], Any]], Any]) -> None:
+    """Take the steps of a Program from elsewhere; what needs a float network is asked for, and refused."""
+    with TemporaryDirectory() as folder:
+        file, images = Path(folder) / "theirs.net", Path(folder) / "samples.npz"
+        _slayer(file)
+        np.savez(images, x=data.test_images, y=data.test_labels)
+        run = Run(Path(folder) / "RUN")
+        take("adopted", lambda: import_program(file, images, run.folder))
+        deployed = Deployed(run.deployed().program, run.coder())
+        take("attacked", lambda: robustness(deployed, data, "quick", samples=8))
+        take("simulated", lambda: _same(deployed.program, deployed.coder.integers(data.test_images[:8])))
+        take("explained", lambda: explain(deployed, data, samples=8, lava=False))
+        take("placed", lambda: _place(deployed.program))
+        steps: dict[str, Callable[[], Any]] = {
+            "adapted": lambda: adapt_run(run, Path(folder) / "NEW"),
+            "fine-tuned": lambda: quantize_run(run),
+            "exported": lambda: export_run(run),
+        }
+        for name, step in steps.items():
+            take(name, functools.partial(_told, step, folder))
+
+
+def _told(step: Callable[[], Any], folder: str) -> Any:
+    """Take a step of a run; its reason names the run, not where it lay."""
+    try:
+        return step()
+    except InputError as error:
+        raise InputError(str(error).replace(f"{folder}/", "")) from error
 
 
 def _deploy(network: SpikingNetwork, data: Dataset, take: Callable[[str, Callable[[], Any]], Any]) -> None:
@@ -176,7 +239,8 @@ and `onnx`, explained, and placed on Loihi 2. They are in `eval/support/foreign.
 `tests/eval/support/test_networks.py` walks the same road. What is tried is the step, on 40 digits and untrained
 weights, not the accuracy. "A file of a framework's neurons" is one graph of LIF neurons in that framework's units,
 not a file that it wrote. [Bring your own network](adopt.md), [adapt it](adapt.md) and [convert one](convert.md) say
-more; files of lava-dl come in by [`import`](import.md).
+more. A file of lava-dl comes in by [`import`](import.md), as a Program without a float network: it is attacked through
+its twin, and the steps that change or make a network are refused.
 
 {markdown(answers)}"""
 
@@ -185,7 +249,7 @@ def roads(data: Dataset | None = None) -> list[Answer]:
     """Return the answers of every network that is here; frameworks that are not installed say so."""
     data = data or samples()
     found = []
-    for framework, name in NETWORKS:
+    for framework, name in (*NETWORKS, LAVA_DL):
         try:
             found += walk(framework, name, data)
         except ModuleNotFoundError as error:

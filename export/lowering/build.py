@@ -88,7 +88,7 @@ class Lowering:
                     wires += (constant(Path(self._driver()), signal.bias, neuron.gain),)
                     if self.deployment.grids is not None:
                         # What is quantized already says all that a synapse holds.
-                        wires = tuple(quantized(list(wires), self.deployment.bits))
+                        wires = tuple(quantized(list(wires), self.deployment.bits_of()))
                 sources = tuple(self.names[one.path.source] for one in wires)
                 meaning = Meaning(neuron, target, self._bias(neuron, signal, target), wires, sources)
             found.append((meaning, group.members))
@@ -109,7 +109,7 @@ class Lowering:
 
     def _population(self, name: str, node: nir.NIRNode, meaning: Meaning, part: Part) -> None:
         neuron = meaning.neuron
-        wires = matched(quantized(list(meaning.wires), self.deployment.bits))
+        wires = matched(quantized(list(meaning.wires), self.deployment.bits_of()))
         bias = meaning.bias if part.members is None else meaning.bias.reshape(-1)[part.members]
         peaks = [self.peak.get(one.path.source, 1) for one in wires]
         ones = [round(1 / self.worth.get(one.path.source, 1.0)) for one in wires]
@@ -219,7 +219,8 @@ class Lowering:
     def _wire(self, path: Path, neuron: Neuron) -> Wire:
         worth = self.worth.get(path.source, 1.0)
         shape = self.shapes[path.source] if path.source in self.shapes else self.graph.shapes[path.source]
-        return wire(path, shape, neuron.gain * worth, self.deployment.grids, self.deployment.bits)
+        bits = self.deployment.bits_of(path.weights[0] if path.weights else "default")
+        return wire(path, shape, neuron.gain * worth, self.deployment.grids, bits)
 
     def _bias(self, neuron: Neuron, signal: Signal, shape: tuple[int, ...]) -> Floats:
         """Return what the membrane gains in each step; what gains it through a current comes over a synapse."""

@@ -14,6 +14,8 @@ from ..nir.nodes import parameter
 from .paths import Floats
 from .wires import Wire
 
+DEFAULT_BITS = 8
+"""Of a weight."""
 GROUP_LIMIT = 64
 """Most populations that one node is split into where its neurons differ."""
 
@@ -27,7 +29,7 @@ class Deployment:
         input_bits: bits of an input message; 0 means binary spikes.
         settings: time step, integration and reset.
         grids: weight grid a node; None: weights are real, and quantized here to ``bits``.
-        bits: of weights without a grid.
+        bits: of weights without a grid: of all, or by node, with "default" (8) for those that are not named.
         relays: balance paths with relay populations instead of delays.
         bias_exponent: the smallest that is used.
         input_levels: the message that stands for 1.0; None means the largest.
@@ -37,10 +39,16 @@ class Deployment:
     input_bits: int
     settings: Settings
     grids: Mapping[str, Grid] | None = None
-    bits: int = 8
+    bits: int | Mapping[str, int] = DEFAULT_BITS
     relays: bool = False
     bias_exponent: int = 0
     input_levels: int | None = None
+
+    def bits_of(self, node: str = "default") -> int:
+        """Return the bits of a node's weights."""
+        if isinstance(self.bits, int):
+            return self.bits
+        return self.bits.get(node, self.bits.get("default", DEFAULT_BITS))
 
     @property
     def peak(self) -> int:

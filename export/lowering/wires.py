@@ -34,6 +34,7 @@ class Wire:
         shape: of the target; None for dense weights, which fit any.
         sign: of an integer weight.
         times: how many rows the source has.
+        most: bits that a weight layer's weights may have when they are rounded.
     """
 
     path: Path
@@ -46,6 +47,7 @@ class Wire:
     shape: tuple[int, ...] | None = None
     sign: Sign = "mixed"
     times: int = 1
+    most: int = 8
 
     @property
     def real(self) -> bool:
@@ -213,11 +215,11 @@ def wire(path: Path, shape: tuple[int, ...], gain: float, grids: Mapping[str, Gr
         if len(shape) != 3:
             raise UnsupportedError(f"node {name!r}: a convolution of what is flat; remove the flattening before it")
         weight, moves, target = _convolution(path, weight, shape)
-        return Wire(path, "convolution", weight, unit, width, moves=moves, shape=target, sign=sign)
+        return Wire(path, "convolution", weight, unit, width, moves=moves, shape=target, sign=sign, most=bits)
     if path.pool is not None:
-        return Wire(path, "dense", _pooled_columns(path, weight, shape), unit, width, sign=sign)
+        return Wire(path, "dense", _pooled_columns(path, weight, shape), unit, width, sign=sign, most=bits)
     times = math.prod(shape) // weight.shape[1]
-    return Wire(path, "dense" if times == 1 else "rows", weight, unit, width, sign=sign, times=times)
+    return Wire(path, "dense" if times == 1 else "rows", weight, unit, width, sign=sign, times=times, most=bits)
 
 
 def constant(path: Path, values: Floats, gain: float) -> Wire:
@@ -270,26 +272,31 @@ def _rescaled(found: Wire, path: Path) -> Wire:
 def quantized(wires: list[Wire], bits: int) -> list[Wire]:
     """Return the wires into one population with integer weights, steps a power of two apart.
 
-    w = q 2^(9 - bits), q = round(real / step) in [-(2^(bits-1) - 1), 2^(bits-1) - 1]; the largest wire's step is its
+    w = q 2^(9 - bits), q = round(real / step) in [-(2^(bits-1) - 1), 2^(bits-1) - 1]; the coarsest wire's step is its
     peak / (2^(bits-1) - 1), the others' that divided by as large a power of two, 2^8 at most, as their peaks allow.
     Where weights are on a grid already, theirs is the step that the others' are a power of two from.
+
+    Args:
+        wires: into one population.
+        bits: of weights that are no layer's; a layer's have :attr:`Wire.most`.
     """
     kept = [one for one in wires if not one.real and not one.counts]
     if not any(one.real for one in wires) and _alike(wires):
         return wires
-    limit = 2 ** (bits - 1) - 1
+    widths = [bits if one.path.weights is None else one.most for one in wires]
     peaks = [float(np.abs(one.weight).max()) * one.unit for one in wires]
     if kept:
         anchor = max(kept, key=lambda one: float(np.abs(one.weight).max()) * one.unit)
         return [
-            one if not one.real and _alike([anchor, one]) else _rounded(one, _step(anchor, peak, bits), bits)
-            for one, peak in zip(wires, peaks, strict=True)
+            one if not one.real and _alike([anchor, one]) else _rounded(one, _step(anchor, peak, width), width)
+            for one, peak, width in zip(wires, peaks, widths, strict=True)
         ]
-    largest = max(peaks) / limit or 1.0
+    limits = [2 ** (width - 1) - 1 for width in widths]
+    coarsest = max(peak / limit for peak, limit in zip(peaks, limits, strict=True)) or 1.0
     made = []
-    for one, peak in zip(wires, peaks, strict=True):
-        finer = min(math.floor(math.log2(largest * limit / peak) + 1e-9), 8) if peak else 0
-        made.append(_rounded(one, largest * 2.0**-finer, bits))
+    for one, peak, width, limit in zip(wires, peaks, widths, limits, strict=True):
+        finer = min(math.floor(math.log2(coarsest * limit / peak) + 1e-9), 8) if peak else 0
+        made.append(_rounded(one, coarsest * 2.0**-finer, width))
     return made
 
 

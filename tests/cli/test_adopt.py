@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from spikeproof.eval.records.adoption import read_adoption
+from spikeproof.eval.records.evaluation import read_record
 from spikeproof.eval.run.folder import Run
 
 pytest.importorskip("snntorch")
@@ -43,6 +44,24 @@ def hard():
 def soft():
     torch.manual_seed(0)
     return Net("subtract")
+
+
+class One(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc, self.lif = nn.Linear(64, 10), snntorch.Leaky(beta=0.9, reset_mechanism="zero")
+
+    def forward(self, x):
+        state, told = self.lif.init_leaky(), []
+        for step in range(3):
+            now, state = self.lif(self.fc(x.flatten(1)), state)
+            told.append(now)
+        return torch.stack(told)
+
+
+def one():
+    torch.manual_seed(0)
+    return One()
 
 
 def wrong():
@@ -160,3 +179,23 @@ def test_a_nir_file_is_adopted_and_its_command_says_how(call: Call, tmp_path: Pa
     assert command is not None
     assert "--origin snntorch" in command
     assert "--reset zero" in command
+
+
+def test_a_network_of_one_population_is_evaluated(call: Call, model: Path, tmp_path: Path) -> None:
+    """Its only population is read out: no hidden layer has zero gradients to be counted, and all else is measured."""
+    run = tmp_path / "run"
+    assert call("adopt", f"{model}:one", "--out", run, "--samples", 32, "--epochs", 1).code == 0
+    for command in (("quantize",), ("export",), ("attack",)):
+        assert call(command[0], run).code == 0
+    answer = call("evaluate", run, "--targets", "loihi")
+    assert answer.code == 0, answer.err
+    assert "hidden LIF layers, float: there is no such layer" in answer.out
+    record = read_record(run / "record.json")
+    assert {form: facts["hidden"] for form, facts in record.gradients.items()} == {"float": None, "quantized": None}
+    layers = record.gradients["float"]["layers"]
+    assert layers
+    assert all(0 <= share["output"] <= 1 for share in layers.values())
+    assert [form.form for form in record.forms] == ["float", "quantized", "program"]
+    page = (run / "report.html").read_text()
+    assert "There is no hidden" in page
+    assert '<div class="title">Zero-gradient share' not in page

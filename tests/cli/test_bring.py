@@ -9,13 +9,18 @@ import h5py
 import numpy as np
 import pytest
 
+from spikeproof.eval.records.evaluation import read_record
+from spikeproof.eval.records.explanation import read as read_explanation
 from spikeproof.eval.records.imported import read_imported
 from spikeproof.eval.records.proof import read as read_proof
 from spikeproof.eval.records.robustness import read as read_robustness
 from spikeproof.eval.run.folder import WITHOUT_NETWORK, Run
 from spikeproof.export.formats.netx_read import read_net
-from spikeproof.export.program import read_program
+from spikeproof.export.program import Program, read_program
+from spikeproof.hw_targets.lava.client import LavaTarget
+from spikeproof.hw_targets.loihi.simulator import LoihiTarget
 from spikeproof.hw_targets.target import get_target
+from spikeproof.hw_targets.twin import TwinTarget
 from spikeproof.toolkit.data import load_data
 from spikeproof.toolkit.settings import DataSettings
 
@@ -70,13 +75,15 @@ def test_every_command_without_a_network_works_on_it(call: Call, brought: Path) 
         "compare": (*few, "--worst-energy", "0.05"),
         "fit": ("--chip", "loihi1"),
         "faults": (*few, "--seeds", 2, "--most", 10, "--worst", 1),
+        "evaluate": ("--targets", "loihi,onnx"),
+        "explain": (*few, "--no-lava"),
     }
     assert set(options) == set(WITHOUT_NETWORK)
     for command, given in options.items():
         answer = call(command, brought, *given)
         assert answer.code == 0, (command, answer.err)
     run = Run.open(brought)
-    for step in ("import", "compare", "robustness", "prove", "cost", "fit", "faults"):
+    for step in ("import", "compare", "robustness", "prove", "cost", "fit", "faults", "evaluate", "explain"):
         assert run.is_done(step), step
     found = read_robustness(brought / "robustness.json")
     assert [form.form for form in found.forms] == ["program"]
@@ -91,13 +98,107 @@ def test_every_command_without_a_network_works_on_it(call: Call, brought: Path) 
     assert call("robustness", brought, "--check").code == 0
 
 
-@pytest.mark.parametrize("command", ["attack", "quantize", "export", "evaluate", "explain"])
+@pytest.mark.parametrize("command", ["attack", "quantize", "export"])
 def test_what_needs_the_network_says_so(call: Call, brought: Path, command: str) -> None:
     answer = call(command, brought)
     assert answer.code == 2
     assert f"'{command}' needs the float network" in answer.err
-    assert "without one there are: simulate, agree" in answer.err
+    assert "without one there are: simulate, evaluate, agree" in answer.err
     assert call("robustness", brought, "--targets", "torch").code == 2
+
+
+def test_evaluate_measures_the_program_and_says_what_it_cannot(call: Call, brought: Path, digits: Path) -> None:
+    answer = call("evaluate", brought, "--targets", "loihi,onnx,twin")
+    assert answer.code == 0
+    record, program = read_record(brought / "record.json"), read_program(brought / "program.safetensors")
+    with np.load(digits) as given:
+        messages = np.broadcast_to(np.rint(64 * given["x"]).astype(np.int32), (4, COUNT, 1, 8, 8))
+        trace = get_target("loihi").compile(program).run(messages, rasters=True)
+        right = int((trace.classes == given["y"]).sum())
+    assert [(form.form, form.target, form.samples) for form in record.forms] == [
+        ("program", "loihi", COUNT),
+        ("program", "onnx", COUNT),
+        ("program", "twin", COUNT),
+    ]
+    for form in record.forms:
+        clean = form.conditions["clean"]
+        assert clean.accuracy is not None
+        assert clean.accuracy.correct == right
+        assert clean.same_as_float is None
+        spikes = {name: raster.spikes for name, raster in trace.rasters.items()}
+        assert clean.spike_rates == {name: pytest.approx(float(one.mean())) for name, one in spikes.items()}
+        first, second = spikes["layer0"].reshape(-1, 8, 8), spikes["layer1"]
+        # A pixel of a 3 x 3 kernel of stride 2 on 8 x 8: windows that hold its row, times those that hold its column.
+        holds = np.array([sum(2 * window <= place <= 2 * window + 2 for window in range(3)) for place in range(8)])
+        reached = 4 * int((first * np.outer(holds, holds)).sum()) / COUNT
+        assert list(clean.operations.values()) == [pytest.approx(reached), pytest.approx(10 * second.sum() / COUNT)]
+    assert record.comparison is not None
+    assert (record.comparison.reference, record.comparison.targets) == ("loihi", ("onnx", "twin"))
+    assert record.comparison.equal
+    assert (record.recipe, record.training, record.round_trip) == (None, [], {})
+    assert (record.gradients, record.attacks) == ({}, {})
+    assert "holds no float network. Not measured" in record.warnings[0]
+    assert "no attack" in record.threat_model
+    page = (brought / "report.html").read_text()
+    assert f"gets {100 * right / COUNT:.1f}\u00a0% of 12 test images right; loihi, onnx and twin agree" in page
+    assert "same class as float" not in page.lower().replace("title", "")
+    refused = call("evaluate", brought, "--targets", "torch")
+    assert refused.code == 2
+    assert "runs a float network, which this run has not" in refused.err
+
+
+def test_evaluate_without_labels_has_no_accuracy(
+    call: Call, slayer_file: Path, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LavaTarget, "unavailable", lambda self: "run 'spikeproof lava install'")
+    with np.load(digits) as given:
+        np.savez(tmp_path / "x.npz", x=given["x"])
+    assert call("import", slayer_file, "--data", tmp_path / "x.npz", "--out", tmp_path / "run").code == 0
+    answer = call("evaluate", tmp_path / "run")
+    assert answer.code == 0
+    assert "not known" in answer.out
+    record = read_record(tmp_path / "run" / "record.json")
+    assert [form.target for form in record.forms] == ["loihi", "onnx"]
+    assert all(form.conditions["clean"].accuracy is None for form in record.forms)
+    assert any(text.startswith("Target lava was left out: run 'spikeproof lava") for text in record.warnings)
+    assert any(text.startswith("No labels") for text in record.warnings)
+    assert "was run on 12 samples without labels" in (tmp_path / "run" / "report.html").read_text()
+    # Beside what costs were measured, too, there is none.
+    assert call("compare", tmp_path / "run", "--samples", 2).code == 0
+
+
+def test_targets_that_differ_are_told_after_the_record_is_written(
+    call: Call, brought: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def another(self: TwinTarget, program: Program) -> Any:
+        last = program.populations[-1].model_copy(update={"vth": 1})
+        return LoihiTarget().compile(program.model_copy(update={"populations": (*program.populations[:-1], last)}))
+
+    monkeypatch.setattr(TwinTarget, "_compile", another)
+    answer = call("evaluate", brought, "--targets", "loihi,twin")
+    assert answer.code == 4
+    assert "twin differs from loihi" in answer.err
+    assert not read_record(brought / "record.json").comparison.equal  # type: ignore[union-attr]
+
+
+def test_explain_says_which_limits_act_and_what_it_cannot_know(call: Call, brought: Path) -> None:
+    answer = call("explain", brought, "--no-lava")
+    assert answer.code == 0
+    record = read_explanation(brought / "explain.json")
+    assert [stage.name for stage in record.stages] == ["real numbers", "Program"]
+    assert record.stages[1].accuracy.correct == read_imported(brought / "import.json").accuracy.correct  # type: ignore[union-attr]
+    assert record.program_differs == 0, "with every switch on, the model is the Program"
+    # vDecay 1024 decays toward zero; sums are whole, and far below 24 bits.
+    assert [one.code for one in record.causes] == ["state_rounding"]
+    assert record.exact == ["input_rounding", "sum_rounding", "current_wrap", "voltage_clip"]
+    assert {"weight_rounding", "moved_bias", "reset_rule", "wrong_threshold"} <= set(record.unknown)
+    assert record.layers is None
+    assert "came without the network" in record.verdict[0]
+    words = " ".join(answer.out.split())
+    assert "it cannot be said whether the integers are what it meant" in words
+    page = (brought / "explain.html").read_text()
+    assert "Not known without the network that the Program was made from" in page
+    assert "PyTorch's float32" not in page
 
 
 def test_a_programs_own_file_is_imported_and_answers_as_in_its_run(

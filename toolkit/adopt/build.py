@@ -15,6 +15,7 @@ from ..kernels.pool import MaxPool
 from ..network.network import INPUT, SpikingNetwork
 from ..network.neurons import Integrator
 from ..network.population import LeakyIntegrator, Population
+from .cat import WAY_OUT
 from .graph import Node, Value
 from .trace import Recorder
 
@@ -67,6 +68,8 @@ class _Builder:
         for source in row.sources:
             before = self.rows[source]
             names = self.sources(before) if before.kind == "add" else (before.name,)
+            if before.kind == "cat":
+                raise UnsupportedError(f"{row.name!r} gets what torch.cat joined; {WAY_OUT}")
             if before.kind in ("membrane", "not"):
                 raise UnsupportedError(f"{row.name!r} gets {before.name!r}: only spikes and layers' outputs go on")
             found += [self.flat or INPUT if name == INPUT else name for name in names]
@@ -179,9 +182,11 @@ def build(recorder: Recorder, read: Value, coder: Coder) -> Built:
     end = read.node
     membrane = rows[end].kind == "membrane"
     neuron = rows[end].sources[0] if membrane else end
+    if rows[end].kind == "cat":
+        raise UnsupportedError(f"the model gives what torch.cat joined; {WAY_OUT}")
     needed = make.used(neuron)
     for index, row in enumerate(rows):
-        if index not in needed or row.kind in ("input", "add", "membrane", "not"):
+        if index not in needed or row.kind in ("input", "add", "membrane", "not", "cat"):
             continue
         layer = row.layer
         assert layer is not None

@@ -45,17 +45,19 @@ class Node:
     Attributes:
         name: unique.
         kind: ``input``; ``layer``: without state; ``neuron``; ``membrane`` of the neuron that is its source; ``add``;
-            ``not`` of spikes.
+            ``not`` of spikes; ``cat`` of channels or features.
         sources: the nodes whose outputs add up to its input; of ``and`` and ``iand`` joins one by one.
         layer: what computes it in the adopted network.
         loop: a layer through which a neuron's spikes come back to it one step later.
+        sizes: shapes of the sources of a ``cat``.
     """
 
     name: str
-    kind: Literal["input", "layer", "neuron", "membrane", "add", "not"]
+    kind: Literal["input", "layer", "neuron", "membrane", "add", "not", "cat"]
     sources: tuple[int, ...] = ()
     layer: nn.Module | None = None
     loop: nn.Module | None = None
+    sizes: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass

@@ -1,11 +1,13 @@
-"""Functions of torch that are layers: linear maps, convolutions and pools called without a module."""
+"""Functions of torch that are layers, linear maps, convolutions and pools without a module; and concatenation."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import UnsupportedError
+from .cat import joined
 from .functions import argument, rule
 from .tape import Tape
 
@@ -93,3 +95,26 @@ def adaptive(before: tuple[int, ...], after: tuple[int, ...], largest: bool) -> 
         raise UnsupportedError(f"adaptive pooling from {before} to {after}: its windows are not all alike")
     kernel: Any = tuple(size // target for size, target in zip(before, after, strict=True))
     return nn.MaxPool2d(kernel) if largest else nn.AvgPool2d(kernel)
+
+
+@rule("cat", "concat", "concatenate")
+def _cat(tape: Tape, args: tuple[Any, ...], given: dict[str, Any], out: Tensor) -> None:
+    parts = list(argument(args, given, 0, "tensors"))
+    axis = argument(args, given, 1, "dim", given.get("axis", 0))
+    axis %= out.dim()
+    values = [tape.value(part) for part in parts]
+    known = [value for value in values if value is not None]
+    if len(known) < len(values):
+        raise UnsupportedError("torch.cat of a signal and a constant; constants are biases of layers")
+    first = next((value for value in known if value.when != "each"), known[0])
+    if any(value.when == "sum" or value.factor != 1 for value in known):
+        raise UnsupportedError("torch.cat of signals that were multiplied, or added up over time")
+    if len({(value.when, value.step, value.axis) for value in known if value.when != "each"}) > 1:
+        raise UnsupportedError("torch.cat of signals of different time steps")
+    if axis < first.leading:
+        what = "time" if first.leading == 2 and axis == first.axis else "samples"
+        raise UnsupportedError(f"torch.cat along {what}; known are channels and features (for time: torch.stack)")
+    if axis > first.leading:
+        raise UnsupportedError(f"torch.cat along axis {axis}; known are channels and features, axis {first.leading}")
+    shapes = [tuple(part.shape[first.leading :]) for part in parts]
+    tape.set(out, replace(first, node=joined(tape.nodes, known, shapes)))

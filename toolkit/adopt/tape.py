@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..errors import UnsupportedError
+from .cat import apart
 from .graph import Node, Nodes, Value
 
 
@@ -82,6 +83,8 @@ class Tape:
             raise UnsupportedError(f"layer {name!r} gets a signal times {value.factor:g}; multiply the weights instead")
         if value.when == "sum":
             raise UnsupportedError(f"layer {name!r} gets what was added up over time; read out after the last layer")
+        if self.rows(value).kind == "cat":
+            return apart(self.nodes, value, key, name, make)
         node = self.nodes.add((*key, value.node), name, lambda name: Node(name, "layer", (value.node,), make()))
         return replace(value, node=node)
 

@@ -1,11 +1,13 @@
 """A trained network of ReLU as one of integrate-and-fire neurons, by SpikingJelly's converter."""
 
+from typing import get_args
+
 import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
 from ..network.network import SpikingNetwork
-from .network import by_spikingjelly, check, converted_network
+from .network import Per, by_spikingjelly, check, converted_network
 
 PERCENTILE = 99.9
 CHECKED = 32
@@ -13,7 +15,7 @@ CHECKED = 32
 
 
 def convert(
-    ann: nn.Module, sample: Tensor, *, steps: int, percentile: float = PERCENTILE
+    ann: nn.Module, sample: Tensor, *, steps: int, percentile: float = PERCENTILE, per: Per = "layer"
 ) -> tuple[SpikingNetwork, float]:
     """Return the network in spikes, and the share of samples on which its logits are those of SpikingJelly's.
 
@@ -25,6 +27,8 @@ def convert(
         sample: (samples, channels, height, width), in [0, 1].
         steps: time steps.
         percentile: above 0, to 100, the largest.
+        per: "layer" for one threshold a layer, "channel" for one a channel (and neuron of a linear layer), where no
+            sum needs one for all.
 
     Raises:
         UnsupportedError: a layer has no counterpart in spikes; by name.
@@ -35,12 +39,14 @@ def convert(
         raise InputError(f"convert: sample {sample.dtype} of shape {tuple(sample.shape)}, expected images as floats")
     if not 0 < percentile <= 100:
         raise InputError(f"convert: percentile {percentile}, expected above 0, to 100")
+    if per not in get_args(Per):
+        raise InputError(f"convert: per={per!r}, expected 'layer' or 'channel'")
     if steps < 1:
         raise InputError(f"convert: {steps} steps, expected 1 or more")
     sample = sample.to(next(ann.parameters(), torch.zeros(())).device)
-    converted = by_spikingjelly(ann, sample, percentile)
+    converted = by_spikingjelly(ann, sample, percentile, per)
     network = converted_network(converted, steps)
     return network, check(network, converted, sample[:CHECKED])
 
 
-__all__ = ["PERCENTILE", "convert"]
+__all__ = ["PERCENTILE", "Per", "convert"]

@@ -5,7 +5,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, fx, nn
@@ -15,8 +15,11 @@ from ..extras import extra
 from ..network.network import INPUT, SpikingNetwork
 from ..network.neurons import Integrator
 from ..network.population import Population
+from .channels import equalized
 from .flat import flat
 
+Per = Literal["layer", "channel"]
+"""What has a threshold of its own."""
 Groups = dict[float, list[str]]
 """What arrives: the sum over factors of the factor times the sum of what the layers of these names send."""
 BATCH = 256
@@ -39,13 +42,14 @@ def _quiet() -> Iterator[None]:
         rate_coding.tqdm = before
 
 
-def by_spikingjelly(ann: nn.Module, sample: Tensor, percentile: float) -> fx.GraphModule:
+def by_spikingjelly(ann: nn.Module, sample: Tensor, percentile: float, per: Per = "layer") -> fx.GraphModule:
     """Return what SpikingJelly's converter makes of a network: IF neurons with soft reset between scales.
 
     Args:
         ann: not changed.
         sample: (samples, ...), inputs on which activations are measured.
         percentile: of all activations of a layer, which becomes its threshold.
+        per: "channel" divides every channel by its own percentile before, see :func:`.channels.equalized`.
 
     Raises:
         UnsupportedError: a layer has no counterpart.
@@ -56,6 +60,8 @@ def by_spikingjelly(ann: nn.Module, sample: Tensor, percentile: float) -> fx.Gra
         from spikingjelly.activation_based.ann2snn.recipes import RateCodingRecipe
     given = flat(ann, sample[:2])
     shapes = {node.name: node.meta.get("shape") for node in given.graph.nodes}
+    if per == "channel":
+        given, _ = equalized(given, sample, percentile)
     largest = max(math.prod(shape[1:]) for shape in shapes.values() if shape)
     batch = max(1, min(BATCH, MOST // largest))
     recipe = RateCodingRecipe(list(sample.split(batch)), mode=f"{percentile}%")

@@ -13,8 +13,9 @@ from torch import nn
 
 from spikeproof.eval.explain.causes import CAUSES
 from spikeproof.eval.explain.explainer import messages as both
+from spikeproof.eval.explain.limits import as_it_is, in_sums
 from spikeproof.eval.explain.model import Field, Model, simulate
-from spikeproof.eval.explain.origins import as_it_is, in_sums, match
+from spikeproof.eval.explain.origins import match
 from spikeproof.eval.explain.stages import fine_tuned, shown
 from spikeproof.export.lowering.lower import Deployment, lower_graph
 from spikeproof.export.nir.dynamics import ORIGINS

@@ -1,12 +1,16 @@
+from collections import OrderedDict
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from spikeproof.eval.measure.zeros import ZeroGradientShare
+from spikeproof.toolkit.coding import Direct
 from spikeproof.toolkit.errors import InputError
 from spikeproof.toolkit.network.network import SpikingNetwork
+from spikeproof.toolkit.network.neurons import LIF
 from spikeproof.toolkit.quantize import quantized_network
 
 Make = Callable[..., SpikingNetwork]
@@ -93,6 +97,12 @@ def test_measuring_changes_nothing_in_the_network(random_network: Make, images: 
     share(network.train(), images, labels)
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
     assert all(parameter.grad is None for parameter in network.parameters())
+
+
+def test_without_a_hidden_layer_there_is_no_share(images: np.ndarray, labels: np.ndarray) -> None:
+    layers = OrderedDict[str, nn.Module](flat=nn.Flatten(), linear=nn.Linear(64, 10), lif=LIF(0.9, 1.0, 2.0))
+    network = SpikingNetwork(layers, Direct(3), 1.0)
+    assert share(network, images, labels).hidden() is None
 
 
 def test_without_data_the_metric_raises(random_network: Make) -> None:
