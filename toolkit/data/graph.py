@@ -10,7 +10,7 @@ from pydantic import Field
 from scipy.sparse import coo_array, csr_array
 
 from ..errors import InputError
-from .source import Cut, DataSource, Found
+from .source import Arrays, Cut, DataSource, Found
 
 Indices = NDArray[np.int64]
 Features = NDArray[np.float32]
@@ -55,7 +55,8 @@ class Graph:
         """Return what each node and its neighbours have on average: D^-1 (A + I) X, (nodes, features), in [0, 1]."""
         adjacency = self.adjacency()
         sums: Features = adjacency @ self.features
-        return np.clip(sums / adjacency.sum(1, dtype=np.float32)[:, None], 0, 1)
+        means: Features = np.clip(sums / adjacency.sum(1, dtype=np.float32)[:, None], 0, 1)
+        return means
 
     def places(self, slots: int) -> Indices:
         """Return who stands in the slots of each node, (nodes, slots): itself, its neighbours by number, then -1.
@@ -122,7 +123,7 @@ class GraphSource(DataSource):
         """Return training and test nodes as samples."""
         graph = self.graph()
         train, test = graph.train[: cut[0]], graph.test[: cut[1]]
-        arrays = {
+        arrays: Arrays = {
             "x_train": graph.samples(train, self.slots),
             "y_train": graph.labels[train],
             "x_test": graph.samples(test, self.slots),

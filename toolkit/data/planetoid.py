@@ -2,7 +2,7 @@
 
 import pickletools
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +39,7 @@ def _edges(start: Indices, end: Indices, nodes: int) -> Indices:
     return np.stack(np.divmod(np.unique((low * nodes + high)[low < high]), nodes))
 
 
-def _of_rows(indptr: NDArray[np.int32], columns: NDArray[np.int32], width: int) -> Features:
+def _of_rows(indptr: NDArray[Any], columns: NDArray[Any], width: int) -> Features:
     """Return a matrix of zeros and ones, from where the ones of each row are."""
     rows = np.zeros((len(indptr) - 1, width), np.float32)
     rows[np.repeat(np.arange(len(rows)), np.diff(indptr)), columns] = 1
@@ -59,7 +59,9 @@ class Cora(GraphSource):
         given = unzipped(path, read_published(path, LIMIT, CORA_MD5, home), names)
         indptr, columns, shape, labels, edges, train, validation, test = (each.astype(np.int64) for each in given)
         features = _of_rows(indptr, columns, int(shape[1]))
-        return Graph(features, _edges(*edges, len(features)), labels, train, validation, test, int(labels.max()) + 1)
+        return Graph(
+            features, _edges(edges[0], edges[1], len(features)), labels, train, validation, test, int(labels.max()) + 1
+        )
 
 
 def arrays_of(content: bytes, path: Path) -> tuple[list[bytes], list[int]]:
@@ -74,7 +76,7 @@ def arrays_of(content: bytes, path: Path) -> tuple[list[bytes], list[int]]:
             if opcode.name == "BINSTRING":
                 raw.append(str(value).encode("latin-1"))
             elif opcode.name in _NUMBERS:
-                numbers.append(int(value))  # type: ignore[call-overload]
+                numbers.append(int(value))  # type: ignore[arg-type]
     except ValueError as error:
         raise FileError(f"{path}: not a pickle of protocol 2 ({error}); get it from {HOME}") from error
     return raw, numbers
@@ -103,7 +105,7 @@ def lists_of(content: bytes, path: Path) -> dict[int, list[int]]:
             if name in ("TUPLE1", "REDUCE", *_STORED):  # makes the table itself, or names something to come back to
                 continue
             if name in _NUMBERS:
-                stack.append(int(value))  # type: ignore[call-overload]
+                stack.append(int(value))  # type: ignore[arg-type]
             elif name == "EMPTY_LIST":
                 stack.append([])
             elif name == "MARK":
