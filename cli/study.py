@@ -1,4 +1,4 @@
-"""``spikeproof study seed``: what pooling, residual kind and coder do to gradients, accuracy and robustness."""
+"""``spikeproof study``: what pooling, residual kind, coder and width do to accuracy and robustness."""
 
 import shlex
 from pathlib import Path
@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .options import Once, Ray
+from .study_graphs import graphs
 
 if TYPE_CHECKING:
     from ..eval.records.study import Study
 
 app = typer.Typer(help="Studies: many cells, one record, one page; interrupted, they go on.", no_args_is_help=True)
+
+
+app.command("graphs", cls=Once)(graphs)
 
 
 @app.callback()

@@ -23,13 +23,15 @@ def symmetric(adjacency: Tensor) -> Tensor:
     return scale[:, None] * adjacency * scale
 
 
-def row_normalised(features: Tensor) -> Tensor:
-    """Return features (nodes, features) whose rows add up to 1; rows of zeros stay."""
+def prepared(features: Tensor) -> Tensor:
+    """Return words (nodes, features), zeros and ones, with rows that add up to 1; other features as they are."""
+    if not bool(((features == 0) | (features == 1)).all()):
+        return features
     return features / features.sum(1, keepdim=True).clamp(min=torch.finfo(features.dtype).tiny)
 
 
 class GCN(nn.Module):
-    """Two graph convolutions: logits = S ReLU(S X W1 + b1) W2 + b2, S = D^-1/2 (A + I) D^-1/2, X row-normalised.
+    """Two graph convolutions: logits = S ReLU(S X W1 + b1) W2 + b2, S = D^-1/2 (A + I) D^-1/2.
 
     Args:
         features: of a node.
@@ -52,7 +54,7 @@ class GCN(nn.Module):
         return found.relu()
 
     def forward(self, propagation: Tensor, features: Tensor) -> Tensor:
-        """Return logits (nodes, classes) for S (nodes, nodes), dense or sparse, and row-normalised features."""
+        """Return logits (nodes, classes) for S (nodes, nodes), dense or sparse, and :func:`prepared` features."""
         hidden = nn.functional.dropout(self.hidden(propagation, features), DROPOUT, self.training)
         found: Tensor = propagation @ self.second(hidden) + self.biases[1]
         return found
@@ -80,7 +82,7 @@ class OnGraph:
         adjacency = torch.from_numpy(graph.adjacency().toarray()).requires_grad_(of == "edges")
         features = torch.from_numpy(graph.features).requires_grad_(of == "features")
         spread = symmetric(adjacency) if of == "edges" else symmetric(adjacency).to_sparse()
-        found = self.network.eval()(spread, row_normalised(features))
+        found = self.network.eval()(spread, prepared(features))
         loss = nn.functional.cross_entropy(found[right], torch.from_numpy(graph.labels)[right], reduction="sum")
         return torch.autograd.grad(loss, [adjacency if of == "edges" else features])[0]
 
@@ -96,8 +98,8 @@ def propagation(graph: Graph) -> Tensor:
 
 
 def inputs(graph: Graph) -> Tensor:
-    """Return the row-normalised features of a graph."""
-    return row_normalised(torch.from_numpy(graph.features))
+    """Return the features of a graph as a GCN takes them."""
+    return prepared(torch.from_numpy(graph.features))
 
 
 def train_gcn(
@@ -109,7 +111,7 @@ def train_gcn(
         graph: with nodes to train on.
         hidden: width.
         seed: of weights and dropout.
-        defences: hooks into every step; "images" are the row-normalised features here, a sample is a node.
+        defences: hooks into every step; "images" are the features here, a sample is a node.
         epochs: how many.
     """
     spread, given = propagation(graph), inputs(graph)
