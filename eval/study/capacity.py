@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...toolkit.attacks.blind import Noise
 from ...toolkit.attacks.gradient import PGD
@@ -116,11 +117,38 @@ def transfer(recipe: Recipe, plan: Mapping[str, Any], folder: Path) -> dict[str,
         right = {name: accuracy(OnGraph(network).logits(each), graph) for name, each in graphs.items()}
         found = {name: {"accuracy": share(each).model_dump(), "sensitive": None} for name, each in right.items()}
         return {"forms": {"float": found}}
-    # One changed graph after the other: all of them would fill the memory.
-    samples = (
-        (name, each.samples(graph.test, source.slots), graph.labels[graph.test]) for name, each in graphs.items()
-    )
-    return {"forms": _forms(Run.open(own).forms(), samples, first_slot=True)}
+    return {"forms": _on_graphs(Run.open(own).forms(), graphs, source.slots)}
+
+
+def _on_graphs(forms: Forms, graphs: Mapping[str, Graph], slots: int) -> dict[FormName, dict[str, Any]]:
+    """Return accuracy and sensitive neurons of every form on every graph; the first is the clean one.
+
+    The networks in PyTorch see the whole graph at once, the Program each test node's sample. Only neurons of the node
+    itself are looked at: who stands in the other slots may change.
+    """
+    program = compiled(forms)
+    victims: dict[FormName, WholeGraph] = {
+        "float": WholeGraph(forms.network, slots),
+        "quantized": WholeGraph(forms.quantized, slots),
+    }
+    clean: dict[FormName, Rates] = {}
+    found: dict[FormName, dict[str, Any]] = {form: {} for form in FORMS}
+    for name, graph in graphs.items():
+        labels, test = graph.labels[graph.test], graph.test
+        for form in FORMS:
+            if form == "program":
+                classes, rates = seen(forms, form, graph.samples(test, slots), program=program)
+                rates = {layer: each[:, :, 0] for layer, each in rates.items()}
+            else:
+                classes = victims[form].logits(graph).argmax(1).numpy()[test]
+                rates = {"hidden": victims[form].rates(graph).double().numpy()[test]}
+            _note(found[form], name, classes == labels, clean.setdefault(form, rates), rates)
+    return found
+
+
+def _note(found: dict[str, Any], name: str, right: NDArray[np.bool_], before: Rates, after: Rates) -> None:
+    moved = None if name == "clean" else sensitive(before, after)
+    found[name] = {"accuracy": share(right).model_dump(), "sensitive": moved}
 
 
 def _attacked_graphs(graph: Graph, own: Path, sources: Mapping[str, Path], seed: int) -> dict[str, Graph]:
@@ -149,13 +177,12 @@ def _attacked_images(run: Run, own: Path, sources: Mapping[str, Path], plan: Map
     yield "pgd by chance", read_arrays(own / ATTACKED, "attacked")[0]["chance"], labels
 
 
-def _forms(forms: Forms, conditions: Any, first_slot: bool = False) -> dict[FormName, dict[str, Any]]:
+def _forms(forms: Forms, conditions: Any) -> dict[FormName, dict[str, Any]]:
     """Return accuracy and sensitive neurons of every form under every condition; the first is the clean one.
 
     Args:
         forms: of one network.
         conditions: name, images and labels of each.
-        first_slot: whether only neurons of the node itself count: who stands in the others may change.
     """
     program = compiled(forms)
     clean: dict[FormName, Rates] = {}
@@ -163,14 +190,7 @@ def _forms(forms: Forms, conditions: Any, first_slot: bool = False) -> dict[Form
     for name, images, labels in conditions:
         for form in FORMS:
             classes, rates = seen(forms, form, cast(Images, images), program=program)
-            if first_slot:
-                rates = {layer: each[:, :, 0] for layer, each in rates.items()}
-            before = clean.setdefault(form, rates)
-            moved = None if name == "clean" else sensitive(before, rates)
-            found[form][name] = {
-                "accuracy": share(classes == cast(Labels, labels)).model_dump(),
-                "sensitive": moved,
-            }
+            _note(found[form], name, classes == cast(Labels, labels), clean.setdefault(form, rates), rates)
     return found
 
 
