@@ -8,11 +8,15 @@ import typer
 
 from .options import Once, Ray
 from .stability import stability
+from .study_graphs import graphs
 
 if TYPE_CHECKING:
     from ..eval.records.study import Study
 
 app = typer.Typer(help="Studies: many cells, one record, one page; interrupted, they go on.", no_args_is_help=True)
+
+
+app.command("graphs", cls=Once)(graphs)
 
 
 @app.callback()

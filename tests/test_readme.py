@@ -69,6 +69,20 @@ def test_the_study_page_holds_the_record() -> None:
         assert page.markdown(read(path)) in text, path.name
 
 
+def test_the_page_of_graphs_holds_its_records() -> None:
+    from spikeproof.eval.records.graphs import read
+    from spikeproof.eval.study import graphs_page as page
+
+    text = (ROOT / "docs" / "graphs.md").read_text(encoding="utf-8")
+    records = sorted((ROOT / "records" / "graphs").glob("study-*.json"))
+    assert records
+    for path in records:
+        found = read(path)
+        tables = [page.accuracies(found), page.sensitive(found), *(table for _, table in page.transfers(found)[2::3])]
+        for table in [*tables, *([page.trained(found)] if found.trained else [])]:
+            assert page.markdown(table) in text, path.name
+
+
 def test_the_leaderboard_page_holds_the_records() -> None:
     from spikeproof.eval.leaderboard import page
     from spikeproof.eval.records.leaderboard import read_all

@@ -124,10 +124,25 @@ def _loader(images: Any, labels: Labels | None, batch: int, order: torch.Generat
     return DataLoader(data, batch, shuffle=True, generator=order)
 
 
-def _gradients(
-    batch: Batch, defences: Sequence[Defence], fabric: "Fabric", optimizer: Any, criterion: Loss | None
+def step_gradients(
+    batch: Batch,
+    defences: Sequence[Defence],
+    backward: Callable[[Tensor], Any],
+    optimizer: torch.optim.Optimizer,
+    criterion: Loss | None,
 ) -> Tensor:
-    """Compute the gradients of all weights for one batch and return its loss."""
+    """Compute the gradients of all weights for one batch, inside of what defences do around it, and return its loss.
+
+    Args:
+        batch: as the inputs of the defences left it.
+        defences: in order.
+        backward: of a loss.
+        optimizer: whose gradients are cleared first.
+        criterion: in the place of cross-entropy.
+
+    Raises:
+        InputError: the loss is no number, or NaN.
+    """
 
     def plainly() -> Tensor:
         if any(defence.needs_input_gradient for defence in defences):
@@ -141,7 +156,7 @@ def _gradients(
         if not math.isfinite(loss.item()):
             raise InputError(f"train.rate: the loss became {loss.item()} in epoch {batch.epoch + 1}; lower the rate")
         optimizer.zero_grad()
-        fabric.backward(loss)
+        backward(loss)
         return loss
 
     compute: Gradients = plainly
@@ -243,7 +258,7 @@ def train_network(
                 batch = Batch(model, network, shown, y, epoch, done := epoch * len(loader) + index, done / total)
                 for defence in defences:
                     batch.images = defence.inputs(batch)
-                found = _gradients(batch, defences, fabric, optimizer, loss)
+                found = step_gradients(batch, defences, fabric.backward, optimizer, loss)
                 optimizer.step()
                 for defence in defences:
                     defence.after_step(network)

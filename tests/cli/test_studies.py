@@ -1,4 +1,4 @@
-"""``study seed`` and ``leaderboard``: from a recipe to record and page, here and on Ray."""
+"""``study seed``, ``study graphs`` and ``leaderboard``: from a recipe to record and page, here and on Ray."""
 
 import json
 from pathlib import Path
@@ -131,3 +131,21 @@ def test_an_unknown_method_is_refused_before_anything_is_measured(recipe: Path, 
     with pytest.raises(RecipeError, match=r"method 'magic'.*defence 'magic': unknown"):
         run("leaderboard", str(recipe), "--methods", "plain,magic", "--out", str(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
+
+
+def test_images_of_two_widths_are_studied_and_shown(recipe: Path, tmp_path: Path) -> None:
+    options = ["--widths", "2,3", "--seeds", "1", "-n", "10", "--out", str(tmp_path / "out")]
+    found = run("study", "graphs", str(recipe), *options, "--json")
+    assert [network["name"] for network in found["networks"]] == ["spiking-2", "spiking-3"]
+    assert found["trained"] == []
+    assert found["command"].startswith("spikeproof study graphs tiny.toml --widths 2,3 --seeds 1")
+    page = (tmp_path / "out" / "graphs.html").read_text(encoding="utf-8")
+    again = ["--records", str(tmp_path / "out" / "graphs.json"), "--out", str(tmp_path / "again")]
+    assert "spiking-3" in run("study", "graphs", *again)
+    assert (tmp_path / "again" / "graphs.html").read_text(encoding="utf-8") == page
+
+
+@pytest.mark.parametrize("option", ["--widths", "--seeds"])
+def test_widths_and_seeds_are_whole_numbers(recipe: Path, tmp_path: Path, option: str) -> None:
+    with pytest.raises(InputError, match="whole numbers"):
+        run("study", "graphs", str(recipe), option, "4,x", "--out", str(tmp_path / "out"))

@@ -42,7 +42,7 @@ WRONG = [
         {"data": {"name": "cifar"}},
         "data.name",
         "dataset 'cifar': unknown; known datasets: digits, mnist, fashion-mnist, cifar10, cifar10-exact, n-mnist, "
-        "n-mnist-small, qtdb, folder, arrays",
+        "n-mnist-small, qtdb, cora, citeseer, digits-graph, folder, arrays",
     ),
     ({"data": {"name": "arrays"}}, "data", "path"),
     ({"data": {"name": "folder"}}, "data", "path"),

@@ -1,0 +1,40 @@
+"""What the study of capacity must show on Cora: the committed record, three seeds."""
+
+import statistics
+from pathlib import Path
+
+import pytest
+
+from spikeproof.eval.records.graphs import GraphStudy, read
+
+ROOT = Path(__file__).resolve().parents[1]
+FORMS = ("float", "quantized", "program")
+
+
+@pytest.fixture(scope="module")
+def cora() -> GraphStudy:
+    found = read(ROOT / "records" / "graphs" / "study-cora.json")
+    assert found.dirty is False
+    assert found.plan["seeds"] == [3407, 3408, 3409]
+    return found
+
+
+def mean(study: GraphStudy, name: str, form: str, condition: str = "clean") -> float:
+    return statistics.fmean(study.accuracies(name, form, condition))  # type: ignore[arg-type]
+
+
+def test_accuracies(cora: GraphStudy) -> None:
+    """GCN at least 79 %, the spiking network within 4 points, its Program within 1.5 points of float."""
+    assert mean(cora, "gcn-16", "float") >= 79
+    assert mean(cora, "spiking-16", "float") >= mean(cora, "gcn-16", "float") - 4
+    assert mean(cora, "spiking-16", "program") >= mean(cora, "spiking-16", "float") - 1.5
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("attack", ["edges", "features"])
+def test_gradient_flips_hurt_more_than_flips_by_chance(cora: GraphStudy, attack: str, form: str) -> None:
+    """At least 1 point more at the same budget, for every network of three seeds."""
+    for name in cora.names:
+        if cora.accuracies(name, form, "clean"):  # type: ignore[arg-type]
+            gradient = mean(cora, name, form, f"{attack} from {name}")
+            assert mean(cora, name, form, f"{attack} by chance") >= gradient + 1

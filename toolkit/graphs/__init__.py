@@ -1,0 +1,1 @@
+"""Networks on a whole graph, and attacks on its edges and features."""
