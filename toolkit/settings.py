@@ -192,6 +192,8 @@ class ModelSettings(Section):
 class TrainSettings(Section):
     """Adam; cross-entropy on the logits. Fine-tuning after quantization differs in epochs and rate only.
 
+    ``loss``: of data whose targets are numbers: "l1", the mean absolute error, or "mse", the mean squared one.
+
     ``schedule``: the rate falls to 0 along half a cosine, or stays. ``weight_decay`` times the
     weights is added to the gradient. ``flip`` mirrors every image left to right with probability 1/2.
 
@@ -212,6 +214,7 @@ class TrainSettings(Section):
     accelerator: Literal["auto", "cpu", "cuda"] = "cpu"
     devices: Positive = 1
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
+    loss: Annotated[Literal["l1", "mse"] | None, Field(exclude_if=lambda found: found is None)] = None
     trail: Annotated[int, Field(ge=0)] = 0
     once: bool = False
     checkpointing: bool = False

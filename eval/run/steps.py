@@ -84,12 +84,13 @@ def train(run: Run, track: Track = silent) -> Trained:
         defences=recipe.defences,
         state=run.path("training-state.safetensors"),
         identity=identity,
+        task=data.task,
         track=track,
         after_epoch=keeper,
     )
     correct = predict(network, data.test_images, recipe.evaluate.batch) == data.test_labels
     save_network(run.path("model.safetensors"), network, recipe, data.shape, data.classes)
-    write_json(run.path("training.json"), [vars(epoch) for epoch in history])
+    write_json(run.path("training.json"), [epoch.entry for epoch in history])
     run.finished("train", [TRAIL] if keeper else [], history[-1].threads)
     return Trained(len(history), history[-1].loss, float(correct.mean()), len(correct), data.scale, history[-1].threads)
 
@@ -180,6 +181,7 @@ def quantize(run: Run, track: Track = silent) -> Quantized:
             defences=recipe.defences,
             state=run.path("quantize-state.safetensors"),
             identity=_identity(recipe, data, "quantize") + digest(run.path("model.safetensors").read_bytes()),
+            task=data.task,
             what="quantize",
             track=track,
         )

@@ -1,4 +1,4 @@
-"""Data sets: images or events in [0, 1] with integer labels, read from published files; nothing is downloaded."""
+"""Data sets: images or events in [0, 1] with the labels or targets of a task, read from published files; nothing is downloaded."""
 
 import hashlib
 from dataclasses import dataclass
@@ -11,8 +11,9 @@ from ..errors import InputError
 from ..named import make
 from ..registry import Registry
 from ..settings import DataSettings
+from ..task import CLASSES, Task
 from .archive import read_npz
-from .source import Arrays, DataSource
+from .source import Arrays, Baseline, DataSource
 
 __all__ = [
     "DARK",
@@ -32,6 +33,8 @@ DATASETS: Registry[type[DataSource]] = Registry(
     __name__,
     {
         "digits": "digits:Digits",
+        "digits-x2": "upscaled:DigitsX2",
+        "set5": "upscaled:Set5",
         "mnist": "idx:MNIST",
         "fashion-mnist": "idx:FashionMNIST",
         "cifar10": "cifar:CIFAR10",
@@ -59,33 +62,37 @@ Kind = Literal["image", "events"]
 
 @dataclass(frozen=True)
 class Dataset:
-    """Training and test images with their labels, and the SHA-256 of all of it.
+    """Training and test images with their labels or targets, and the SHA-256 of all of it.
 
     Attributes:
         name: as the recipe has it; the file's or folder's where that is the user's own.
-        classes: number of classes.
+        classes: number of classes, or of the task's outputs.
         train_images: (samples, channels, height, width), or for events (samples, time, channels, height, width).
-        train_labels: (samples,).
+        train_labels: (samples,); of a task without classes its targets, (samples, outputs).
         test_images: as ``train_images``.
-        test_labels: (samples,).
+        test_labels: as ``train_labels``.
         sha256: of all four arrays.
         kind: "image", or "events": binned over time, an already coded input.
         whole: how many training and test samples the source holds; None where all of them are here.
         title: what it is called wherever results on it are shown; the name where there is none.
         scale: how the source's values were read, in words.
+        task: what outputs are for.
+        baseline: answers to the test images that no network gives; None where there are none.
     """
 
     name: str
     classes: int
     train_images: Images
-    train_labels: Labels
+    train_labels: NDArray[Any]
     test_images: Images
-    test_labels: Labels
+    test_labels: NDArray[Any]
     sha256: str
     kind: Kind = "image"
     whole: tuple[int, int] | None = None
     title: str = ""
     scale: str = ""
+    task: Task = CLASSES
+    baseline: Baseline | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -235,6 +242,19 @@ def _from_0(labels: tuple[Labels, Labels], source: str) -> None:
         raise InputError(f"{source}: y_train: labels from 1 to {high}, expected from 0: give y - 1")
 
 
+def _labelled(
+    arrays: Arrays, source: str, samples: tuple[int, int], classes: int | None
+) -> tuple[Labels, Labels, int]:
+    """Return training and test labels, checked, and the number of classes."""
+    train = check_labels(arrays["y_train"], f"{source}: y_train", samples[0], classes or MOST_CLASSES)
+    if classes is None:
+        _from_0((train, arrays["y_test"]), source)
+    classes = classes or int(train.max()) + 1
+    if classes < 2:
+        raise InputError(f"{source}: y_train: only one class; expected at least two")
+    return train, check_labels(arrays["y_test"], f"{source}: y_test", samples[1], classes), classes
+
+
 def dataset(
     name: str,
     source: str,
@@ -245,6 +265,8 @@ def dataset(
     classes: int | None = None,
     title: str = "",
     layout: str | None = "channels-first",
+    task: Task = CLASSES,
+    baseline: Baseline | None = None,
 ) -> Dataset:
     """Return a data set of arrays ``x_train y_train x_test y_test``, each checked, then cut.
 
@@ -258,6 +280,8 @@ def dataset(
         classes: number of classes, if not the largest label plus 1.
         title: what it is called where results are shown.
         layout: of the arrays, "channels-first" or "channels-last"; None: the first, unless it looks like the last.
+        task: what outputs are for.
+        baseline: answers to the test images that no network gives.
 
     Raises:
         InputError: an array is refused.
@@ -271,13 +295,14 @@ def dataset(
     if events and steps is not None and train.shape[1] != steps:
         raise InputError(f"{source}: x_train has {train.shape[1]} time steps; set coding.steps to it, not to {steps}")
     test = check(arrays["x_test"], f"{source}: x_test", train.shape[1:])
-    train_labels = check_labels(arrays["y_train"], f"{source}: y_train", len(train), classes or MOST_CLASSES)
-    if classes is None:
-        _from_0((train_labels, arrays["y_test"]), source)
-    classes = classes or int(train_labels.max()) + 1
-    if classes < 2:
-        raise InputError(f"{source}: y_train: only one class; expected at least two")
-    test_labels = check_labels(arrays["y_test"], f"{source}: y_test", len(test), classes)
+    if task.classed:
+        train_labels, test_labels, classes = _labelled(arrays, source, (len(train), len(test)), classes)
+    else:
+        train_labels, test_labels = (
+            task.check(arrays[name], f"{source}: {name}", len(part))
+            for name, part in (("y_train", train), ("y_test", test))
+        )
+        classes = int(train_labels.shape[1])
     whole = whole or (len(train), len(test))
     parts = (train[: cut[0]], train_labels[: cut[0]], test[: cut[1]], test_labels[: cut[1]])
     content = hashlib.sha256()
@@ -287,7 +312,10 @@ def dataset(
     kind: Kind = "events" if events else "image"
     graded = not events and arrays["x_train"].dtype == np.uint8
     scale = "bytes, divided by 255" if graded else "numbers in [0, 1], as they are"
-    return Dataset(name, classes, *parts, content.hexdigest(), kind, None if whole == kept else whole, title, scale)
+    cut_off = None if whole == kept else whole
+    if baseline is not None:
+        baseline = Baseline(baseline.name, baseline.outputs[: cut[1]])
+    return Dataset(name, classes, *parts, content.hexdigest(), kind, cut_off, title, scale, task, baseline)
 
 
 def load_data(settings: DataSettings, steps: int | None = None) -> Dataset:
@@ -308,4 +336,16 @@ def load_data(settings: DataSettings, steps: int | None = None) -> Dataset:
     found = source.read(cut, steps or 0)
     name = settings.name if source.path_name is None else source.path_name
     place = settings.name if source.place is None else source.place
-    return dataset(name, place, found.arrays, cut, steps, found.whole, found.classes, source.title, layout=found.layout)
+    return dataset(
+        name,
+        place,
+        found.arrays,
+        cut,
+        steps,
+        found.whole,
+        found.classes,
+        source.title,
+        layout=found.layout,
+        task=found.task,
+        baseline=found.baseline,
+    )

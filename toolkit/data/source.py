@@ -6,10 +6,25 @@ from typing import Any, ClassVar, Literal
 
 from numpy.typing import NDArray
 
+from ..task import CLASSES, Task
+
 Arrays = dict[str, NDArray[Any]]
 NAMES = ("x_train", "y_train", "x_test", "y_test")
 Layout = Literal["channels-first", "channels-last"]
 Cut = tuple[int | None, int | None]
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What an answer is worth that no network gives.
+
+    Attributes:
+        name: as "bicubic".
+        outputs: of the test samples, (samples, outputs), as the network's.
+    """
+
+    name: str
+    outputs: NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -18,16 +33,20 @@ class Found:
 
     Attributes:
         arrays: ``x_train y_train x_test y_test``: images (samples, channels, height, width) as uint8 or as floats in
-            [0, 1], or events (samples, time, channels, height, width); labels (samples,).
+            [0, 1], or events (samples, time, channels, height, width); labels (samples,), or the targets of a task.
         whole: how many training and test samples there are, where fewer were read; None for those of ``arrays``.
         classes: how many; None for the largest training label + 1.
         layout: "channels-first" or "channels-last"; None where nobody said so, and it is to be looked at.
+        task: what outputs are for.
+        baseline: None where there is none.
     """
 
     arrays: Arrays
     whole: tuple[int, int] | None = None
     classes: int | None = None
     layout: Layout | None = "channels-first"
+    task: Task = CLASSES
+    baseline: Baseline | None = None
 
 
 class DataSource(ABC):
