@@ -135,9 +135,12 @@ def _evaluated(result: "Recorded[Evaluation]") -> None:
 
 
 def _attacked(result: "Attacked") -> None:
-    rows = table(f"attacks on the float network, {result.samples} samples", ("attack",), ("accuracy", "distance"))
+    classed = all("float_accuracy" in facts for facts in result.attacks.values())
+    columns = ("accuracy" if classed else "mean quality", "distance")
+    rows = table(f"attacks on the float network, {result.samples} samples", ("attack",), columns)
     for label, facts in result.attacks.items():
-        rows.add_row(label, percent(facts["float_accuracy"]), f"{facts['distance']:.4f}")
+        what = percent(facts["float_accuracy"]) if classed else f"{facts['float_quality']:.2f}"
+        rows.add_row(label, what, f"{facts['distance']:.4f}")
     out.print(rows)
 
 

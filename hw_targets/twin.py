@@ -319,13 +319,7 @@ class Twin(nn.Module):
         gain times the read-out as a share of its largest: steps for spike count and first spike, for the membrane its
         real value a step, or the threshold where no scale is known. Classes, and ties, are those of the Program.
         """
-        readout = self.program.readout
-        largest: float = self.program.steps
-        if readout.kind == "membrane" and readout.scale is not None:
-            largest /= readout.scale
-        elif readout.kind == "membrane":
-            largest = 64 * max(self.program.population(readout.population).vth, 1)
-        return (self.gain / largest * output).to(torch.float32)
+        return (self.gain / self.program.largest_output * output).to(torch.float32)
 
 
 class _Ready(CompiledProgram):

@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Protocol
 
 from pydantic import Field
 
-from .base import Data, FormName, Machine, Part, ProgramId, Record, Share, read_model
+from .base import Data, FormName, Machine, MeanQuality, Part, ProgramId, Record, Share, read_model
 from .comparison import Comparison
 
 
@@ -33,14 +33,41 @@ class Condition(Part):
     """One form under one condition: clean images, or the examples of one attack.
 
     ``same_as_float`` is the share of these samples that get the float network's class; ``others``, by name, is what
-    the metrics of other packages measured, and is left out where there are none.
+    the metrics of other packages measured, and is left out where there are none. Where outputs are no classes, both are
+    None, ``quality`` is that of the task, and ``others`` has its metrics.
     """
 
-    accuracy: Share
-    same_as_float: float
+    accuracy: Share | None = None
+    same_as_float: float | None = None
+    quality: MeanQuality | None = Field(default=None, exclude_if=lambda found: found is None)
     spike_rates: dict[str, float]
     operations: dict[str, float]
     others: dict[str, Measured] = Field(default={}, exclude_if=lambda found: not found)
+
+    @property
+    def judged(self) -> MeanQuality:
+        """What answers are judged by: the accuracy in per cent, or the task's quality."""
+        share = self.accuracy
+        if share is None:
+            assert self.quality is not None
+            return self.quality
+        value, low, high = (100 * part for part in (share.value, share.low, share.high))
+        return MeanQuality(
+            name="accuracy",
+            unit="%",
+            higher_is_better=True,
+            value=value,
+            low=low,
+            high=high,
+            worst=100.0 * (share.correct == share.samples),
+            samples=share.samples,
+        )
+
+    @property
+    def share(self) -> Share:
+        """The accuracy, where outputs are classes."""
+        assert self.accuracy is not None
+        return self.accuracy
 
 
 class MeasuredForm(Part):
@@ -98,6 +125,7 @@ class Evaluation(Record):
         attacks: each attack's settings, largest distance and zero-gradient facts.
         gradients: zero-gradient share, a form: layer -> input and output share, and all hidden LIF layers together;
             "clean", statistics of the same gradients; for float also "weights", density and bound of theirs.
+        baseline: what answers are worth that no network gives, by name: each metric's value; left out where there are none.
         trail: the network along training; None if the recipe did not ask for it.
         comparison: bit for bit, from ``spikeproof agree``; None if it was not run.
         warnings: what a reader must know before quoting a number.
@@ -115,6 +143,7 @@ class Evaluation(Record):
     gradients: dict[str, dict[str, Any]]
     forms: list[MeasuredForm]
     comparison: Comparison | None
+    baseline: dict[str, dict[str, Measured]] = Field(default={}, exclude_if=lambda found: not found)
     trail: Trail | None = None
     warnings: list[str]
 

@@ -10,9 +10,11 @@ from ...toolkit.config import Recipe
 from ...toolkit.data import Dataset
 from ...toolkit.files import read_json
 from ...toolkit.progress import Track, silent
+from ...toolkit.task.regression import Upscaling
 from ..measure.forms import DRAWS, gradient_sparsity, weight_gradients
 from ..measure.forms import evaluate as measure_forms
 from ..measure.gradients import clean_gradients
+from ..measure.qualities import baseline_of
 from ..measure.trail import read_trail
 from ..records.base import command_line, header
 from ..records.comparison import read as read_comparison
@@ -31,6 +33,11 @@ def _warnings(
         "Attacks are FGSM and PGD on the float network with its own surrogate, transferred to every other form: "
         "an upper bound on robustness, not a reliable estimate."
     ]
+    if isinstance(data.task, Upscaling) and data.task.pictures:
+        found.append(
+            f"Samples are parts of {len(data.task.pictures)} pictures, each attacked by itself: where parts overlap, "
+            "attackers change the same pixel differently, so that pictures under attack are a lower bound of quality."
+        )
     coder = make_coder(recipe.coding)
     if coder.stochastic:
         found.append(
@@ -107,21 +114,21 @@ def evaluate(
         data.test_labels,
         counts,
         batch=recipe.evaluate.batch,
+        task=data.task,
         device=device,
         track=track,
     )
+    options: dict[str, Any] = {"batch": recipe.evaluate.batch, "task": data.task}
     gradients = {
-        name: gradient_sparsity(
-            net.to("cpu"), data.test_images, data.test_labels, batch=recipe.evaluate.batch, track=track
-        )
+        name: gradient_sparsity(net.to("cpu"), data.test_images, data.test_labels, **options, track=track)
         for name, net in (("float", network), ("quantized", quantized))
     }
     few = slice(GRADIENT_SAMPLES)
     for name, net in (("float", network), ("quantized", quantized)):
-        gradients[name]["clean"] = clean_gradients(
-            net, data.test_images[few], data.test_labels[few], batch=recipe.evaluate.batch
-        )
-    gradients["float"]["weights"] = weight_gradients(network, data.test_images[few], data.test_labels[few], track=track)
+        gradients[name]["clean"] = clean_gradients(net, data.test_images[few], data.test_labels[few], **options)
+    gradients["float"]["weights"] = weight_gradients(
+        network, data.test_images[few], data.test_labels[few], task=data.task, track=track
+    )
     attacks = read_json(run.path("attacks.json"))
     compared = read_comparison(run.path("compare.json")) if run.is_done("compare") else None
     typed = command_line("evaluate", "DIR", targets=targets, device=None if device == "cpu" else device)
@@ -136,6 +143,7 @@ def evaluate(
         gradients=gradients,
         forms=measured,
         comparison=compared,
+        baseline=baseline_of(data),
         trail=read_trail(run.path(TRAIL)) if recipe.train.trail else None,
         warnings=_warnings(recipe, data, measured, attacks, others),
     )

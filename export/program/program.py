@@ -224,6 +224,19 @@ class Program(Part):
         population = self.population(name)
         return population.message_bits if isinstance(population, Graded) else 0
 
+    @property
+    def largest_output(self) -> float:
+        """The read-out that stands for a real answer of 1: steps for spikes, for membranes 1 a step.
+
+        Where no scale of a membrane is known, its threshold.
+        """
+        readout = self.readout
+        if readout.kind != "membrane":
+            return float(self.steps)
+        if readout.scale is not None:
+            return self.steps / readout.scale
+        return 64.0 * max(self.population(readout.population).vth, 1)
+
     def bound(self, synapse: Synapse) -> int:
         """Return the largest magnitude that ``synapse`` can deliver in a step before its exponent: an exact integer."""
         rows = synapse.matrix().astype(np.int64)

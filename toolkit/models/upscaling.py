@@ -18,7 +18,7 @@ REACH = 2
 """Pixels to each side that the cubic kernel takes; its convolution is 5 x 5."""
 SOFT = 0.2
 """Scale of the last norm of a block before training, as in the paper's code."""
-SMALL = 0.1
+SMALL = 0.01
 """Scale of the weights of the read-out before training, so that it begins with nearly the bicubic image."""
 
 

@@ -64,6 +64,10 @@ class Task(ABC):
         """Return what an attack raises, a sample (batch,): all that :meth:`losses` is, unless quality is another."""
         return self.losses(outputs, targets)
 
+    def total(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return :meth:`harm` summed over samples."""
+        return self.harm(outputs, targets).sum()
+
     @abstractmethod
     def trained_by(self, loss: str | None) -> "Task":
         """Return the same task with the loss of a recipe, or its own; raises :class:`..errors.InputError`."""

@@ -35,6 +35,10 @@ class Classes(Task):
         """Return the mean cross-entropy; targets may also be shares of classes (batch, classes)."""
         return nn.functional.cross_entropy(outputs, targets)
 
+    def total(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the cross-entropy summed over samples, added up as PyTorch does."""
+        return nn.functional.cross_entropy(outputs, targets, reduction="sum")
+
     def trained_by(self, loss: str | None) -> Task:
         """Return this task.
 

@@ -89,7 +89,12 @@ class Regression(Task):
 
     def scores(self, outputs: NDArray[Any], targets: NDArray[Any]) -> Scores:
         """Return the mean absolute error of every sample, (batch,)."""
-        return np.asarray(np.abs(outputs.astype(np.float64) - targets).mean(1))
+        difference = np.abs(self.kept(outputs.astype(np.float64)) - self.kept(targets))
+        return np.asarray(difference.reshape(len(difference), -1).mean(1))
+
+    def kept(self, outputs: NDArray[Any]) -> NDArray[Any]:
+        """Return outputs (batch, ...) without those that nobody judges."""
+        return outputs
 
 
 @dataclass(frozen=True)
@@ -106,6 +111,11 @@ class Picture:
     name: str
     size: tuple[int, int]
     places: tuple[tuple[int, int, int], ...]
+
+    @property
+    def last(self) -> int:
+        """The last of its samples."""
+        return max(sample for sample, _, _ in self.places)
 
 
 class Upscaling(Regression):
@@ -144,7 +154,7 @@ class Upscaling(Regression):
     @property
     def quality(self) -> Quality:
         """PSNR of the pixels inside the margin, peak 1."""
-        return Quality("PSNR", "dB", higher_is_better=True)
+        return Quality("PSNR of parts" if self.pictures else "PSNR", "dB", higher_is_better=True)
 
     def shuffled(self, outputs: Tensor) -> Tensor:
         """Return images (batch, channels, scale height, scale width) of outputs (batch, outputs)."""
@@ -161,10 +171,15 @@ class Upscaling(Regression):
         parts = torch.nn.functional.pixel_unshuffle(torch.from_numpy(np.ascontiguousarray(images)), self.scale)
         return np.ascontiguousarray(parts.flatten(1).numpy())
 
+    def kept(self, outputs: NDArray[Any]) -> NDArray[Any]:
+        """Return images (batch, channels, height, width) without the margin."""
+        found = self.images(outputs)
+        return found[..., self.margin : found.shape[-2] - self.margin, self.margin : found.shape[-1] - self.margin]
+
     def pixels(self, outputs: NDArray[Any]) -> NDArray[np.float64]:
         """Return images of outputs as a file keeps them: between 0 and 1, 8 bits, the margin cut off."""
-        found = np.rint(self.images(outputs.astype(np.float64)).clip(0, 1) * 255) / 255
-        return found[..., self.margin : found.shape[-2] - self.margin, self.margin : found.shape[-1] - self.margin]
+        found: NDArray[np.float64] = np.rint(self.kept(outputs.astype(np.float64)).clip(0, 1) * 255) / 255
+        return found
 
     def inside(self, outputs: Tensor) -> Tensor:
         """Return outputs without those of the margin, (batch, ...)."""
