@@ -147,6 +147,11 @@ class Evaluation(Record):
     trail: Trail | None = None
     warnings: list[str]
 
+    @property
+    def classed(self) -> bool:
+        """Whether answers are classes."""
+        return all(one.quality is None for form in self.forms for one in form.conditions.values())
+
     @classmethod
     def of_schema_1(cls, values: dict[str, Any]) -> dict[str, Any]:
         """Return values of schema 2: populations stood in ``program``, and the comparison had no header."""

@@ -9,8 +9,9 @@ import numpy as np
 
 from ...hw_targets.target import Trace
 from ..measure.metrics import SpikeRate, SynapticOperations
+from ..records.base import Share
 from ..records.evaluation import Condition, Evaluation, MeasuredForm
-from . import plots, raster, trail, words
+from . import plots, quality, raster, trail, words
 
 Cells = dict[str, Any]
 TIMES = "\u00d7"
@@ -38,6 +39,11 @@ def _union(parts: Sequence[Mapping[str, Any]]) -> list[str]:
     return order
 
 
+def _share(share: Share) -> Cells:
+    value, low, high = (words.percent(part) for part in (share.value, share.low, share.high))
+    return {"value": value, "low": low, "high": high, "title": f"{share.correct} of {share.samples}"}
+
+
 def _accuracy(record: Evaluation) -> Cells:
     conditions = _conditions(record)
     labels = [words.label(form) for form in record.forms]
@@ -45,18 +51,8 @@ def _accuracy(record: Evaluation) -> Cells:
     rows = []
     for form, label in zip(record.forms, labels, strict=True):
         found = [form.conditions.get(name) for name in conditions]
-        shares = [
-            one
-            and {
-                "value": words.percent(one.accuracy.value),
-                "low": words.percent(one.accuracy.low),
-                "high": words.percent(one.accuracy.high),
-                "correct": one.accuracy.correct,
-                "samples": one.accuracy.samples,
-            }
-            for one in found
-        ]
-        same = [one and words.percent(one.same_as_float) for one in found]
+        shares = [one and (_share(one.share) if record.classed else quality.cells(one)) for one in found]
+        same = [one and words.percent(one.same_as_float or 0.0) for one in found]
         rows.append(
             {
                 "label": label,
@@ -64,6 +60,7 @@ def _accuracy(record: Evaluation) -> Cells:
                 "part": form.samples < largest,
                 "shares": shares,
                 "same": None if form.form == "float" else same,
+                "others": {name: quality.number(one) for name, one in form.conditions["clean"].others.items()},
             }
         )
     attacks = [
@@ -78,7 +75,14 @@ def _accuracy(record: Evaluation) -> Cells:
         }
         for label, facts in record.attacks.items()
     ]
+    judged = record.forms[0].conditions["clean"].judged
     return {
+        "classed": record.classed,
+        "judged": judged,
+        "baseline": {
+            name: {metric: quality.number(one) for metric, one in found.items()}
+            for name, found in record.baseline.items()
+        },
         "conditions": conditions,
         "rows": rows,
         "attacks": attacks,
@@ -250,7 +254,11 @@ def _program(record: Evaluation) -> Cells:
 
 def _training(record: Evaluation) -> Cells:
     epochs = [entry["epoch"] for entry in record.training]
-    curves = {"loss": ("training loss (cross-entropy)", 1), "accuracy": ("training accuracy, %", 100)}
+    curves = {
+        "loss": ("training loss" + " (cross-entropy)" * record.classed, 1),
+        "accuracy": ("training accuracy, %", 100),
+        "quality": (f"training {record.forms[0].conditions['clean'].judged.name}", 1),
+    }
     drawn = [
         plots.training_plot(name, title, epochs, [scale * entry[name] for entry in record.training])
         for name, (title, scale) in curves.items()
@@ -311,8 +319,8 @@ def content(record: Evaluation, trace: Trace) -> Cells:
         "record": record,
         "created": _time(record.created),
         "simulators": words.listed([form.target for form in record.forms if form.form == "program"]),
-        "headline": words.headline(record),
-        "tiles": words.tiles(record),
+        "headline": words.headline(record) if record.classed else quality.headline(record),
+        "tiles": words.tiles(record, None if record.classed else list(quality.tiles(record))),
         "accuracy": _accuracy(record),
         "activity": _activity(record),
         "gradients": _gradients(record),

@@ -100,7 +100,7 @@ def deployed(record: Evaluation) -> MeasuredForm | None:
 
 def strongest(form: MeasuredForm) -> str | None:
     """Return the attack that leaves the lowest accuracy; None without attacks."""
-    attacks = {name: found.accuracy.value for name, found in form.conditions.items() if name != "clean"}
+    attacks = {name: found.share.value for name, found in form.conditions.items() if name != "clean"}
     return min(attacks, key=lambda name: attacks[name], default=None)
 
 
@@ -176,7 +176,7 @@ def headline(record: Evaluation) -> str:
     form = deployed(record)
     if form is None:
         first = record.forms[0]
-        clean = first.conditions["clean"].accuracy
+        clean = first.conditions["clean"].share
         return (
             f"No integer target was run, so nothing here is about the deployed network; as {label(first)} it gets "
             f"{percent(clean.value)} % of {plural(clean.samples, 'test image')} right."
@@ -185,11 +185,11 @@ def headline(record: Evaluation) -> str:
     parts = []
     attack = strongest(form)
     for name in ["clean"] + ([attack] if attack else []):
-        share = form.conditions[name].accuracy
+        share = form.conditions[name].share
         of = f"of {plural(share.samples, 'test image')} right" if name == "clean" else f"under {name}"
         parts.append(f"{percent(share.value)} % {of}")
         if beside and name in beside.conditions:
-            parts[-1] += f" ({_float(beside.conditions[name].accuracy, share.samples)})"
+            parts[-1] += f" ({_float(beside.conditions[name].share, share.samples)})"
     where = "" if form.target == "loihi" else f" (target {form.target})"
     found = verdict(record)
     joint = "; but " if found.state == "different" else "; "
@@ -227,22 +227,23 @@ def attack_settings(settings: dict[str, Any]) -> str:
 def _accuracy_tiles(form: MeasuredForm, float_form: MeasuredForm | None) -> Iterator[Tile]:
     attack = strongest(form)
     for name in ["clean"] + ([attack] if attack else []):
-        share = form.conditions[name].accuracy
+        share = form.conditions[name].share
         note = f"{label(form)}, {percent(share.low)} to {percent(share.high)}"
         if float_form and name in float_form.conditions:
-            note += f"; float {percent(float_form.conditions[name].accuracy.value)}"
+            note += f"; float {percent(float_form.conditions[name].share.value)}"
         title = "Accuracy, clean images" if name == "clean" else f"Accuracy under {name}"
         yield Tile(title, f"{percent(share.value)} %", note)
-    same = {name: one.same_as_float for name, one in form.conditions.items()}
+    same = {name: one.same_as_float or 0.0 for name, one in form.conditions.items()}
     least = min(same, key=lambda name: same[name])
     note = "clean images" + (f"; least {percent(same[least])} under {least}" if least != "clean" else "")
     yield Tile("Same class as float", f"{percent(same['clean'])} %", note)
 
 
-def tiles(record: Evaluation) -> list[Tile]:
-    """Return the numbers that a reader looks for first."""
+def tiles(record: Evaluation, judged: Sequence[Tile] | None = None) -> list[Tile]:
+    """Return the numbers that a reader looks for first; ``judged`` takes the place of accuracies."""
     form = deployed(record)
-    found = list(_accuracy_tiles(form, reference(record))) if form else []
+    accuracies = judged is None and form is not None
+    found = list(_accuracy_tiles(form, reference(record)) if accuracies and form else judged or [])
     checked = verdict(record)
     title = "Values that differ between targets"
     if checked.state in ("equal", "different"):
