@@ -111,7 +111,7 @@ def _metrics(found: "Evaluation") -> Iterator[str]:
     """Yield the other metrics of each form, beside what no network gives."""
     if found.classed:
         return
-    rows = {name: metrics for name, metrics in found.baseline.items()}
+    rows = dict(found.baseline)
     rows |= {f"{form.form}, {form.target}": form.conditions["clean"].others for form in found.forms}
     for name, metrics in rows.items():
         parts = []
@@ -125,7 +125,9 @@ def _evaluated(result: "Recorded[Evaluation]") -> None:
     found = result.record
     conditions = list(found.forms[0].conditions)
     first = found.forms[0].conditions["clean"].judged
-    what = "accuracy in % with 95 % Wilson interval" if found.classed else f"{first.name} in {first.unit}, mean of samples"
+    what = (
+        "accuracy in % with 95 % Wilson interval" if found.classed else f"{first.name} in {first.unit}, mean of samples"
+    )
     title = f"{found.name}: {what}\nthreat model: {found.threat_model}"
     rows = table(title, ("form, target",), ("samples", *conditions, "rate", "ops"))
     for form in found.forms:

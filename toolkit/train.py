@@ -133,9 +133,7 @@ def _loader(images: Any, labels: NDArray[Any] | None, batch: int, order: torch.G
     return DataLoader(data, batch, shuffle=True, generator=order)
 
 
-def _gradients(
-    batch: Batch, defences: Sequence[Defence], fabric: "Fabric", optimizer: Any, criterion: Loss
-) -> Tensor:
+def _gradients(batch: Batch, defences: Sequence[Defence], fabric: "Fabric", optimizer: Any, criterion: Loss) -> Tensor:
     """Compute the gradients of all weights for one batch and return its loss."""
 
     def plainly() -> Tensor:

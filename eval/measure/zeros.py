@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from numpy.typing import NDArray
+
 from ...toolkit.attacks.victim import device_of
 from ...toolkit.data import Images
 from ...toolkit.errors import InputError

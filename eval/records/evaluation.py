@@ -125,7 +125,8 @@ class Evaluation(Record):
         attacks: each attack's settings, largest distance and zero-gradient facts.
         gradients: zero-gradient share, a form: layer -> input and output share, and all hidden LIF layers together;
             "clean", statistics of the same gradients; for float also "weights", density and bound of theirs.
-        baseline: what answers are worth that no network gives, by name: each metric's value; left out where there are none.
+        baseline: what answers are worth that no network gives, by name: each metric's value; left out where there are
+            none.
         trail: the network along training; None if the recipe did not ask for it.
         comparison: bit for bit, from ``spikeproof agree``; None if it was not run.
         warnings: what a reader must know before quoting a number.

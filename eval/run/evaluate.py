@@ -27,7 +27,12 @@ from .steps import GRADIENT_SAMPLES, TRAIL, attacked
 
 
 def _warnings(
-    recipe: Recipe, data: Dataset, record_forms: list[Any], attacks: dict[str, Any], others: list[str]
+    recipe: Recipe,
+    data: Dataset,
+    record_forms: list[Any],
+    attacks: dict[str, Any],
+    others: list[str],
+    quiet: str | None,
 ) -> list[str]:
     found = [
         "Attacks are FGSM and PGD on the float network with its own surrogate, transferred to every other form: "
@@ -71,7 +76,8 @@ def _warnings(
             f"distance {farthest:.4f}, a little beyond epsilon."
         )
     for form in record_forms:
-        silent = [name for name, rate in form.conditions["clean"].spike_rates.items() if not rate]
+        rates = form.conditions["clean"].spike_rates
+        silent = [name for name, rate in rates.items() if not rate and name != quiet]
         if silent:
             found.append(f"{form.form}, {form.target}: no neuron fires on clean images in {', '.join(silent)}.")
         if form.overflow and any(events["wraps"] + events["saturations"] for events in form.overflow.values()):
@@ -132,6 +138,7 @@ def evaluate(
     attacks = read_json(run.path("attacks.json"))
     compared = read_comparison(run.path("compare.json")) if run.is_done("compare") else None
     typed = command_line("evaluate", "DIR", targets=targets, device=None if device == "cpu" else device)
+    quiet = program.readout.population if program.readout.kind == "membrane" else None
     others = run.by_other_code("train", "attack", "quantize", "export")
     record = Evaluation(
         **header(recipe.name, typed, data=data, program=program, recipe=recipe),
@@ -145,7 +152,7 @@ def evaluate(
         comparison=compared,
         baseline=baseline_of(data),
         trail=read_trail(run.path(TRAIL)) if recipe.train.trail else None,
-        warnings=_warnings(recipe, data, measured, attacks, others),
+        warnings=_warnings(recipe, data, measured, attacks, others, quiet),
     )
     write_run_report(run, record)
     write_compare_page(run)

@@ -90,6 +90,7 @@ def simulate(
     out = run.path(f"trace-{target}.safetensors")
     write_arrays(out, "trace", arrays, {"target": target, "program": program.sha256(), "samples": len(x)})
     classed = _task(run).classed
+    quiet = program.readout.population if program.readout.kind == "membrane" else None
     neurons = {population.name: int(np.prod(population.shape)) for population in program.populations}
     return Simulated(
         target=target,
@@ -100,7 +101,7 @@ def simulate(
             name: float(counts.sum() / (len(x) * neurons[name] * program.steps))
             for name, counts in trace.spike_counts.items()
         },
-        silent=[name for name, counts in trace.spike_counts.items() if not counts.any()],
+        silent=[name for name, counts in trace.spike_counts.items() if not counts.any() and name != quiet],
         overflow=None if trace.overflow is None else {name: asdict(e) for name, e in trace.overflow.items()},
         file=str(out),
         quality=_quality(run, program, trace, labels),

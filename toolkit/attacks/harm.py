@@ -18,6 +18,7 @@ from .base import Attack
 from .blind import Noise
 from .gradient import FGSM, PGD
 from .iterative import AnyPGD, GradientAttack, Search
+from .losses import Loss
 from .victim import answer
 
 Answer = Callable[[Images], NDArray[Any]]
@@ -52,6 +53,7 @@ class SignStep(GradientAttack):
 
     name: ClassVar[str] = "fgsm"
     steps: int = 1
+    loss: Loss = "harm"
     early_stop: bool = False
 
     @property
@@ -73,6 +75,7 @@ class SignSteps(AnyPGD):
     """PGD on the harm of a task, from a random start, the worst point that was seen; see :class:`.gradient.PGD`."""
 
     name: ClassVar[str] = "pgd"
+    loss: Loss = "harm"
     early_stop: bool = False
 
 
@@ -85,7 +88,7 @@ def for_harm(attack: Attack) -> Attack | None:
         return SignSteps(**shared, steps=attack.steps, draws=attack.draws)
     if isinstance(attack, GradientAttack):
         # Margins and rivals are of classes; the harm takes the place of every loss.
-        return replace(attack, loss="cross-entropy", rivals=0, early_stop=False)
+        return replace(attack, loss="harm", rivals=0, early_stop=False)
     return attack if isinstance(attack, Noise) else None
 
 
@@ -159,4 +162,3 @@ def harm(
                 better = worse(found, scores[part], task)
                 made[part][better], scores[part][better] = inside[better], found[better]
     return Harm(made, scores, float(known.distances(made, clean).max()))
-

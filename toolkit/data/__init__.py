@@ -1,4 +1,4 @@
-"""Data sets: images or events in [0, 1] with the labels or targets of a task, read from published files; nothing is downloaded."""
+"""Data sets: images or events in [0, 1] with labels or targets, read from published files; nothing is downloaded."""
 
 import hashlib
 from dataclasses import dataclass
@@ -202,13 +202,15 @@ def _why(labels: NDArray[Any], samples: int) -> str:
     if labels.ndim == 2 and labels.shape[1] > 1:
         one_hot = np.isin(labels, (0, 1)).all() and (labels.sum(1) == 1).all()
         return (
-            "; they look one-hot: give y.argmax(1)" if one_hot else "; several targets a sample: only classes are known"
+            "; they look one-hot: give y.argmax(1)"
+            if one_hot
+            else "; several targets a sample are those of a regression: say so, task=Regression(outputs)"
         )
     if labels.ndim == 2:
         return "; give y[:, 0]"
     if labels.dtype.kind == "f":
         whole = np.isfinite(labels).all() and (labels == np.rint(labels)).all()
-        real = "; real numbers as targets are a regression: only classes are known"
+        real = "; real numbers are the targets of a regression: say so, task=Regression(1) of toolkit.task.regression"
         return "; whole numbers kept as floats: give y.astype(int)" if whole else real
     return ""
 
@@ -242,9 +244,7 @@ def _from_0(labels: tuple[Labels, Labels], source: str) -> None:
         raise InputError(f"{source}: y_train: labels from 1 to {high}, expected from 0: give y - 1")
 
 
-def _labelled(
-    arrays: Arrays, source: str, samples: tuple[int, int], classes: int | None
-) -> tuple[Labels, Labels, int]:
+def _labelled(arrays: Arrays, source: str, samples: tuple[int, int], classes: int | None) -> tuple[Labels, Labels, int]:
     """Return training and test labels, checked, and the number of classes."""
     train = check_labels(arrays["y_train"], f"{source}: y_train", samples[0], classes or MOST_CLASSES)
     if classes is None:

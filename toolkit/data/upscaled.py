@@ -38,7 +38,7 @@ def luma(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     As MATLAB's ``rgb2ycbcr`` (ITU-R BT.601), in which the literature of super-resolution measures.
     """
     weighted = rgb.astype(np.float64) @ np.array([65.481, 128.553, 24.966]) / 255 + 16
-    return np.rint(weighted).astype(np.uint8)
+    return bytes_of(weighted)
 
 
 def bicubic(images: NDArray[Any], height: int, width: int) -> NDArray[np.float32]:
@@ -58,7 +58,8 @@ def bicubic(images: NDArray[Any], height: int, width: int) -> NDArray[np.float32
 
 def bytes_of(images: NDArray[Any]) -> NDArray[np.uint8]:
     """Return numbers of 0 to 255 as bytes: rounded, what is beyond is cut off."""
-    return np.rint(images).clip(0, 255).astype(np.uint8)
+    found: NDArray[np.uint8] = np.rint(images).clip(0, 255).astype(np.uint8)
+    return found
 
 
 class DigitsX2(DataSource):

@@ -37,7 +37,7 @@ def scale_of(shape: Shape, outputs: int) -> int:
     if scale < 2 or scale * scale * pixels != outputs:
         raise InputError(
             f'model.kind = "spikesr": makes images of 2, 3, 4, ... times the size, and {outputs} outputs are no such '
-            f"image for inputs of {shape}; name a data set of larger images, as data.name = \"digits-x2\""
+            f'image for inputs of {shape}; name a data set of larger images, as data.name = "digits-x2"'
         )
     return scale
 

@@ -46,7 +46,9 @@ class Classes(Task):
             InputError: a loss is named.
         """
         if loss is not None:
-            raise InputError(f"train.loss: {loss!r} is of targets that are numbers; classes have cross-entropy, leave it")
+            raise InputError(
+                f"train.loss: {loss!r} is of targets that are numbers; classes have cross-entropy, leave it"
+            )
         return self
 
     def scores(self, outputs: NDArray[Any], targets: NDArray[Any]) -> Scores:
