@@ -124,8 +124,7 @@ def _share(share: Share, doubt: str = "") -> Cell:
 def _judged(one: Condition) -> Cell:
     if one.accuracy is not None:
         return _share(one.accuracy)
-    judged = one.judged
-    return Cell("measured", judged.value, judged.low, judged.high, judged.samples)
+    return Cell("measured", one.judged.value, one.judged.low, one.judged.high, one.judged.samples)
 
 
 def _accuracy(record: Evaluation | None, columns: Sequence[str], folder: str) -> Iterator[Row]:
@@ -143,12 +142,9 @@ def _accuracy(record: Evaluation | None, columns: Sequence[str], folder: str) ->
                 cells[each] = missing(f"not measured: run 'spikeproof evaluate {folder} --device {device}'")
             else:
                 cells[each] = _judged(form.conditions[name])
-        if record.classed:
-            yield Row("accuracy", "accuracy", name, "share", "higher", cells)
-        else:
-            judged = record.forms[0].conditions[name].judged
-            up = judged.higher_is_better
-            yield Row("accuracy", judged.name, name, judged.unit, "higher" if up else "lower", cells)
+        judged = record.forms[0].conditions[name].judged
+        unit = "share" if record.classed else judged.unit
+        yield Row("accuracy", judged.name, name, unit, "higher" if judged.higher_is_better else "lower", cells)
 
 
 def _robustness(record: Robustness | None, columns: Sequence[str], folder: str) -> Iterator[Row]:

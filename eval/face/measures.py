@@ -199,7 +199,7 @@ def explain(
     about = header_of("explain", data, forms.program, samples=samples, lava=lava, **given)
     with bars() as track:
         record, overlays = explain_forms(
-            forms, images, labels, about, lava=lava, loss=loss if layers else None, track=track
+            forms, images, labels, about, task=task_of(data), lava=lava, loss=loss if layers else None, track=track
         )
     accuracy = {stage.name: stage.accuracy.value for stage in record.stages}
     rows = [

@@ -21,11 +21,13 @@ class Quality:
         name: as "accuracy" or "PSNR".
         unit: of a sample's value.
         higher_is_better: which way is better.
+        close: by how much a sample may be worse to be about as good: in units where higher is better, else as a share.
     """
 
     name: str
     unit: str
     higher_is_better: bool
+    close: float = 0.0
 
 
 class Task(ABC):

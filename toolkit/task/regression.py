@@ -51,7 +51,7 @@ class Regression(Task):
     @property
     def quality(self) -> Quality:
         """Mean absolute error, in the unit of the targets."""
-        return Quality("MAE", "unit of the targets", higher_is_better=False)
+        return Quality("MAE", "unit of the targets", higher_is_better=False, close=0.1)
 
     def check(self, targets: NDArray[Any], source: str, samples: int) -> NDArray[Any]:
         """Return targets as float32 (samples, outputs).
@@ -154,7 +154,7 @@ class Upscaling(Regression):
     @property
     def quality(self) -> Quality:
         """PSNR of the pixels inside the margin, peak 1."""
-        return Quality("PSNR of parts" if self.pictures else "PSNR", "dB", higher_is_better=True)
+        return Quality("PSNR of parts" if self.pictures else "PSNR", "dB", higher_is_better=True, close=0.5)
 
     def shuffled(self, outputs: Tensor) -> Tensor:
         """Return images (batch, channels, scale height, scale width) of outputs (batch, outputs)."""

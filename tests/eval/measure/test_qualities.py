@@ -103,7 +103,9 @@ def test_laws_of_every_metric(name: str) -> None:
     outputs = trace.output / (128 * 255)
     with pytest.raises(InputError, match="nothing was measured"):
         kind.of(made).compute()
-    assert isinstance(kind.unit, str) and kind.unit and kind.higher_is_better in (True, False, None)
+    assert isinstance(kind.unit, str)
+    assert kind.unit
+    assert kind.higher_is_better in (True, False, None)
 
     def seen(*parts: slice) -> FormMetric:
         metric = kind.of(made)

@@ -57,7 +57,9 @@ def test_acceptance_three_decibels_over_bicubic_and_the_program_like_float(recor
 
 
 def test_a_record_has_quality_in_the_place_of_accuracy(record: Evaluation, run: Run) -> None:
-    assert not record.classed and record.comparison is not None and record.comparison.equal
+    assert not record.classed
+    assert record.comparison is not None
+    assert record.comparison.equal
     for form in record.forms:
         for name, one in form.conditions.items():
             assert (one.accuracy, one.same_as_float) == (None, None)
@@ -78,8 +80,10 @@ def test_attacks_of_the_recipe_cost_quality(record: Evaluation) -> None:
 
 def test_the_report_says_psnr_and_no_accuracy(record: Evaluation, run: Run) -> None:
     page = run.path("report.html").read_text()
-    assert "the PSNR of this network is" in page and "bicubic, without a network" in page
-    assert "Accuracy" not in page and "% right" not in page
+    assert "the PSNR of this network is" in page
+    assert "bicubic, without a network" in page
+    assert "Accuracy" not in page
+    assert "% right" not in page
 
 
 def test_the_quality_is_that_of_the_programs_integers(run: Run) -> None:
@@ -87,7 +91,8 @@ def test_the_quality_is_that_of_the_programs_integers(run: Run) -> None:
     data, forms = run.data(), run.forms()
     output = sp.run(forms.program, data.test_images[:40], coder=forms.network).output
     scores = data.task.scores(output / forms.program.largest_output, data.test_labels[:40])
-    assert found.quality is not None and found.quality.value == pytest.approx(scores.mean())
+    assert found.quality is not None
+    assert found.quality.value == pytest.approx(scores.mean())
     assert (found.accuracy, found.classes, found.silent) == (None, [], [])
 
 
@@ -96,7 +101,8 @@ def test_a_protocol_leaves_the_worst_of_all_answers(run: Run) -> None:
     assert [form.form for form in found.forms] == ["float", "quantized", "program"]
     for form in found.forms:
         clean, worst = np.array(form.scores).T
-        assert (worst <= clean).all() and form.loss == pytest.approx((clean - worst).max())
+        assert (worst <= clean).all()
+        assert form.loss == pytest.approx((clean - worst).max())
         assert form.worst.value == pytest.approx(worst.mean())
         assert all(form.worst.value <= one.quality.value + 1e-9 for one in form.attacks)
         assert {one.label.partition("@")[0] for one in form.attacks} >= {"fgsm", "pgd-50", "apgd-harm-50"}
@@ -116,6 +122,20 @@ def test_what_is_about_classes_is_refused_by_name(run: Run, tmp_path: Path) -> N
         steps.train(Run.create(tmp_path / "flip", recipe(flip=True)))
     with pytest.raises(InputError, match="--threat encoded"):
         quality_under_attack(run, threat="encoded", samples=2)
+
+
+def test_explain_compares_spikes_and_says_what_is_right(run: Run) -> None:
+    found = sp.explain(run.forms(), run.data(), samples=20, lava=False).record
+    assert found.program_differs == 0
+    assert found.stages[0].accuracy.value == 1.0  # the float network is as good as itself
+    assert any("PSNR no more than 0.5 dB worse" in note for note in found.notes)
+    forms, data = run.forms(), run.data()
+    images, targets = data.test_images[:20], data.test_labels[:20]
+    output = sp.run(forms.program, images, coder=forms.network).output / forms.program.largest_output
+    own = data.task.scores(forms.network(_tensor(data, 20)).detach().numpy(), targets)
+    expected = int((data.task.scores(output.astype(np.float32), targets) >= own - 0.5).sum())
+    assert next(stage for stage in found.stages if stage.name == "Program").accuracy.correct == expected
+    assert found.layers is not None
 
 
 def test_fit_and_side_by_side_need_nothing_of_classes(run: Run) -> None:
@@ -154,7 +174,8 @@ def test_numbers_of_ones_own() -> None:
     assert (data.classes, data.task.name) == (2, "regression")
     network = sp.build_network(data, kind="mlp", hidden=[32], readout="membrane", gain=1.0)
     history = sp.train(network, data, epochs=15, rate=1e-2, loss=None, batch=32)
-    assert history[-1].accuracy is None and history[-1].quality < 0.5 * history[0].quality
+    assert history[-1].accuracy is None
+    assert history[-1].quality < 0.5 * history[0].quality
     forms: Forms = sp.deploy(network, data, epochs=1)
     assert "MAE inside the ball" in sp.robustness(forms, data, "quick", epsilon=0.02, samples=10).record.summary
 

@@ -6,13 +6,12 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
+import spikeproof as sp
 from spikeproof.eval.measure.qualities import whole
 from spikeproof.toolkit.config import DataSettings
 from spikeproof.toolkit.data import load_data, upscaled
 from spikeproof.toolkit.errors import FileError, RecipeError
 from spikeproof.toolkit.task.regression import Upscaling
-
-import spikeproof as sp
 
 
 def test_digits_are_targets_and_their_means_are_images() -> None:
@@ -65,8 +64,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_tiles_put_together_are_the_pictures(folder: Path, scale: int) -> None:
     data = sp.load_data("set5", path=str(folder), scale=scale)
     task = data.task
-    assert isinstance(task, Upscaling) and task.scale == scale
-    assert data.shape == (1, 32 // scale, 32 // scale) and len(data.train_images) == 7
+    assert isinstance(task, Upscaling)
+    assert task.scale == scale
+    assert data.shape == (1, 32 // scale, 32 // scale)
+    assert len(data.train_images) == 7
     pixels = task.pixels(data.test_labels)
     for picture in task.pictures:
         colours = np.asarray(Image.open(folder / "Set5" / f"{picture.name}.png"))

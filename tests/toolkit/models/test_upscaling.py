@@ -3,6 +3,7 @@ import pytest
 import torch
 from PIL import Image
 
+import spikeproof as sp
 from spikeproof.export.program import Population
 from spikeproof.toolkit.config import CodingSettings, ModelSettings, Recipe
 from spikeproof.toolkit.errors import InputError, RecipeError, UnsupportedError
@@ -11,8 +12,6 @@ from spikeproof.toolkit.models.upscaling import bicubic_weights, scale_of
 from spikeproof.toolkit.network.attention import HDA
 from spikeproof.toolkit.network.network import SpikingNetwork
 from spikeproof.toolkit.quantize import quantized_network
-
-import spikeproof as sp
 
 
 def spikesr(shape: tuple[int, int, int], scale: int, **settings: object) -> SpikingNetwork:
@@ -64,7 +63,8 @@ def test_without_attention_it_lowers_and_all_targets_agree() -> None:
     program = sp.lower(quantized, (1, 4, 5), check=images)
     assert program.readout.kind == "membrane"
     last = program.population("image")
-    assert isinstance(last, Population) and last.shape == (4, 4, 5)
+    assert isinstance(last, Population)
+    assert last.shape == (4, 4, 5)
     assert sp.agree(program, images, ("loihi", "onnx", "twin"), coder=quantized).equal
     # What the chip reads is what the quantized network answers, but for roundings of sums.
     meant = quantized(torch.from_numpy(images)).detach().numpy()
