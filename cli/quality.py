@@ -7,11 +7,6 @@ if TYPE_CHECKING:
     from ..eval.run.folder import Run
 
 
-def classed(run: "Run") -> bool:
-    """Return whether the answers of a run are classes; those of a Program from elsewhere are."""
-    return run.imported or run.data().task.classed
-
-
 def under_attack(run: "Run", protocol: str, unfit: dict[str, bool], as_json: bool, **options: Any) -> None:
     """Attack every form of a run, and show what is left of its quality.
 

@@ -84,8 +84,8 @@ def robustness(
         from ..toolkit.attacks.shifts import Shifts
         from ..toolkit.errors import DisagreementError
         from ..toolkit.progress import bars
-        from .quality import classed, under_attack
-    if not classed(found):
+        from .quality import under_attack
+    if not found.classed():
         unfit = {
             "--budget": budget is not None,
             "--largest-shift, --total-shift": largest_shift is not None or total_shift is not None,

@@ -282,6 +282,12 @@ class Run:
         found: Dataset = self._kept["data"][1]
         return found
 
+    def classed(self) -> bool:
+        """Return whether answers are classes, without reading the data; those of a Program from elsewhere are."""
+        from ...toolkit.data import DATASETS
+
+        return self.imported or DATASETS.get(self.recipe().data.name).classed
+
     def forms(self) -> "Forms":
         """Return float network, quantized network and Program, loaded and verified once.
 

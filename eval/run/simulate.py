@@ -48,7 +48,7 @@ def _images(run: Run, images: Path | None, samples: int | None) -> tuple[Images,
 
 def _task(run: Run) -> Task:
     """Return what the run's outputs are for; those of a Program from elsewhere are classes."""
-    return CLASSES if run.imported else run.data().task
+    return CLASSES if run.classed() else run.data().task
 
 
 def _quality(run: Run, program: Program, trace: Trace, targets: NDArray[Any] | None) -> MeanQuality | None:

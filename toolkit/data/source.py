@@ -55,12 +55,14 @@ class DataSource(ABC):
     Attributes:
         title: what it is called wherever results on it are shown; a subset is never called by the name of the whole.
         events: whether it holds recordings that are cut into the recipe's time steps.
+        classed: whether its task has classes; known before anything is read.
         path_name: what data of the user's own are called, instead of the name in the recipe.
         place: what messages call the place of the arrays, instead of that name.
     """
 
     title: ClassVar[str] = ""
     events: ClassVar[bool] = False
+    classed: ClassVar[bool] = True
     path_name: str | None = None
     place: str | None = None
 

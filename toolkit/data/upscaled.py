@@ -66,6 +66,7 @@ class DigitsX2(DataSource):
     """The digits of scikit-learn from their means over 2 x 2 pixels: 4 x 4 to 8 x 8."""
 
     title: ClassVar[str] = "scikit-learn digits, 4x4 to 8x8"
+    classed: ClassVar[bool] = False
 
     def read(self, cut: Cut, steps: int) -> Found:
         """Return small digits, and the large ones as targets."""
@@ -89,6 +90,7 @@ class Set5(FromFolder):
     """
 
     title: ClassVar[str] = "Set5 in tiles, trained on CIFAR-10 exact subset, Y channel"
+    classed: ClassVar[bool] = False
 
     def __init__(self, path: str | None = None, scale: Literal[2, 4] = 2) -> None:
         super().__init__(path)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from .base import Quality, Scores, Task
+from .labels import check_labels
 
 
 class Classes(Task):
@@ -23,8 +24,6 @@ class Classes(Task):
 
     def check(self, targets: NDArray[Any], source: str, samples: int) -> NDArray[Any]:
         """Return labels (samples,) as int64."""
-        from ..data import check_labels  # Data sets name their task: at the top this would be a circle.
-
         return check_labels(targets, source, samples)
 
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:

@@ -16,10 +16,17 @@ from spikeproof.eval.records import (
     fit,
     leaderboard,
     proof,
+    quality,
     robustness,
     study,
 )
 from spikeproof.eval.records.base import Record
+
+
+def read_sr(path: Path) -> Record:
+    """Return an evaluation of super-resolution, or what a protocol left of its quality."""
+    return quality.read(path) if path.stem.endswith("-quality") else evaluation.read_record(path)
+
 
 ROOT = Path(__file__).resolve().parents[3]
 READERS = {
@@ -34,6 +41,7 @@ READERS = {
     "records/leaderboard": leaderboard.read,
     "records/proof": proof.read,
     "records/robustness": robustness.read,
+    "records/sr": read_sr,
     "records/seed": study.read,
     "records/threats": robustness.read,
     "benchmarks/results": benchmark.read,
