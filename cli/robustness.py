@@ -68,7 +68,8 @@ def robustness(
 ) -> None:
     """Attack every form under a protocol; a sample is robust only if it survives all attacks.
 
-    Writes robustness.json and .html, and the worst-case examples; or robustness-THREAT.json and so on.
+    Writes robustness.json and .html, and the worst-case examples; or robustness-THREAT.json and so on. Where answers
+    are no classes, what is left of their quality: robustness-quality.json and so on.
     """
     from ..eval.run.folder import Run
     from . import show
@@ -83,6 +84,17 @@ def robustness(
         from ..toolkit.attacks.shifts import Shifts
         from ..toolkit.errors import DisagreementError
         from ..toolkit.progress import bars
+        from .quality import under_attack
+    if not found.classed():
+        unfit = {
+            "--budget": budget is not None,
+            "--largest-shift, --total-shift": largest_shift is not None or total_shift is not None,
+            "--draws": draws != 1,
+            "--ray": ray is not None,
+        }
+        options: dict[str, Any] = {"targets": names(targets), "epsilon": epsilon, "samples": samples}
+        under_attack(found, protocol, unfit, as_json, **options, threat=threat, seed=seed)
+        return
     moves = None
     if largest_shift is not None or total_shift is not None:
         moves = Shifts(1 if largest_shift is None else largest_shift, total_shift)

@@ -107,20 +107,39 @@ def _agreed(result: "Agreed") -> None:
     )
 
 
+def _metrics(found: "Evaluation") -> Iterator[str]:
+    """Yield the other metrics of each form, beside what no network gives."""
+    if found.classed:
+        return
+    rows = dict(found.baseline)
+    rows |= {f"{form.form}, {form.target}": form.conditions["clean"].others for form in found.forms}
+    for name, metrics in rows.items():
+        parts = []
+        for metric, one in metrics.items():
+            value = one.value.get("mean", next(iter(one.value.values()))) if isinstance(one.value, dict) else one.value
+            parts.append(f"{metric} {value:.4g} {one.unit}" if metric == "PSNR" else f"{metric} {value:.4f}")
+        yield f"{name}: {', '.join(parts)}"
+
+
 def _evaluated(result: "Recorded[Evaluation]") -> None:
     found = result.record
     conditions = list(found.forms[0].conditions)
-    title = f"{found.name}: accuracy in % with 95 % Wilson interval\nthreat model: {found.threat_model}"
+    first = found.forms[0].conditions["clean"].judged
+    what = (
+        "accuracy in % with 95 % Wilson interval" if found.classed else f"{first.name} in {first.unit}, mean of samples"
+    )
+    title = f"{found.name}: {what}\nthreat model: {found.threat_model}"
     rows = table(title, ("form, target",), ("samples", *conditions, "rate", "ops"))
     for form in found.forms:
         cells = []
         for name in conditions:
-            share = form.conditions[name].accuracy
-            if share is None:
+            if not form.conditions[name].known:
                 cells.append("not known")
                 continue
-            between = f"{percent(share.low)}\u2013{percent(share.high)}"
-            cells.append(f"[bold]{percent(share.value)}[/]\n[dim]{between}[/]")
+            judged = form.conditions[name].judged
+            digits = 1 if found.classed else 3
+            value, low, high = (f"{part:.{digits}f}" for part in (judged.value, judged.low, judged.high))
+            cells.append(f"[bold]{value}[/]\n[dim]{low}\u2013{high}[/]")
         clean = form.conditions["clean"]
         rates = list(clean.spike_rates.values())
         cells.append(f"{sum(rates) / len(rates):.3f}")
@@ -130,6 +149,8 @@ def _evaluated(result: "Recorded[Evaluation]") -> None:
     out.print(
         "rate: spikes a neuron and step, mean of populations; ops: synaptic operations a sample; both on clean images"
     )
+    for line in _metrics(found):
+        out.print(line, highlight=False)
     for name, facts in found.gradients.items():
         zeros = "there is no such layer" if facts["hidden"] is None else f"{facts['hidden']:.3f}"
         out.print(f"zero-gradient share at hidden LIF layers, {name}: {zeros}")
@@ -139,9 +160,12 @@ def _evaluated(result: "Recorded[Evaluation]") -> None:
 
 
 def _attacked(result: "Attacked") -> None:
-    rows = table(f"attacks on the float network, {result.samples} samples", ("attack",), ("accuracy", "distance"))
+    classed = all("float_accuracy" in facts for facts in result.attacks.values())
+    columns = ("accuracy" if classed else "mean quality", "distance")
+    rows = table(f"attacks on the float network, {result.samples} samples", ("attack",), columns)
     for label, facts in result.attacks.items():
-        rows.add_row(label, percent(facts["float_accuracy"]), f"{facts['distance']:.4f}")
+        what = percent(facts["float_accuracy"]) if classed else f"{facts['float_quality']:.2f}"
+        rows.add_row(label, what, f"{facts['distance']:.4f}")
     out.print(rows)
 
 

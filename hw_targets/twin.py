@@ -322,15 +322,7 @@ class Twin(nn.Module):
         real value a step, or the threshold where no scale is known; sigma-delta neurons hold their real value at any
         step. Classes, and ties, are those of the Program.
         """
-        readout = self.program.readout
-        last, largest = self.program.population(readout.population), float(self.program.steps)
-        if isinstance(last, SigmaDelta):
-            largest = 2.0**last.exponent if readout.scale is None else 1 / readout.scale
-        elif readout.kind == "membrane" and readout.scale is not None:
-            largest /= readout.scale
-        elif readout.kind == "membrane":
-            largest = 64 * max(last.vth, 1)
-        return (self.gain / largest * output).to(torch.float32)
+        return (self.gain / self.program.largest_output * output).to(torch.float32)
 
 
 class _Ready(CompiledProgram):

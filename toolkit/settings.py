@@ -133,7 +133,9 @@ class ModelSettings(Section):
     a class whose neuron fires at every step or, read by its membrane, whose input is 1 on average.
     """
 
-    kind: Literal["conv", "sew", "spiking-resnet", "vgg", "wrn", "mlp", "recurrent", "delayed", "layers"] = "conv"
+    kind: Literal["conv", "sew", "spiking-resnet", "vgg", "wrn", "mlp", "recurrent", "delayed", "spikesr", "layers"] = (
+        "conv"
+    )
     layers: Annotated[list[LayerSettings], Field(max_length=1024)] = []
     pool: Literal["max", "avg", "none"] = "max"
     channels: Annotated[list[Width], Field(min_length=1, max_length=8)] = [16, 32]
@@ -152,6 +154,7 @@ class ModelSettings(Section):
     surrogate: Literal["arctan", "triangular", "sigmoid", "rectangular", "gaussian"] = "arctan"
     alpha: Annotated[float, Field(gt=0.0)] = 2.0
     readout: Literal["spikes", "membrane"] = "spikes"
+    attention: Annotated[Literal["none", "hda"], Field(exclude_if=lambda found: found == "none")] = "none"
     gain: Annotated[float, Field(gt=0.0)] = 10.0
 
     @property
@@ -165,6 +168,8 @@ class ModelSettings(Section):
     def _fits(self) -> "ModelSettings":
         if (self.kind == "layers") != bool(self.layers):
             raise ValueError("'layers' belong to kind = \"layers\", which needs them")
+        if self.attention != "none" and self.kind != "spikesr":
+            raise ValueError(f"'attention' belongs to kind = \"spikesr\", not to {self.kind!r}")
         family = {"sew": "resnet", "spiking-resnet": "resnet", "vgg": "vgg", "wrn": "wrn"}.get(self.kind)
         if self.pool == "none" and family != "resnet":
             raise ValueError(f'pool = "none" belongs to the stem of a ResNet, not to kind = {self.kind!r}')
@@ -173,7 +178,7 @@ class ModelSettings(Section):
         if self.neuron == "plif" and not 0 < self.beta < 1:
             raise ValueError(f'neuron = "plif" learns beta from a value between 0 and 1, not {self.beta}')
         if family is None:
-            if self.depth is not None or self.blocks is not None:
+            if self.depth is not None or (self.blocks is not None and self.kind != "spikesr"):
                 raise ValueError(f"'depth' and 'blocks' do not belong to kind = {self.kind!r}")
             return self
         if self.depth is not None and (self.blocks is not None or self.depth not in DEPTHS[family]):
@@ -186,6 +191,8 @@ class ModelSettings(Section):
 
 class TrainSettings(Section):
     """Adam; cross-entropy on the logits. Fine-tuning after quantization differs in epochs and rate only.
+
+    ``loss``: of data whose targets are numbers: "l1", the mean absolute error, or "mse", the mean squared one.
 
     ``schedule``: the rate falls to 0 along half a cosine, or stays. ``weight_decay`` times the
     weights is added to the gradient. ``flip`` mirrors every image left to right with probability 1/2.
@@ -207,6 +214,7 @@ class TrainSettings(Section):
     accelerator: Literal["auto", "cpu", "cuda"] = "cpu"
     devices: Positive = 1
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
+    loss: Annotated[Literal["l1", "mse"] | None, Field(exclude_if=lambda found: found is None)] = None
     trail: Annotated[int, Field(ge=0)] = 0
     once: bool = False
     checkpointing: bool = False

@@ -11,19 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from numpy.typing import NDArray
+from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.data import Dataset as Samples
 
 from .checkpoint import learned, load_state, save_state
 from .code import code_hash
-from .data import Images, Labels
+from .data import Images
 from .defences.base import Batch, Defence, Gradients
 from .errors import FileError, InputError, OtherProcessError
 from .extras import extra
 from .network.network import SpikingNetwork
 from .progress import Track, silent
 from .settings import TrainSettings
+from .task import CLASSES, Task
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -37,15 +39,22 @@ MOST_THREADS = 4096
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch of training gave: mean loss and accuracy on the training images as they were seen.
+    """What one epoch of training gave: mean loss and quality on the training images as they were seen.
 
+    ``accuracy`` is the quality of classes, ``quality`` the mean of that of another task; the other one is None.
     ``threads`` is how many torch added in: the order of a sum, so that the weights depend on it. None in older files.
     """
 
     epoch: int
     loss: float
-    accuracy: float
+    accuracy: float | None = None
     threads: int | None = None
+    quality: float | None = None
+
+    @property
+    def entry(self) -> dict[str, Any]:
+        """What files keep of it."""
+        return {name: value for name, value in vars(self).items() if value is not None or name == "threads"}
 
 
 @contextmanager
@@ -112,7 +121,7 @@ def _pair(given: Any) -> tuple[Tensor, Tensor]:
     return images, labels
 
 
-def _loader(images: Any, labels: Labels | None, batch: int, order: torch.Generator) -> DataLoader[Any]:
+def _loader(images: Any, labels: NDArray[Any] | None, batch: int, order: torch.Generator) -> DataLoader[Any]:
     """Return what gives the batches: the user's own loader, or one that shuffles."""
     if isinstance(images, DataLoader):
         try:
@@ -129,7 +138,7 @@ def step_gradients(
     defences: Sequence[Defence],
     backward: Callable[[Tensor], Any],
     optimizer: torch.optim.Optimizer,
-    criterion: Loss | None,
+    criterion: Loss,
 ) -> Tensor:
     """Compute the gradients of all weights for one batch, inside of what defences do around it, and return its loss.
 
@@ -138,7 +147,7 @@ def step_gradients(
         defences: in order.
         backward: of a loss.
         optimizer: whose gradients are cleared first.
-        criterion: in the place of cross-entropy.
+        criterion: the loss of logits and labels.
 
     Raises:
         InputError: the loss is no number, or NaN.
@@ -148,7 +157,7 @@ def step_gradients(
         if any(defence.needs_input_gradient for defence in defences):
             batch.images = batch.images.detach().requires_grad_()
         batch.logits = batch.model(batch.images)
-        loss = (criterion or nn.functional.cross_entropy)(batch.logits, batch.labels)
+        loss = criterion(batch.logits, batch.labels)
         if not isinstance(loss, Tensor) or loss.dim():
             raise InputError(f"loss: gave {loss!r:.60}, expected a tensor of one number")
         for term in (defence.loss(batch) for defence in defences):
@@ -168,7 +177,7 @@ def step_gradients(
 def train_network(
     network: SpikingNetwork,
     images: "Images | Samples[Any] | DataLoader[Any]",
-    labels: Labels | None,
+    labels: NDArray[Any] | None,
     settings: TrainSettings,
     *,
     epochs: int,
@@ -177,11 +186,12 @@ def train_network(
     state: Path | None = None,
     identity: str = "",
     loss: Loss | None = None,
+    task: Task = CLASSES,
     what: str = "train",
     track: Track = silent,
     after_epoch: Callable[[Epoch], None] | None = None,
 ) -> list[Epoch]:
-    """Minimise the cross-entropy of ``network``, or another loss, with Adam.
+    """Minimise the loss of a task, by default cross-entropy, or another loss, with Adam.
 
     Over all K batches rate(k) = rate (1 + cos(pi k / K)) / 2, unless the schedule is constant.
 
@@ -189,14 +199,15 @@ def train_network(
         network: trained in place, left in evaluation mode on the CPU.
         images: (samples, channels, height, width); or PyTorch's own: a data set of (image, label), or a loader of
             (images, labels), whose batches are taken as they come.
-        labels: (samples,); None where ``images`` brings its own.
+        labels: (samples,), or targets (samples, outputs) of a task; None where ``images`` brings its own.
         settings: seed, batch size and devices.
         epochs: how many.
         rate: the initial learning rate.
         defences: hooks into every step, see :class:`.defences.base.Defence`.
         state: file that holds the training state after each epoch; training resumes from it and removes it at the end.
         identity: hash of recipe and data; a state with another one is refused.
-        loss: in the place of cross-entropy; defences add their terms to it.
+        loss: in the place of the task's; defences add their terms to it.
+        task: what outputs are for.
         what: label of the progress bar.
         track: progress.
         after_epoch: called after every epoch, its state being safe; after a resumption, called for the last one again.
@@ -211,6 +222,11 @@ def train_network(
             with labels.
         OtherProcessError: several devices: in every process but the first, once its share is done.
     """
+    task = task.trained_by(settings.loss)
+    if not task.classed and defences:
+        task.needs_classes(f"defence {defences[0].name!r}")
+    if not task.classed and settings.flip:
+        raise InputError("train.flip: mirrors images and not their targets; leave it out where targets are numbers")
     fabric = make_fabric(settings)
     fabric.launch()
     network.once, network.checkpointing = settings.once, settings.checkpointing
@@ -250,7 +266,7 @@ def train_network(
             # So do the random numbers that defences draw.
             torch.manual_seed(settings.seed * 100_003 + epoch)
             model.train()
-            loss_sum, correct, seen = 0.0, 0, 0
+            loss_sum, scores, seen = 0.0, 0.0, 0
             for index, (x, y) in enumerate(map(_pair, loader)):
                 for group in optimizer.param_groups if settings.schedule == "cosine" else ():
                     group["lr"] = rate * (1 + math.cos(math.pi * (epoch * len(loader) + index) / total)) / 2
@@ -258,19 +274,21 @@ def train_network(
                 batch = Batch(model, network, shown, y, epoch, done := epoch * len(loader) + index, done / total)
                 for defence in defences:
                     batch.images = defence.inputs(batch)
-                found = step_gradients(batch, defences, fabric.backward, optimizer, loss)
+                found = step_gradients(batch, defences, fabric.backward, optimizer, loss or task.loss)
                 optimizer.step()
                 for defence in defences:
                     defence.after_step(network)
                 loss_sum += found.item() * len(y)
-                correct += int((batch.logits.argmax(1) == (y.argmax(1) if y.dim() == 2 else y)).sum())
+                shown_as = batch.logits.detach().float().cpu().numpy()
+                scores += float(task.scores(shown_as, y.cpu().numpy()).sum())
                 seen += len(y)
             # Spikes are 0 or 1, so the loss can look healthy while the weights no longer are.
             if not all(bool(torch.isfinite(tensor).all()) for tensor in learned(network).values()):
                 raise InputError(f"train.rate: weights became infinite or NaN in epoch {epoch + 1}; lower the rate")
-            history.append(Epoch(epoch + 1, loss_sum / seen, correct / seen, torch.get_num_threads()))
+            told = {"accuracy" if task.classed else "quality": scores / seen}
+            history.append(Epoch(epoch + 1, loss_sum / seen, threads=torch.get_num_threads(), **told))
             if state is not None and fabric.is_global_zero:
-                entries = [vars(entry) for entry in history]
+                entries = [entry.entry for entry in history]
                 save_state(
                     state, network, optimizer.optimizer, {"identity": identity, "code": code_hash(), "history": entries}
                 )

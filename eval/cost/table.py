@@ -10,7 +10,7 @@ from typing import Any, Literal
 from ...export.chip.limits import load_limits
 from ..records.base import Share
 from ..records.cost import ChipCost, Cost, Ends, FormCost, Views
-from ..records.evaluation import Evaluation, MeasuredForm
+from ..records.evaluation import Condition, Evaluation, MeasuredForm
 from ..records.robustness import FormResult, Robustness
 
 How = Literal["measured", "counted", "estimated", "missing"]
@@ -121,6 +121,14 @@ def _share(share: Share, doubt: str = "") -> Cell:
     return Cell("measured", share.value, share.low, share.high, share.samples, doubt, bool(doubt))
 
 
+def _judged(one: Condition) -> Cell:
+    if not one.known:
+        return missing("the samples have no labels")
+    if one.accuracy is not None:
+        return _share(one.accuracy)
+    return Cell("measured", one.judged.value, one.judged.low, one.judged.high, one.judged.samples)
+
+
 def _accuracy(record: Evaluation | None, columns: Sequence[str], folder: str) -> Iterator[Row]:
     if record is None:
         why = missing(f"not measured: run 'spikeproof evaluate {folder}'")
@@ -135,9 +143,14 @@ def _accuracy(record: Evaluation | None, columns: Sequence[str], folder: str) ->
                 device = "cuda" if each.endswith("cuda") else "cpu"
                 cells[each] = missing(f"not measured: run 'spikeproof evaluate {folder} --device {device}'")
             else:
-                share = form.conditions[name].accuracy
-                cells[each] = missing("the samples have no labels") if share is None else _share(share)
-        yield Row("accuracy", "accuracy", name, "share", "higher", cells)
+                cells[each] = _judged(form.conditions[name])
+        if record.classed:
+            yield Row("accuracy", "accuracy", name, "share", "higher", cells)
+        else:
+            judged = record.forms[0].conditions[name].judged
+            yield Row(
+                "accuracy", judged.name, name, judged.unit, "higher" if judged.higher_is_better else "lower", cells
+            )
 
 
 def _robustness(record: Robustness | None, columns: Sequence[str], folder: str) -> Iterator[Row]:

@@ -3,22 +3,26 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ...toolkit.coding import Coder
-from ...toolkit.data import Images, Labels
+from ...toolkit.data import Images
 from ...toolkit.defences.exact import exact
 from ...toolkit.errors import InputError
 from ...toolkit.network.fold import fold, moved_biases
 from ...toolkit.progress import Track, silent
 from ...toolkit.quantize import weight_bits
+from ...toolkit.task import CLASSES, Task
 from ..measure.forms import Deployed, Forms
 from ..records.explanation import Contribution, Findings, Pair, Place, Reason
 from ..records.explanation import Stage as StageRecord
 from . import stages as forms
 from .causes import ALONE, CAUSES, FOLDED, MOST_BITS, MOVED, PROGRAM, REAL, TUNED, UNDELAYED, present
+from .judge import Judge
 from .limits import alone
 from .model import Codes, Field, Model, Outcome, Spikes, simulate
 from .origins import match
@@ -107,25 +111,25 @@ class _Plan:
 class _Walk:
     """Runs all stages and all switches on one batch after the other."""
 
-    def __init__(self, plan: _Plan, coder: Coder) -> None:
+    def __init__(self, plan: _Plan, coder: Coder, judge: Judge) -> None:
         self.stages, self.model, self.coder, self.base = plan.stages, plan.model, coder, plan.base
         self.codes: Codes = plan.model.codes
-        self.bits, self.order, by_step = plan.bits, plan.order, plan.by_step
+        self.bits, self.order, self.judge, by_step = plan.bits, plan.order, judge, plan.by_step
         order = plan.order
         names = [stage.name for stage in plan.stages]
-        self.pairs = {pair: Tally(order, by_step) for pair in pairwise(names)}
-        self.own = tallies(names, order, by_step)
-        self.alone = tallies(sorted(self.codes), order, by_step)
-        self.repaired = tallies(sorted(self.codes), order, by_step)
-        self.left = tallies(sorted(self.codes), order, by_step)
-        self.whole, self.total, self.real, self.integers = (Tally(order, by_step) for _ in range(4))
+        self.pairs = {pair: Tally(order, by_step, judge) for pair in pairwise(names)}
+        self.own = tallies(names, order, by_step, judge)
+        self.alone = tallies(sorted(self.codes), order, by_step, judge)
+        self.repaired = tallies(sorted(self.codes), order, by_step, judge)
+        self.left = tallies(sorted(self.codes), order, by_step, judge)
+        self.whole, self.total, self.real, self.integers = (Tally(order, by_step, judge) for _ in range(4))
         self.overflow: dict[str, dict[str, int]] = {}
 
     def runs(self) -> int:
         """Return how many runs a batch takes."""
         return len(self.stages) + 2 + 2 * len(self.codes)
 
-    def batch(self, batch: Shown, labels: Labels, done: int) -> Iterator[str]:
+    def batch(self, batch: Shown, labels: NDArray[Any], done: int) -> Iterator[str]:
         """Run one batch, ``done`` samples after the first; yield what was run."""
         answers: dict[str, Outcome] = {}
         for stage in self.stages:
@@ -140,17 +144,17 @@ class _Walk:
         self.whole.update(answers[self.stages[0].name], answers[PROGRAM], labels)
         self._count(answers[PROGRAM].events)
         sent = messages(batch, self.coder)
-        base = simulate(self.model, sent, frozenset())
+        base = simulate(self.model, sent, frozenset(), self.judge)
         yield "base"
-        every = simulate(self.model, sent, self.codes)
+        every = simulate(self.model, sent, self.codes, self.judge)
         yield "all causes"
         self.real.update(answers[self.base], base, labels)
         self.integers.update(answers[PROGRAM], every, labels)
         self.total.update(base, every, labels)
         for code in self.alone:
-            self.alone[code].update(base, simulate(self.model, sent, frozenset({code})), labels)
+            self.alone[code].update(base, simulate(self.model, sent, frozenset({code}), self.judge), labels)
             yield code
-            without = simulate(self.model, sent, self.codes - {code})
+            without = simulate(self.model, sent, self.codes - {code}, self.judge)
             self.repaired[code].update(every, without, labels)
             self.left[code].update(base, without, labels)
             yield code
@@ -239,7 +243,14 @@ def _alone(given: Deployed, lava: int, samples: int) -> _Plan:
 
 
 def explain(
-    given: Forms | Deployed, images: Images, labels: Labels, *, lava: int = 0, batch: int = 250, track: Track = silent
+    given: Forms | Deployed,
+    images: Images,
+    labels: NDArray[Any],
+    *,
+    task: Task = CLASSES,
+    lava: int = 0,
+    batch: int = 250,
+    track: Track = silent,
 ) -> tuple[Findings, list[Overlay]]:
     """Explain why the forms of a network differ, by running them and by switching causes on and off.
 
@@ -249,7 +260,8 @@ def explain(
     Args:
         given: the float network, the quantized one, and a Program: theirs, or one that should be; or a Program alone.
         images: (samples, channels, height, width), in [0, 1].
-        labels: (samples,).
+        labels: (samples,), or the task's targets.
+        task: what outputs are for; see :class:`.judge.Judge` for what counts as right where they are no classes.
         lava: how many samples Lava gets; 0: none.
         batch: samples a run.
         track: progress.
@@ -269,15 +281,25 @@ def explain(
     rounded = _off_grid(coder, images, batch)
     if rounded:
         plan = replace(plan, model=replace(plan.model, evidence={**plan.model.evidence, "input_rounding": rounded}))
-    walk = _Walk(plan, coder)
+    judge, known = Judge(), labels
+    if not isinstance(given, Deployed):
+        judge = Judge(task, given.network.gain)
+        known = judge.known(given.network, images, labels, batch)
+    elif not task.classed:
+        raise InputError(f"explain: answers of task {task.name!r} are judged by the float network's, and there is none")
+    walk = _Walk(plan, coder, judge)
     starts = range(0, len(images), batch)
-    jobs = (job for s in starts for job in walk.batch(shown(coder, images[s : s + batch], s), labels[s : s + batch], s))
+
+    def part(start: int) -> Shown:
+        return shown(coder, images[start : start + batch], start, judge)
+
+    jobs = (job for s in starts for job in walk.batch(part(s), known[s : s + batch], s))
     for _ in track(jobs, "explain", len(starts) * walk.runs()):
         pass
 
     def again(sample: int) -> tuple[Shown, int]:
         start = sample // batch * batch
-        return shown(coder, images[start : start + batch], start), sample - start
+        return part(start), sample - start
 
     return _findings(walk, len(images), again)
 

@@ -3,12 +3,16 @@
 import time
 from typing import Any
 
+from numpy.typing import NDArray
+
 from ...hw_targets.target import get_target
-from ...toolkit.data import Images, Labels
+from ...toolkit.data import Images
 from ...toolkit.progress import Track, silent
+from ...toolkit.task import CLASSES, Task
 from ..measure.forms import Deployed, Forms
 from ..records.explanation import Explanation
 from .explainer import Overlay, explain
+from .judge import Judge
 from .sensitivity import LOSS, find_sensitivity
 
 FEW = 300
@@ -18,9 +22,10 @@ FEW = 300
 def explain_forms(
     forms: Forms | Deployed,
     images: Images,
-    labels: Labels,
+    labels: NDArray[Any],
     about: dict[str, Any],
     *,
+    task: Task = CLASSES,
     lava: bool | None = None,
     slow: int = 64,
     batch: int = 250,
@@ -32,8 +37,9 @@ def explain_forms(
     Args:
         forms: float network, quantized network, and the Program that should be theirs; or a Program alone.
         images: (samples, channels, height, width), in [0, 1].
-        labels: (samples,).
+        labels: (samples,), or the task's targets.
         about: the record's header, see :func:`..records.base.header`.
+        task: what outputs are for.
         lava: whether Lava is run; None: where it is installed.
         slow: samples that Lava gets at most.
         batch: samples a run.
@@ -60,11 +66,13 @@ def explain_forms(
             notes.append(f"Lava was run on the first {most} samples only.")
     if len(labels) < FEW:
         notes.append(f"Only {len(labels)} test samples: intervals are wide, do not quote.")
-    found, overlays = explain(forms, images, labels, lava=most, batch=batch, track=track)
+    notes += [said] if (said := Judge(task).note) else []
+    found, overlays = explain(forms, images, labels, task=task, lava=most, batch=batch, track=track)
     layers = None
     if isinstance(forms, Deployed):
         notes.append("Layers were not quantized alone: that needs weights before they were rounded.")
     elif loss is not None:
-        layers = find_sensitivity(forms.network, forms.quantized, images, labels, loss=loss, batch=batch, track=track)
+        known: dict[str, Any] = {"task": task, "loss": loss, "batch": batch, "track": track}
+        layers = find_sensitivity(forms.network, forms.quantized, images, labels, **known)
     record = Explanation(**about, **dict(found), layers=layers, notes=notes, seconds=time.perf_counter() - begun)
     return record, overlays

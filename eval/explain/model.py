@@ -16,6 +16,7 @@ from torch.nn import functional
 from ...export.program import Convolution, Dense, Graded, Program, Synapse
 from ...hw_targets.loihi.arithmetic import LIMIT, wrap_current
 from ...hw_targets.loihi.schedule import by_clock, by_layer
+from .judge import Answers, Judge
 
 Codes = frozenset[str]
 Spikes = dict[str, NDArray[np.bool_]]
@@ -100,13 +101,13 @@ class Outcome:
 
     Attributes:
         spikes: (time, batch, ...) a population.
-        classes: (batch,).
+        classes: (batch,); where answers are no classes the outputs in real numbers, (batch, outputs).
         events: how often the numbers' limits showed, a population, where counted.
         membranes: voltage before the reset as a share of the threshold, (time, batch, ...) a population; on request.
     """
 
     spikes: Spikes
-    classes: NDArray[np.int64]
+    classes: Answers
     events: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     membranes: Mapping[str, NDArray[np.float64]] | None = None
 
@@ -214,13 +215,16 @@ class _Units:
 
 
 @torch.no_grad()
-def simulate(model: Model, messages: Field, on: Codes, *, membranes: bool = False) -> Outcome:
+def simulate(
+    model: Model, messages: Field, on: Codes, judge: Judge | None = None, *, membranes: bool = False
+) -> Outcome:
     """Run the network with some of its causes switched on.
 
     Args:
         model: network and Program.
         messages: (time, batch, ...), real, and after ``input_rounding``.
         on: codes of causes.
+        judge: what reads answers off outputs; None for classes.
         membranes: whether to keep them.
     """
     program = model.program if "latency" in on else model.meant
@@ -246,7 +250,7 @@ def simulate(model: Model, messages: Field, on: Codes, *, membranes: bool = Fals
     output = read.v.flatten(1).numpy() if readout.kind == "membrane" else readout.output(spikes[read_from], None)
     return Outcome(
         spikes,
-        output.argmax(1),
+        (judge or Judge()).read(output, program.largest_output),
         membranes={
             name: torch.stack(state.membranes).numpy()
             for name, state in neurons.items()

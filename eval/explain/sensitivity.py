@@ -1,23 +1,26 @@
 """Which layer costs the accuracy when its weights alone are quantized, and how many bits each would need."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...toolkit.data import Images, Labels
+from ...toolkit.data import Images
 from ...toolkit.defences.exact import exact
 from ...toolkit.errors import InputError
 from ...toolkit.network.fold import fold
 from ...toolkit.network.network import SpikingNetwork
 from ...toolkit.progress import Track, silent
 from ...toolkit.quantize import on_grid, steps_of, weight_bits, weight_layers, weight_steps
+from ...toolkit.task import CLASSES, Task
 from ..records.base import Share, share
 from ..records.sensitivity import AtBits, LayerBits, Paired, Sensitivities, Together
 from ..report.words import listed, percent, points
 from .causes import FOLDED, TUNED
+from .judge import Answers, Judge
 from .stages import Shown, classes_of, fine_tuned, shown
 from .tally import paired
 
@@ -25,7 +28,7 @@ BITS = tuple(range(2, 9))
 """Bits a weight that are tried."""
 LOSS = 1.0
 """Points of accuracy that a layer may cost alone."""
-Classes = NDArray[np.int64]
+Classes = Answers
 
 
 class _Trials:
@@ -37,8 +40,8 @@ class _Trials:
         labels: (samples,).
     """
 
-    def __init__(self, network: SpikingNetwork, batches: Sequence[Shown], labels: Labels) -> None:
-        self.network, self.batches, self.labels = network, batches, labels
+    def __init__(self, network: SpikingNetwork, batches: Sequence[Shown], labels: NDArray[Any], judge: Judge) -> None:
+        self.network, self.batches, self.labels, self.judge = network, batches, labels, judge
         self.layers = dict(network.named_layers())
         self.before = self.classes({})
 
@@ -56,9 +59,9 @@ class _Trials:
 
     def judged(self, classes: Classes) -> tuple[Share, Paired]:
         """Return the accuracy, and what changed against the network as it is."""
-        was, now = (found == self.labels for found in (self.before, classes))
+        was, now = (self.judge.right(found, self.labels) for found in (self.before, classes))
         lost, won = int((was & ~now).sum()), int((now & ~was).sum())
-        return share(now), paired(len(now), int((self.before != classes).sum()), lost, won)
+        return share(now), paired(len(now), self.judge.changed(self.before, classes, self.labels), lost, won)
 
 
 def _base(network: SpikingNetwork, quantized: SpikingNetwork | None) -> tuple[str, SpikingNetwork]:
@@ -72,8 +75,9 @@ def find_sensitivity(
     network: SpikingNetwork,
     quantized: SpikingNetwork | None,
     images: Images,
-    labels: Labels,
+    labels: NDArray[Any],
     *,
+    task: Task = CLASSES,
     bits: Sequence[int] = BITS,
     loss: float = LOSS,
     batch: int = 250,
@@ -85,7 +89,8 @@ def find_sensitivity(
         network: in float.
         quantized: of the same network: its bits and steps are tried, too, and fine-tuned weights are taken from it.
         images: (samples, channels, height, width), in [0, 1].
-        labels: (samples,).
+        labels: (samples,), or the task's targets.
+        task: what outputs are for.
         bits: a weight, 2 to 8.
         loss: points of accuracy that a layer may cost alone.
         batch: samples a run.
@@ -102,8 +107,10 @@ def find_sensitivity(
         raise InputError(f"sensitivity: a loss of {loss} points; give 0 to 100")
     name, base = _base(network, quantized)
     coder = network.coder
-    batches = [shown(coder, images[start : start + batch], start) for start in range(0, len(images), batch)]
-    trials = _Trials(base.eval(), batches, labels)
+    judge = Judge(task, network.gain)
+    known = judge.known(network, images, labels, batch)
+    batches = [shown(coder, images[start : start + batch], start, judge) for start in range(0, len(images), batch)]
+    trials = _Trials(base.eval(), batches, known, judge)
     own, steps = ({}, {}) if quantized is None else (weight_bits(quantized), weight_steps(quantized))
     tried = sorted({*bits, *own.values()})
     weights = {layer: _weight(base, layer) for layer in weight_layers(base)}
@@ -118,7 +125,7 @@ def find_sensitivity(
     for layer, number in track(jobs, "layer by layer", len(jobs)):
         accuracy, pair = trials.judged(trials.classes({layer: rounded(layer, number)}))
         found[layer].append(AtBits(bits=number, accuracy=accuracy, paired=pair))
-    before = share(trials.before == labels)
+    before = share(judge.right(trials.before, known))
     layers = [
         LayerBits(
             layer=layer,

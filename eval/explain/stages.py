@@ -18,7 +18,11 @@ from ...toolkit.network.network import SpikingNetwork
 from ...toolkit.train import seeded
 from ..measure.forms import DRAWS
 from .causes import FLOAT, FOLDED, LAVA, MOVED, PROGRAM, QUANTIZED, TUNED, UNDELAYED
+from .judge import Answers, Judge
 from .model import Outcome
+
+CLASSED = Judge()
+"""Of classes."""
 
 
 @dataclass(frozen=True)
@@ -29,25 +33,27 @@ class Shown:
         encoded: (time, batch, ...), in [0, 1], what networks see.
         messages: (time, batch, ...), what the chip receives.
         seed: of what a form may draw itself.
+        judge: what reads answers off outputs.
     """
 
     encoded: Tensor
     messages: NDArray[np.int32]
     seed: int
+    judge: Judge = CLASSED
 
     def part(self, which: slice) -> "Shown":
         """Return some of the samples."""
-        return Shown(self.encoded[:, which], self.messages[:, which], self.seed)
+        return Shown(self.encoded[:, which], self.messages[:, which], self.seed, self.judge)
 
 
-def shown(coder: Coder, images: Images, start: int) -> Shown:
+def shown(coder: Coder, images: Images, start: int, judge: Judge = CLASSED) -> Shown:
     """Return a batch whose first sample has the number ``start``, encoded."""
     with seeded(DRAWS + start), torch.no_grad():
         encoded = coder.encode(torch.from_numpy(np.ascontiguousarray(images, dtype=np.float32)))
     # The same at every step, as direct coding shows it, is rounded once.
     once = encoded[:1] if encoded.stride(0) == 0 else encoded
     messages = coder.messages(once.numpy())
-    return Shown(encoded, np.broadcast_to(messages, tuple(encoded.shape)), DRAWS + start)
+    return Shown(encoded, np.broadcast_to(messages, tuple(encoded.shape)), DRAWS + start, judge)
 
 
 @dataclass(frozen=True)
@@ -67,14 +73,11 @@ class Stage:
     most: int | None = None
 
 
-def classes_of(
-    network: SpikingNetwork, batch: Shown, watch: Callable[[str, Tensor], None] | None = None
-) -> NDArray[np.int64]:
-    """Return the classes (batch,) that a network in evaluation mode answers; ``watch`` sees what each layer sends."""
+def classes_of(network: SpikingNetwork, batch: Shown, watch: Callable[[str, Tensor], None] | None = None) -> Answers:
+    """Return the answers (batch, ...) of a network in evaluation mode; ``watch`` sees what each layer sends."""
     with seeded(batch.seed), torch.no_grad():
         last = network.respond(batch.encoded, watch)
-    found: NDArray[np.int64] = (last[-1] if network.membrane else last.sum(0)).numpy().argmax(1)
-    return found
+    return batch.judge.read((last[-1] if network.membrane else last.sum(0)).flatten(1).numpy(), network.steps)
 
 
 def _network(network: SpikingNetwork) -> Callable[[Shown], Outcome]:
@@ -94,11 +97,12 @@ def _network(network: SpikingNetwork) -> Callable[[Shown], Outcome]:
     return run
 
 
-def _program(compiled: Compiled) -> Callable[[Shown], Outcome]:
+def _program(compiled: Compiled, full: float) -> Callable[[Shown], Outcome]:
     def run(batch: Shown) -> Outcome:
         trace = compiled.run(batch.messages, rasters=True)
         spikes = {name: raster.spikes != 0 for name, raster in trace.rasters.items()}
-        return Outcome(spikes, trace.classes, {name: asdict(one) for name, one in (trace.overflow or {}).items()})
+        answers = batch.judge.read(trace.output, full)
+        return Outcome(spikes, answers, {name: asdict(one) for name, one in (trace.overflow or {}).items()})
 
     return run
 
@@ -152,15 +156,17 @@ def program_stages(program: Program, meant: Program, lava: int) -> list[Stage]:
         Stage(
             UNDELAYED,
             f"the Program's integers with the network's timing, {undelayed}",
-            _program(LoihiTarget(latency=1 if recurrent else 0).compile(meant)),
+            _program(LoihiTarget(latency=1 if recurrent else 0).compile(meant), meant.largest_output),
         ),
         Stage(
             PROGRAM,
             "the Program on one clock, every synapse a step late",
-            _program(LoihiTarget(latency=1).compile(program)),
+            _program(LoihiTarget(latency=1).compile(program), program.largest_output),
         ),
     ]
     if lava:
         target = get_target("lava").compile(program)
-        found.append(Stage(LAVA, "the Program on Intel's lava-nc 0.10.0", _program(target), lava))
+        found.append(
+            Stage(LAVA, "the Program on Intel's lava-nc 0.10.0", _program(target, program.largest_output), lava)
+        )
     return found

@@ -1,15 +1,16 @@
 """Two forms on the same images, batch by batch: where they part, how often, and what that does to the classes."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from ...toolkit.data import Labels
 from ..records.base import Share, share_of
 from ..records.explanation import Effect, Place
 from ..records.sensitivity import Paired
+from .judge import Judge
 from .model import Outcome
 
 
@@ -30,16 +31,17 @@ class Tally:
         order: populations in the order of computation, with the shape that places are named in.
         by_step: whether the earliest step comes before the earliest population: in recurrent networks, where a
             population may differ because a later one did, a step earlier.
+        judge: what says which answers are right.
     """
 
-    def __init__(self, order: dict[str, tuple[int, ...]], by_step: bool) -> None:
-        self.order, self.by_step = order, by_step
+    def __init__(self, order: dict[str, tuple[int, ...]], by_step: bool, judge: Judge | None = None) -> None:
+        self.order, self.by_step, self.judge = order, by_step, judge or Judge()
         self.by_population = dict.fromkeys(order, 0)
         self.compared = 0
         self.first: tuple[tuple[int, ...], Place] | None = None
         self.samples = self.changed = self.lost = self.won = self.right = 0
 
-    def update(self, before: Outcome, after: Outcome, labels: Labels) -> None:
+    def update(self, before: Outcome, after: Outcome, labels: NDArray[Any]) -> None:
         """Count a batch; of the longer outcome the first samples."""
         batch = min(len(before.classes), len(after.classes))
         for number, (name, shape) in enumerate(self.order.items()):
@@ -50,8 +52,9 @@ class Tally:
             self.by_population[name] += count
             if count:
                 self._keep(number, name, wrong, a)
-        right = [one.classes[:batch] == labels[:batch] for one in (before, after)]
-        self.changed += int((before.classes[:batch] != after.classes[:batch]).sum())
+        known, answers = labels[:batch], (before.classes[:batch], after.classes[:batch])
+        right = [self.judge.right(one, known) for one in answers]
+        self.changed += self.judge.changed(*answers, known)
         self.lost += int((right[0] & ~right[1]).sum())
         self.won += int((right[1] & ~right[0]).sum())
         self.right += int(right[1].sum())
@@ -91,6 +94,8 @@ class Tally:
         return share_of(self.right, self.samples)
 
 
-def tallies(names: Iterable[str], order: dict[str, tuple[int, ...]], by_step: bool) -> dict[str, Tally]:
+def tallies(
+    names: Iterable[str], order: dict[str, tuple[int, ...]], by_step: bool, judge: Judge | None = None
+) -> dict[str, Tally]:
     """Return a Tally for each name."""
-    return {name: Tally(order, by_step) for name in names}
+    return {name: Tally(order, by_step, judge) for name in names}

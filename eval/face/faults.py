@@ -9,7 +9,7 @@ from ..measure.forms import DRAWS, Forms
 from ..records.faults import Faults
 from ..report.faults import render_faults
 from .measures import header_of
-from .networks import Samples, test_part
+from .networks import Samples, task_of, test_part
 from .shown import Shown
 
 
@@ -43,6 +43,7 @@ def faults(
     Raises:
         InputError: there is no such layer, field or bit, or a number is refused.
     """
+    task_of(data).needs_classes("faults")
     images, labels = test_part(data, samples)
     with seeded(DRAWS):
         messages = forms.network.coder.integers(images)

@@ -19,6 +19,7 @@ from ...toolkit.errors import InputError
 from ...toolkit.files import digest
 from ...toolkit.network.network import SpikingNetwork
 from ...toolkit.progress import bars
+from ...toolkit.task import Task
 from ..agreement.targets import compare as run_targets
 from ..cost.measure import measure_cost
 from ..cost.table import Cell, column, side_by_side
@@ -32,14 +33,17 @@ from ..records.cost import Cost
 from ..records.evaluation import Condition
 from ..records.explanation import Explanation
 from ..records.fit import Fit
+from ..records.quality import QualityUnderAttack
 from ..records.robustness import FormResult, Robustness
 from ..report.compare import render_compare
 from ..report.explain import render_explanation
 from ..report.fit import render_fit
 from ..report.robustness import render_robustness
+from ..report.under_attack import render_quality
 from ..robustness.forms import measure_robustness
 from ..robustness.protocol import measure as measure_module
-from .networks import Samples, classifier, test_part
+from ..robustness.quality import measure_quality
+from .networks import Samples, classifier, task_of, test_part
 from .shown import Shown
 
 NAME = "network"
@@ -76,7 +80,7 @@ def robustness(
     bounds: Bounds | None = None,
     preprocessing: Preprocessing | None = None,
     output: Output | None = None,
-) -> "Shown[Robustness] | FormResult":
+) -> "Shown[Robustness] | Shown[QualityUnderAttack] | FormResult":
     """Attack under a protocol: a sample counts as robust only if it survives every attack; alarms say what to doubt.
 
     Args:
@@ -97,7 +101,8 @@ def robustness(
         output: of a classifier alone: from what it returns to logits; see :class:`...toolkit.attacks.given.Given`.
 
     Returns:
-        The record; of a classifier alone, its outcomes, worst case and alarms.
+        The record; of a classifier alone, its outcomes, worst case and alarms. Where the task of the data has no
+        classes, the record of what is left of its quality.
 
     Raises:
         InputError: an option does not fit the network.
@@ -118,6 +123,12 @@ def robustness(
     if bounds is not None or preprocessing is not None or output is not None:
         raise InputError("bounds, preprocessing, output: belong to a classifier alone; these forms take [0, 1]")
     images, labels = test_part(data, samples)
+    if not task_of(data).classed:
+        if budget is not None or shifts is not None or draws != 1:
+            raise InputError(f"budget, shifts, draws: not for the task {task_of(data).name}; leave them out")
+        about = header_of("robustness", data, subject.program, samples=samples, protocol=protocol, epsilon=epsilon)
+        chosen: dict[str, Any] = {"protocol": protocol, "names": targets, "epsilon": epsilon, "threat": threat}
+        return _quality(subject, images, labels, task_of(data), about, seed=seed, **chosen)
     options: dict[str, Any] = {"protocol": protocol, "epsilon": epsilon, "targets": targets, "threat": threat}
     options |= {"budget": budget, "shifts": shifts, "seed": seed, "draws": draws}
     about = header_of("robustness", data, subject.program, samples=samples, **options)
@@ -126,6 +137,26 @@ def robustness(
     rows = [_robust(form) for form in record.forms]
     title = f"robustness, protocol {record.protocol}, {record.samples} samples, {record.threat_model}: {record.summary}"
     return Shown(record, title, tuple(rows), lambda: render_robustness(record))
+
+
+def _quality(
+    subject: Forms | Deployed, images: Images, targets: NDArray[Any], task: Task, about: dict[str, Any], **options: Any
+) -> Shown[QualityUnderAttack]:
+    with bars(keep=False) as track:
+        record, _ = measure_quality(subject, images, targets, task, about, **options, track=track)
+    what = f"{record.forms[0].clean.name}, {record.forms[0].clean.unit}"
+    rows = [
+        {
+            "form": form.form,
+            "target": form.target,
+            f"clean {what}": form.clean.value,
+            "worst case": form.worst.value,
+            "largest loss of a sample": form.loss,
+            "attacks": len(form.attacks),
+        }
+        for form in record.forms
+    ]
+    return Shown(record, record.summary, tuple(rows), lambda: render_quality(record))
 
 
 def _robust(form: FormResult) -> dict[str, Any]:
@@ -169,7 +200,7 @@ def explain(
     about = header_of("explain", data, forms.program, samples=samples, lava=lava, **given)
     with bars() as track:
         record, overlays = explain_forms(
-            forms, images, labels, about, lava=lava, loss=loss if layers else None, track=track
+            forms, images, labels, about, task=task_of(data), lava=lava, loss=loss if layers else None, track=track
         )
     accuracy = {stage.name: stage.accuracy.value for stage in record.stages}
     rows = [
@@ -252,26 +283,31 @@ def compare(
         about = header_of("compare", data, forms.program, worst_energy=worst_energy, samples=samples)
         options: dict[str, Any] = {"batch": BATCH, "epsilon": worst_energy}
         record = measure_cost(about, forms, conditions, labels, **options, track=track)
-        measured = evaluate(forms, conditions, labels, {"loihi": len(labels)}, batch=BATCH, track=track)
+        known: dict[str, Any] = {"batch": BATCH, "task": task_of(data), "track": track}
+        measured = evaluate(forms, conditions, labels, {"loihi": len(labels)}, **known)
     found = side_by_side(None, None if robustness is None else robustness.record, record, NAME)
     accuracies = {column(one.form, one.target): one.conditions for one in measured}
     rows: list[dict[str, Any]] = [
-        {"quantity": "accuracy", "images": condition, "unit": "share"}
-        | {name: _value(accuracies.get(name, {}).get(condition)) for name in found.columns}
+        _judged(condition, {name: conditions.get(condition) for name, conditions in accuracies.items()}, found.columns)
         for condition in conditions
     ]
     rows += [
         {"quantity": row.name, "images": row.condition, "unit": row.unit}
         | {name: _cell(row.cells.get(name)) for name in found.columns}
         for row in found.rows
-        if not row.part and row.name != "accuracy"
+        if not row.part and row.group != "accuracy"
     ]
     title = "float, quantized and deployed side by side"
     return Shown(record, title, tuple(rows), lambda: render_compare(found, record, None, {}))
 
 
-def _value(measured: Condition | None) -> float | None:
-    return None if measured is None or measured.accuracy is None else measured.accuracy.value
+def _judged(condition: str, found: Mapping[str, Condition | None], columns: Sequence[str]) -> dict[str, Any]:
+    """Return the row of what answers are judged by: accuracy as a share, or the task's quality; None without labels."""
+    known = {name: each for name, each in found.items() if each is not None and each.known}
+    quality = next((each.quality for each in known.values() if each.quality is not None), None)
+    name, unit = ("accuracy", "share") if quality is None else (quality.name, quality.unit)
+    values = {name: each.judged.value if each.accuracy is None else each.accuracy.value for name, each in known.items()}
+    return {"quantity": name, "images": condition, "unit": unit} | {name: values.get(name) for name in columns}
 
 
 def _cell(cell: Cell | None) -> float | str | None:

@@ -20,6 +20,7 @@ from ...hw_targets.target import Trace, get_target
 from ...toolkit.attacks import ATTACKS
 from ...toolkit.attacks.base import Attack, Attacked
 from ...toolkit.attacks.given import USUAL, Bounds, Given, Output, Preprocessing, gathered, numbers
+from ...toolkit.attacks.harm import Harm, harm
 from ...toolkit.coding import Coder
 from ...toolkit.config import parse_recipe
 from ...toolkit.data import Dataset, Images, Labels, check_events, check_images, check_labels, dataset
@@ -30,6 +31,7 @@ from ...toolkit.models import build_network as build_recipe
 from ...toolkit.network.network import SpikingNetwork
 from ...toolkit.progress import bars
 from ...toolkit.quantize import Bits, quantized_network
+from ...toolkit.task import CLASSES, Task
 from ...toolkit.train import Epoch, Loss, seeded, train_network
 from ..measure.forms import DRAWS, Forms
 
@@ -48,6 +50,7 @@ def load_data(
     arrays: Sequence[NDArray[Any]] | None = None,
     steps: int | None = None,
     layout: Layout | None = None,
+    task: Task = CLASSES,
     **settings: Any,
 ) -> Dataset:
     """Return a data set: one by name, or your own arrays.
@@ -59,6 +62,7 @@ def load_data(
         steps: bins a recording of events is cut into.
         layout: of arrays: "channels-first", or "channels-last" for (samples, height, width, channels); by default the
             first, refused where the arrays look as if it were the last.
+        task: what the y of arrays are, if not classes: ``toolkit.task.regression.Regression(outputs)`` for numbers.
         settings: the other keys of a recipe's section ``data``: ``path``, ``train_samples``, ``test_samples``.
 
     Raises:
@@ -67,12 +71,14 @@ def load_data(
         FileError: a file is missing or not the published one.
     """
     if arrays is None:
+        if not task.classed:
+            raise InputError("load_data: task: belongs to arrays; a data set by name says itself what it is for")
         recipe = parse_recipe({"data": {"name": name, **settings}}, "load_data")
         return load_settings(recipe.data, steps)
     if len(arrays) != 4 or settings:
         raise InputError("load_data: arrays are x_train, y_train, x_test, y_test, and no other setting goes with them")
     parts = dict(zip(("x_train", "y_train", "x_test", "y_test"), map(np.asarray, arrays), strict=True))
-    return dataset("arrays" if name == "digits" else name, "arrays", parts, steps=steps, layout=layout)
+    return dataset("arrays" if name == "digits" else name, "arrays", parts, steps=steps, layout=layout, task=task)
 
 
 def build_network(
@@ -105,7 +111,9 @@ def train(
     loss: Loss | None = None,
     **settings: Any,
 ) -> list[Epoch]:
-    """Train a network in place: Adam on the cross-entropy or a loss, the rate falling along half a cosine.
+    """Train a network in place: Adam on the loss of the data's task, by default cross-entropy, or on another.
+
+    The rate falls along half a cosine.
 
     Args:
         network: left in evaluation mode on the CPU.
@@ -137,6 +145,7 @@ def train(
             rate=rate,
             defences=recipe.defences,
             loss=loss,
+            task=task_of(data),
             track=track,
         )
 
@@ -151,7 +160,7 @@ def attack(
     preprocessing: Preprocessing | None = None,
     output: Output | None = None,
     **settings: Any,
-) -> Attacked:
+) -> Attacked | Harm:
     """Make adversarial examples; they are checked, projected into the ball, and judged again.
 
     Args:
@@ -165,7 +174,8 @@ def attack(
         settings: of the attack: ``epsilon`` (in units of the inputs), ``steps``, ``norm``, ``seed``, ...
 
     Returns:
-        Examples in the shape and the units of the inputs.
+        Examples in the shape and the units of the inputs. Where the task of the data has no classes, those on which
+        answers are worst, and their quality.
 
     Raises:
         InputError: no attack of that name, or a setting is refused.
@@ -182,6 +192,10 @@ def attack(
             raise InputError(f"attack {kind.name!r}: {error}") from error
     elif settings:
         raise InputError(f"attack: {', '.join(settings)}: belong to an attack by name; this one has its settings")
+    task = task_of(data)
+    if not task.classed:
+        with bars() as track:
+            return harm(attack, victim, images, labels, task, track=track)
     with bars() as track:
         made = attack(victim, images, labels, track=track)
     if given is None:
@@ -236,6 +250,7 @@ def quantize(
             rate=rate,
             defences=recipe.defences,
             loss=loss,
+            task=task_of(data),
             what="quantize",
             track=track,
         )
@@ -324,6 +339,11 @@ def run(
             inputs = coder.integers(np.asarray(inputs))
     with bars() as track:
         return compiled.run(np.asarray(inputs), rasters=rasters, track=track)
+
+
+def task_of(data: Any) -> Task:
+    """Return what the outputs of a network on these data are for: classes, unless a data set says otherwise."""
+    return data.task if isinstance(data, Dataset) else CLASSES
 
 
 def training_part(data: Training) -> tuple[Any, Labels | None]:

@@ -20,7 +20,7 @@ from ..proof.second import second_look
 from ..records.proof import Proof, decided_by
 from ..report.proof import render_proof
 from .measures import header_of
-from .networks import Samples, test_part
+from .networks import Samples, task_of, test_part
 from .shown import Shown
 
 
@@ -63,6 +63,7 @@ def prove(
     """
     begun = time.perf_counter()
     program = subject.program if isinstance(subject, Forms) else subject
+    task_of(data).needs_classes("prove")
     images, labels = test_part(data, samples)
     messages = _messages(subject, program, coder, images)
     strength = strength_of(program, messages, threat, epsilon, budget, edit)

@@ -12,7 +12,7 @@ from ..records.sensitivity import LayerBits, Sensitivities, Sensitivity
 from ..report.explain import render_sensitivity
 from ..report.words import points
 from .measures import header_of
-from .networks import Samples, test_part
+from .networks import Samples, task_of, test_part
 from .shown import Shown
 
 
@@ -44,9 +44,8 @@ def sensitivity(
     given["loss"] = None if loss == LOSS else loss
     about = header_of("sensitivity", data, None if forms is None else forms.program, **given)
     with bars() as track:
-        found = find_sensitivity(
-            floats, None if forms is None else forms.quantized, images, labels, bits=bits, loss=loss, track=track
-        )
+        known: dict[str, Any] = {"task": task_of(data), "bits": bits, "loss": loss, "track": track}
+        found = find_sensitivity(floats, None if forms is None else forms.quantized, images, labels, **known)
     record = Sensitivity(**about, **dict(found), seconds=time.perf_counter() - begun)
     rows = tuple(_row(found, layer) for layer in found.layers)
     return Shown(record, " ".join(found.verdict), rows, lambda: render_sensitivity(record))

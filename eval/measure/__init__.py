@@ -14,6 +14,9 @@ METRICS: "Registry[type[FormMetric]]" = Registry(
         "accuracy": "metrics:Accuracy",
         "spike rate": "metrics:SpikeRate",
         "synaptic operations": "metrics:SynapticOperations",
+        "MAE": "qualities:MeanAbsoluteError",
+        "PSNR": "qualities:PSNR",
+        "SSIM": "qualities:SSIM",
     },
     base="metrics:FormMetric",
 )

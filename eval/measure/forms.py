@@ -6,15 +6,18 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...export.program import Program
 from ...hw_targets.target import Compiled, Counts, get_target
 from ...hw_targets.torch import TorchTarget
 from ...toolkit.coding import Coder
-from ...toolkit.data import Images, Labels
+from ...toolkit.data import Images
 from ...toolkit.network.network import SpikingNetwork
 from ...toolkit.progress import Track, silent
+from ...toolkit.task import CLASSES, Task
 from ...toolkit.train import seeded
+from ..records.base import mean_of
 from ..records.evaluation import Condition, Measured, MeasuredForm
 from . import METRICS
 from .metrics import Answered
@@ -67,10 +70,12 @@ def measure(
     program: Program,
     coder: Coder,
     images: Images,
-    labels: Labels,
+    labels: NDArray[Any],
     *,
     integers: bool,
     batch: int,
+    task: Task = CLASSES,
+    gain: float = 1.0,
     reference: Counts | None = None,
     track: Track = silent,
     what: str = "evaluate",
@@ -82,9 +87,11 @@ def measure(
         program: whose synapses are counted.
         coder: of the images; if it is stochastic, every form is shown the same draws, see :data:`DRAWS`.
         images: (samples, channels, height, width).
-        labels: (samples,).
+        labels: (samples,), or the task's targets.
         integers: whether the target takes integer messages (else images).
         batch: samples a run.
+        task: what outputs are for.
+        gain: of the network, see :class:`..toolkit.network.network.SpikingNetwork`.
         reference: the float network's classes (samples,); the form's own when absent.
         track: progress.
         what: label of the progress bar.
@@ -92,8 +99,10 @@ def measure(
     Returns:
         The measurements, the predicted classes, and overflow events a population where exposed.
     """
-    metrics = {name: METRICS.get(name).of(program) for name in METRICS.names()}
-    classes = []
+    kinds = {name: METRICS.get(name) for name in METRICS.names()}
+    metrics = {name: kind.of(program) for name, kind in kinds.items() if kind.measures(task)}
+    unit = gain / (program.largest_output if integers else program.steps)
+    classes, scores = [], []
     overflow: dict[str, dict[str, int]] | None = {}
     starts = range(0, len(images), batch)
     for start in track(starts, what, len(starts)):
@@ -102,7 +111,9 @@ def measure(
             messages = coder.integers(part)
         with seeded(DRAWS + start):
             trace = compiled.run(messages if integers else part, track=track if len(starts) == 1 else silent)
-        answered = Answered(trace, messages, labels[start : start + batch], program)
+        known, outputs = labels[start : start + batch], trace.output * unit
+        answered = Answered(trace, messages, known, program, outputs, task)
+        scores.append(task.scores(outputs, known))
         for metric in metrics.values():
             metric.see(answered)
         classes.append(trace.classes)
@@ -114,11 +125,12 @@ def measure(
             for kind, count in asdict(events).items():
                 so_far[kind] += count
     predicted = np.concatenate(classes)
-    same = 1.0 if reference is None else float((predicted == reference).mean())
+    same = None if not task.classed else 1.0 if reference is None else float((predicted == reference).mean())
     values = {name: metric.compute() for name, metric in metrics.items()}
     condition = Condition(
-        accuracy=values.pop("accuracy"),
+        accuracy=values.pop("accuracy", None),
         same_as_float=same,
+        quality=None if task.classed else mean_of(np.concatenate(scores), task.quality),
         spike_rates=values.pop("spike rate"),
         operations=values.pop("synaptic operations"),
         others={name: Measured.of(metrics[name], value) for name, value in values.items()},
@@ -129,10 +141,11 @@ def measure(
 def evaluate(
     forms: Forms | Deployed,
     conditions: Mapping[str, Images],
-    labels: Labels,
+    labels: NDArray[Any],
     targets: Mapping[str, int],
     *,
     batch: int,
+    task: Task = CLASSES,
     device: str = "cpu",
     track: Track = silent,
 ) -> list[MeasuredForm]:
@@ -141,9 +154,10 @@ def evaluate(
     Args:
         forms: the network's forms, or a Program from elsewhere.
         conditions: images by condition; "clean" and one entry an attack, same order of samples.
-        labels: (samples,).
+        labels: (samples,), or the task's targets.
         targets: number of samples that each target gets, by name.
         batch: samples a run.
+        task: what outputs are for.
         device: torch device of the float and quantized network.
         track: progress.
     """
@@ -168,6 +182,8 @@ def evaluate(
                 images[:count],
                 labels[:count],
                 integers=form == "program",
+                task=task,
+                gain=1.0 if forms.network is None else forms.network.gain,
                 # Lava cuts its samples into runs of its own, and shows progress between them.
                 batch=count if get_target(target).slow else batch,
                 reference=reference[name][:count] if name in reference else None,
@@ -195,10 +211,16 @@ def evaluate(
 
 
 def gradient_sparsity(
-    network: SpikingNetwork, images: Images, labels: Labels, *, batch: int, track: Track = silent
+    network: SpikingNetwork,
+    images: Images,
+    labels: NDArray[Any],
+    *,
+    batch: int,
+    task: Task = CLASSES,
+    track: Track = silent,
 ) -> dict[str, Any]:
     """Return the zero-gradient share of every layer and of the hidden LIF layers together."""
-    metric = ZeroGradientShare(network)
+    metric = ZeroGradientShare(network, task)
     starts = range(0, len(images), batch)
     for start in track(starts, "gradient sparsity", len(starts)):
         with seeded(DRAWS + start):
@@ -207,10 +229,10 @@ def gradient_sparsity(
 
 
 def weight_gradients(
-    network: SpikingNetwork, images: Images, labels: Labels, *, track: Track = silent
+    network: SpikingNetwork, images: Images, labels: NDArray[Any], *, task: Task = CLASSES, track: Track = silent
 ) -> dict[str, dict[str, float]]:
     """Return density and bound of the weight gradients of every layer, means over samples taken one by one."""
-    metric = WeightGradientDensity(network)
+    metric = WeightGradientDensity(network, task)
     for index in track(range(len(images)), "weight gradients", len(images)):
         metric.update(images[index : index + 1], labels[index : index + 1])
     return {name: asdict(density) for name, density in metric.compute().items()}

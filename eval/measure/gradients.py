@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ...toolkit.attacks.base import Attack
@@ -18,6 +19,7 @@ from ...toolkit.network.network import SpikingNetwork
 from ...toolkit.network.neurons import Neuron
 from ...toolkit.network.population import stepped
 from ...toolkit.progress import Track, silent
+from ...toolkit.task import CLASSES, Task
 from .metrics import Metric
 
 NEAR = 1e-3
@@ -239,8 +241,10 @@ def watch(module: nn.Module) -> Iterator[WatchedGradients]:
     seen.finish()
 
 
-def clean_gradients(network: nn.Module, images: Images, labels: Labels, *, batch: int) -> dict[str, Any]:
-    """Return the statistics of the gradients of the cross-entropy summed over samples, without any attack.
+def clean_gradients(
+    network: nn.Module, images: Images, labels: NDArray[Any], *, batch: int, task: Task = CLASSES
+) -> dict[str, Any]:
+    """Return the statistics of the gradients of what a task's attacks raise, summed over samples, without any attack.
 
     Norms are those of a sample's own loss here; an attack's library may divide its loss by the size of the batch.
 
@@ -249,6 +253,7 @@ def clean_gradients(network: nn.Module, images: Images, labels: Labels, *, batch
         images: (samples, ...), as the network takes them.
         labels: (samples,).
         batch: samples at once.
+        task: of the labels; classes have cross-entropy.
 
     Returns:
         As :func:`attack_gradients`, with None for the attack.
@@ -258,11 +263,12 @@ def clean_gradients(network: nn.Module, images: Images, labels: Labels, *, batch
         for start in range(0, len(images), batch):
             x = torch.from_numpy(images[start : start + batch]).to(device).requires_grad_()
             y = torch.from_numpy(labels[start : start + batch]).to(device)
-            nn.functional.cross_entropy(network(x), y, reduction="sum").backward()
-    return _told(None, len(labels), seen)
+            task.total(network(x), y).backward()
+    return gradients_of(None, len(labels), seen)
 
 
-def _told(attack: str | None, samples: int, seen: WatchedGradients) -> dict[str, Any]:
+def gradients_of(attack: str | None, samples: int, seen: WatchedGradients) -> dict[str, Any]:
+    """Return an attack's label, samples, number of backward passes, and statistics by layer and side."""
     layers = {name: {side: asdict(one) for side, one in sides.items()} for name, sides in seen.compute().items()}
     return {"attack": attack, "samples": samples, "passes": seen.passes, "layers": layers}
 
@@ -287,4 +293,4 @@ def attack_gradients(
     """
     with watch(network) as seen:
         attack(network, images, labels, track=track)
-    return _told(attack.label, len(labels), seen)
+    return gradients_of(attack.label, len(labels), seen)

@@ -12,6 +12,7 @@ from torch.nn import functional
 from ...export.program import Dense, Program, Sparse, Synapse
 from ...hw_targets.target import Counts, Trace
 from ...toolkit.errors import InputError
+from ...toolkit.task import CLASSES, Task
 from ..records.base import Share, share_of
 
 
@@ -38,14 +39,18 @@ class Answered:
     Attributes:
         trace: what it did.
         messages: what the input sent, (time, batch, ...).
-        labels: true classes, (batch,).
+        labels: true classes, (batch,), or the targets of a task, (batch, outputs).
         program: the network's Program, whichever form it is.
+        outputs: the read-out in real numbers, (batch, outputs); None where they are not known.
+        task: what the outputs are for.
     """
 
     trace: Trace
     messages: NDArray[np.int32]
-    labels: Counts
+    labels: NDArray[Any]
     program: Program
+    outputs: NDArray[Any] | None = None
+    task: Task = CLASSES
 
 
 class FormMetric(Metric):
@@ -59,6 +64,11 @@ class FormMetric(Metric):
         """Return the metric, empty, for the forms of a network whose Program this is."""
         return cls()
 
+    @classmethod
+    def measures(cls, task: Task) -> bool:
+        """Return whether it has a meaning for a task; as a rule for all."""
+        return True
+
     @abstractmethod
     def see(self, batch: Answered) -> None:
         """Count a batch."""
@@ -70,6 +80,11 @@ class Accuracy(FormMetric):
     name = "accuracy"
     unit = "share of samples"
     higher_is_better = True
+
+    @classmethod
+    def measures(cls, task: Task) -> bool:
+        """Return whether outputs are classes."""
+        return task.classed
 
     def __init__(self) -> None:
         self.correct = 0

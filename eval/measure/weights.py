@@ -3,14 +3,17 @@
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ...toolkit.attacks.victim import device_of
-from ...toolkit.data import Images, Labels
+from ...toolkit.data import Images
 from ...toolkit.errors import InputError
 from ...toolkit.network.backward import attack_gradient
+from ...toolkit.task import CLASSES, Task
 from .gradients import leaves
 from .metrics import Metric
 
@@ -44,6 +47,7 @@ class WeightGradientDensity(Metric):
     give the tightest bound. Each update counts alike.
 
     Args:
+        task: whose harm is the loss.
         network: has torch's own Linear or Conv2d layers with weights in float; a fake-quantized layer has others.
 
     Raises:
@@ -54,20 +58,20 @@ class WeightGradientDensity(Metric):
     unit = "share of weights"
     higher_is_better = None
 
-    def __init__(self, network: nn.Module) -> None:
-        self.network = network
+    def __init__(self, network: nn.Module, task: Task = CLASSES) -> None:
+        self.network, self.task = network, task
         self.layers = {name: part for name, part in leaves(network).items() if type(part) in (nn.Linear, nn.Conv2d)}
         if not self.layers:
             raise InputError(f"metric {self.name!r}: the network has no linear or convolutional layer of torch's own")
         self.sums = {name: [0.0] * 4 for name in self.layers}
         self.updates = 0
 
-    def update(self, images: Images, labels: Labels) -> None:
+    def update(self, images: Images, labels: NDArray[Any]) -> None:
         """Run one backward pass and count.
 
         Args:
             images: (batch, channels, height, width), or encoded (time, batch, channels, height, width).
-            labels: (batch,).
+            labels: (batch,), or the task's targets.
         """
         calls: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in self.layers}
 
@@ -80,7 +84,7 @@ class WeightGradientDensity(Metric):
             for name, layer in self.layers.items():
                 stack.callback(layer.register_forward_hook(hook_of(name)).remove)
             logits = self.network(torch.from_numpy(images).to(device))
-        loss = nn.functional.cross_entropy(logits, torch.from_numpy(labels).to(device), reduction="sum")
+        loss = self.task.total(logits, torch.from_numpy(labels).to(device))
         weights = [layer.get_parameter("weight") for layer in self.layers.values()]
         made = [output for outputs in calls.values() for _, output in outputs]
         gradients = torch.autograd.grad(loss, [*weights, *made], allow_unused=True, materialize_grads=True)

@@ -1,13 +1,15 @@
 """Sparsity of the gradients in the attack's backward pass, as the seed paper's code defines it."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import nn
+from numpy.typing import NDArray
 
 from ...toolkit.attacks.victim import device_of
-from ...toolkit.data import Images, Labels
+from ...toolkit.data import Images
 from ...toolkit.network.network import SpikingNetwork
+from ...toolkit.task import CLASSES, Task
 from .gradients import IMAGE, watch
 from .metrics import Metric
 
@@ -24,24 +26,25 @@ class ZeroGradientShare(Metric):
     """Exact zeros among the entries of dL/dx, for the input and the output of every layer.
 
     share = #{entries == 0} / #entries, no tolerance, in the first backward pass of a white-box attack: evaluation
-    mode, cross-entropy summed over samples (arXiv 2509.23762, released code). A neuron is one layer over all steps.
+    mode, cross-entropy summed over samples (arXiv 2509.23762, released code), or what a task's attacks raise. A neuron
+    is one layer over all steps.
     """
 
     name = "zero-gradient share"
     unit = "share of entries"
     higher_is_better = None
 
-    def __init__(self, network: SpikingNetwork) -> None:
-        self.network = network
+    def __init__(self, network: SpikingNetwork, task: Task = CLASSES) -> None:
+        self.network, self.task = network, task
         self.zeros: dict[tuple[str, str], int] = {}
         self.entries: dict[tuple[str, str], int] = {}
 
-    def update(self, images: Images, labels: Labels) -> None:
+    def update(self, images: Images, labels: NDArray[Any]) -> None:
         """Run one backward pass and count.
 
         Args:
             images: (batch, channels, height, width).
-            labels: (batch,).
+            labels: (batch,), or the task's targets.
         """
         network = self.network.eval()
         device = device_of(network)
@@ -50,8 +53,7 @@ class ZeroGradientShare(Metric):
             # A product, so that the first layer's input is a tensor of its own for every step.
             inputs = network.coder.encode(inputs) * 1
         with watch(network) as seen:
-            logits = network(inputs.requires_grad_())
-            nn.functional.cross_entropy(logits, torch.from_numpy(labels).to(device), reduction="sum").backward()
+            self.task.total(network(inputs.requires_grad_()), torch.from_numpy(labels).to(device)).backward()
         for (name, side), gradients in seen.found.items():
             if name != IMAGE:
                 key = (name, side)

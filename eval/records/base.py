@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ...export.program import Program
     from ...toolkit.config import Recipe
     from ...toolkit.data import Dataset
+    from ...toolkit.task.base import Quality
 
 SCHEMA = 2
 UNKNOWN = "unknown"
@@ -76,6 +77,50 @@ def share_of(correct: int, samples: int) -> Share:
 def share(right: NDArray[np.bool_]) -> Share:
     """Return the share of true entries with its 95 % Wilson interval."""
     return share_of(int(right.sum()), len(right))
+
+
+class MeanQuality(Part):
+    """A measured mean over samples, with its 95 % interval: mean +- 1.96 standard errors.
+
+    Attributes:
+        name: of what was measured, as "PSNR".
+        unit: of the values.
+        higher_is_better: which way is better.
+        value: the mean.
+        low: lower end of its interval.
+        high: upper end of it.
+        worst: the worst sample's value.
+        samples: how many.
+    """
+
+    name: str
+    unit: str
+    higher_is_better: bool
+    value: float
+    low: float
+    high: float
+    worst: float
+    samples: int
+
+    @property
+    def text(self) -> str:
+        """The mean as pages show it."""
+        return f"{self.value:.2f} {self.unit}" if abs(self.value) >= 1 else f"{self.value:.4f} {self.unit}"
+
+
+def mean_of(scores: NDArray[np.float64], quality: "Quality") -> MeanQuality:
+    """Return the mean of the scores (samples,) of a quality, with its 95 % interval."""
+    middle, error = float(scores.mean()), 1.96 * float(scores.std()) / len(scores) ** 0.5
+    return MeanQuality(
+        name=quality.name,
+        unit=quality.unit,
+        higher_is_better=quality.higher_is_better,
+        value=middle,
+        low=middle - error,
+        high=middle + error,
+        worst=float(scores.min() if quality.higher_is_better else scores.max()),
+        samples=len(scores),
+    )
 
 
 class Machine(Part):

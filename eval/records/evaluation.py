@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Protocol
 
 from pydantic import Field
 
-from .base import Data, FormName, Machine, Part, ProgramId, Record, Share, read_model
+from .base import Data, FormName, Machine, MeanQuality, Part, ProgramId, Record, Share, read_model
 from .comparison import Comparison
 
 
@@ -33,18 +33,52 @@ class Condition(Part):
     """One form under one condition: clean images, or the examples of one attack.
 
     Attributes:
-        accuracy: None where samples have no labels but the Program's own answers.
-        same_as_float: share of these samples that get the float network's class; None where there is no such network.
+        accuracy: None where samples have no labels but the Program's own answers, and where outputs are no classes.
+        same_as_float: share of these samples that get the float network's class; None where there is no such network,
+            or no classes.
+        quality: that of the task where outputs are no classes; left out otherwise.
         spike_rates: spikes a neuron and step, by population.
         operations: synaptic operations a sample, by synapse.
-        others: what the metrics of other packages measured, by name; left out where there are none.
+        others: what the metrics of other packages measured, and those of the task, by name; left out where there are
+            none.
     """
 
-    accuracy: Share | None
-    same_as_float: float | None
+    accuracy: Share | None = None
+    same_as_float: float | None = None
+    quality: MeanQuality | None = Field(default=None, exclude_if=lambda found: found is None)
     spike_rates: dict[str, float]
     operations: dict[str, float]
     others: dict[str, Measured] = Field(default={}, exclude_if=lambda found: not found)
+
+    @property
+    def known(self) -> bool:
+        """Whether answers were judged: not where samples have no labels."""
+        return self.accuracy is not None or self.quality is not None
+
+    @property
+    def judged(self) -> MeanQuality:
+        """What answers are judged by, if they are: the accuracy in per cent, or the task's quality."""
+        share = self.accuracy
+        if share is None:
+            assert self.quality is not None
+            return self.quality
+        value, low, high = (100 * part for part in (share.value, share.low, share.high))
+        return MeanQuality(
+            name="accuracy",
+            unit="%",
+            higher_is_better=True,
+            value=value,
+            low=low,
+            high=high,
+            worst=100.0 * (share.correct == share.samples),
+            samples=share.samples,
+        )
+
+    @property
+    def share(self) -> Share:
+        """The accuracy, where outputs are classes."""
+        assert self.accuracy is not None
+        return self.accuracy
 
 
 class MeasuredForm(Part):
@@ -105,6 +139,8 @@ class Evaluation(Record):
         gradients: zero-gradient share, a form: layer -> input and output share, and all hidden LIF layers together
             (None if there are none); "clean", statistics of the same gradients; for float also "weights", density and
             bound of theirs.
+        baseline: what answers are worth that no network gives, by name: each metric's value; left out where there are
+            none.
         trail: the network along training; None if the recipe did not ask for it.
         comparison: bit for bit, from ``spikeproof agree``; None if it was not run.
         warnings: what a reader must know before quoting a number.
@@ -122,8 +158,14 @@ class Evaluation(Record):
     gradients: dict[str, dict[str, Any]]
     forms: list[MeasuredForm]
     comparison: Comparison | None
+    baseline: dict[str, dict[str, Measured]] = Field(default={}, exclude_if=lambda found: not found)
     trail: Trail | None = None
     warnings: list[str]
+
+    @property
+    def classed(self) -> bool:
+        """Whether answers are classes."""
+        return all(one.quality is None for form in self.forms for one in form.conditions.values())
 
     @classmethod
     def of_schema_1(cls, values: dict[str, Any]) -> dict[str, Any]:

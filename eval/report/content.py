@@ -10,7 +10,7 @@ import numpy as np
 from ...hw_targets.target import Trace
 from ..measure.metrics import SpikeRate, SynapticOperations
 from ..records.evaluation import Condition, Evaluation, MeasuredForm
-from . import plots, raster, trail, words
+from . import plots, quality, raster, trail, words
 
 Cells = dict[str, Any]
 TIMES = "\u00d7"
@@ -38,6 +38,14 @@ def _union(parts: Sequence[Mapping[str, Any]]) -> list[str]:
     return order
 
 
+def _cells(condition: Condition) -> Cells:
+    share = condition.accuracy
+    if share is None:
+        return quality.cells(condition)
+    value, low, high = (words.percent(part) for part in (share.value, share.low, share.high))
+    return {"value": value, "low": low, "high": high, "title": f"{share.correct} of {share.samples}"}
+
+
 def _accuracy(record: Evaluation) -> Cells:
     conditions = _conditions(record)
     labels = [words.label(form) for form in record.forms]
@@ -45,18 +53,7 @@ def _accuracy(record: Evaluation) -> Cells:
     rows = []
     for form, label in zip(record.forms, labels, strict=True):
         found = [form.conditions.get(name) for name in conditions]
-        shares = [
-            {
-                "value": words.percent(share.value),
-                "low": words.percent(share.low),
-                "high": words.percent(share.high),
-                "correct": share.correct,
-                "samples": share.samples,
-            }
-            if one is not None and (share := one.accuracy) is not None
-            else None
-            for one in found
-        ]
+        shares = [_cells(one) if one is not None and one.known else None for one in found]
         same = [None if one is None or one.same_as_float is None else words.percent(one.same_as_float) for one in found]
         rows.append(
             {
@@ -65,6 +62,7 @@ def _accuracy(record: Evaluation) -> Cells:
                 "part": form.samples < largest,
                 "shares": shares,
                 "same": None if form.form == "float" else same,
+                "others": {name: quality.number(one) for name, one in form.conditions["clean"].others.items()},
             }
         )
     attacks = [
@@ -79,12 +77,20 @@ def _accuracy(record: Evaluation) -> Cells:
         }
         for label, facts in record.attacks.items()
     ]
+    networks = any(form.form != "program" for form in record.forms)
     return {
+        "classed": record.classed,
+        "compared": record.classed and networks,
+        "judged": None if record.classed else record.forms[0].conditions["clean"].judged,
+        "baseline": {
+            name: {metric: quality.number(one) for metric, one in found.items()}
+            for name, found in record.baseline.items()
+        },
         "conditions": conditions,
         "rows": rows,
         "attacks": attacks,
-        "networks": any(form.form != "program" for form in record.forms),
-        "known": any(one.accuracy for form in record.forms for one in form.conditions.values()),
+        "networks": networks,
+        "known": any(one.known for form in record.forms for one in form.conditions.values()),
         "hollow": any(row["part"] for row in rows),
         "plot": plots.accuracy_plot(record.forms, labels, conditions),
     }
@@ -257,7 +263,11 @@ def _program(record: Evaluation) -> Cells:
 
 def _training(record: Evaluation) -> Cells:
     epochs = [entry["epoch"] for entry in record.training]
-    curves = {"loss": ("training loss (cross-entropy)", 1), "accuracy": ("training accuracy, %", 100)}
+    curves = {
+        "loss": ("training loss" + " (cross-entropy)" * record.classed, 1),
+        "accuracy": ("training accuracy, %", 100),
+        "quality": (f"training {record.forms[0].conditions['clean'].judged.name}", 1),
+    }
     drawn = [
         plots.training_plot(name, title, epochs, [scale * entry[name] for entry in record.training])
         for name, (title, scale) in curves.items()
@@ -318,8 +328,8 @@ def content(record: Evaluation, trace: Trace) -> Cells:
         "record": record,
         "created": _time(record.created),
         "simulators": words.listed([form.target for form in record.forms if form.form == "program"]),
-        "headline": words.headline(record),
-        "tiles": words.tiles(record),
+        "headline": words.headline(record) if record.classed else quality.headline(record),
+        "tiles": words.tiles(record, None if record.classed else list(quality.tiles(record))),
         "accuracy": _accuracy(record),
         "activity": _activity(record),
         "gradients": _gradients(record),

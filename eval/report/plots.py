@@ -9,7 +9,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ..records.base import Share
+from ..records.base import MeanQuality
 from ..records.evaluation import Condition, MeasuredForm
 from .drawing import BLUE, FAINT, GREY, INK, ORANGE, style, svg
 from .words import share_text
@@ -57,15 +57,15 @@ def accuracy_plot(forms: Sequence[MeasuredForm], labels: Sequence[str], conditio
         axes = figure.subplots()
         places = np.linspace(-0.3, 0.3, len(forms)) if len(forms) > 1 else [0.0]
         for form, label, (colour, marker), place in zip(forms, labels, form_styles(forms), places, strict=True):
-            found: list[tuple[float, Share]] = [
-                (x + place, share)
+            found: list[tuple[float, MeanQuality]] = [
+                (x + place, form.conditions[name].judged)
                 for x, name in enumerate(conditions)
-                if name in form.conditions and (share := form.conditions[name].accuracy) is not None
+                if name in form.conditions and form.conditions[name].known
             ]
-            middle = [100 * share.value for _, share in found]
+            middle = [judged.value for _, judged in found]
             # Rounding may put an end of the interval a hair inside the value.
-            below = [max(0.0, 100 * (share.value - share.low)) for _, share in found]
-            above = [max(0.0, 100 * (share.high - share.value)) for _, share in found]
+            below = [max(0.0, judged.value - judged.low) for _, judged in found]
+            above = [max(0.0, judged.high - judged.value) for _, judged in found]
             axes.errorbar(
                 [x for x, _ in found],
                 middle,
@@ -83,12 +83,15 @@ def accuracy_plot(forms: Sequence[MeasuredForm], labels: Sequence[str], conditio
         axes.set_xticks(range(len(conditions)), conditions, rotation=30 if len(conditions) > 6 else 0)
         axes.tick_params(axis="x", length=0)
         axes.set_xlim(-0.5, len(conditions) - 0.5)
-        axes.set_ylim(-2, 102)
-        axes.set_yticks(range(0, 101, 20))
-        axes.set_ylabel("accuracy, %")
+        first = next(iter(forms[0].conditions.values()))
+        if first.accuracy is not None:
+            axes.set_ylim(-2, 102)
+            axes.set_yticks(range(0, 101, 20))
+        axes.set_ylabel(f"{first.judged.name}, {first.judged.unit}")
         axes.grid(axis="y")
         figure.legend(loc="outside upper left", ncols=3, fontsize=8, handletextpad=0.3, columnspacing=1.2)
-        label = "Accuracy with 95 % intervals for each form and condition, as in the table"
+        what = first.judged.name
+        label = f"{what[0].upper()}{what[1:]} with 95 % intervals for each form and condition, as in the table"
         return svg(figure, "accuracy", label, 1.35)
 
 

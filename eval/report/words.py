@@ -255,10 +255,11 @@ def _accuracy_tiles(form: MeasuredForm, float_form: MeasuredForm | None) -> Iter
     yield Tile("Same class as float", f"{percent(same['clean'])} %", note)
 
 
-def tiles(record: Evaluation) -> list[Tile]:
-    """Return the numbers that a reader looks for first."""
+def tiles(record: Evaluation, judged: Sequence[Tile] | None = None) -> list[Tile]:
+    """Return the numbers that a reader looks for first; ``judged`` takes the place of accuracies."""
     form = deployed(record)
-    found = list(_accuracy_tiles(form, reference(record))) if form else []
+    accuracies = judged is None and form is not None
+    found = list(_accuracy_tiles(form, reference(record)) if accuracies and form else judged or [])
     checked = verdict(record)
     title = "Values that differ between targets"
     if checked.state in ("equal", "different"):

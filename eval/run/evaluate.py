@@ -12,9 +12,11 @@ from ...toolkit.data import Dataset
 from ...toolkit.errors import InputError
 from ...toolkit.files import read_json
 from ...toolkit.progress import Track, silent
+from ...toolkit.task.regression import Upscaling
 from ..measure.forms import DRAWS, Deployed, gradient_sparsity, weight_gradients
 from ..measure.forms import evaluate as measure_forms
 from ..measure.gradients import clean_gradients
+from ..measure.qualities import baseline_of
 from ..measure.trail import read_trail
 from ..records.base import command_line, header
 from ..records.comparison import Comparison
@@ -29,11 +31,16 @@ from .simulate import agree, require_equal
 from .steps import GRADIENT_SAMPLES, TRAIL, attacked
 
 
-def _warnings(recipe: Recipe, attacks: dict[str, Any], others: list[str]) -> list[str]:
+def _warnings(recipe: Recipe, data: Dataset, attacks: dict[str, Any], others: list[str]) -> list[str]:
     found = [
         "Attacks are FGSM and PGD on the float network with its own surrogate, transferred to every other form: "
         "an upper bound on robustness, not a reliable estimate."
     ]
+    if isinstance(data.task, Upscaling) and data.task.pictures:
+        found.append(
+            f"Samples are parts of {len(data.task.pictures)} pictures, each attacked by itself: where parts overlap, "
+            "attackers change the same pixel differently, so that pictures under attack are a lower bound of quality."
+        )
     coder = make_coder(recipe.coding)
     if coder.stochastic:
         found.append(
@@ -124,21 +131,21 @@ def evaluate(
         data.test_labels,
         counts,
         batch=recipe.evaluate.batch,
+        task=data.task,
         device=device,
         track=track,
     )
+    options: dict[str, Any] = {"batch": recipe.evaluate.batch, "task": data.task}
     gradients = {
-        name: gradient_sparsity(
-            net.to("cpu"), data.test_images, data.test_labels, batch=recipe.evaluate.batch, track=track
-        )
+        name: gradient_sparsity(net.to("cpu"), data.test_images, data.test_labels, **options, track=track)
         for name, net in (("float", network), ("quantized", quantized))
     }
     few = slice(GRADIENT_SAMPLES)
     for name, net in (("float", network), ("quantized", quantized)):
-        gradients[name]["clean"] = clean_gradients(
-            net, data.test_images[few], data.test_labels[few], batch=recipe.evaluate.batch
-        )
-    gradients["float"]["weights"] = weight_gradients(network, data.test_images[few], data.test_labels[few], track=track)
+        gradients[name]["clean"] = clean_gradients(net, data.test_images[few], data.test_labels[few], **options)
+    gradients["float"]["weights"] = weight_gradients(
+        network, data.test_images[few], data.test_labels[few], task=data.task, track=track
+    )
     attacks = read_json(run.path("attacks.json"))
     compared = read_comparison(run.path("compare.json")) if run.is_done("compare") else None
     typed = command_line("evaluate", "DIR", targets=targets, device=None if device == "cpu" else device)
@@ -153,8 +160,9 @@ def evaluate(
         gradients=gradients,
         forms=measured,
         comparison=compared,
+        baseline=baseline_of(data),
         trail=read_trail(run.path(TRAIL)) if recipe.train.trail else None,
-        warnings=[*_warnings(recipe, attacks, others), *_warnings_of_forms(program, data, measured)],
+        warnings=[*_warnings(recipe, data, attacks, others), *_warnings_of_forms(program, data, measured)],
     )
     return _written(run, record)
 

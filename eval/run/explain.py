@@ -50,6 +50,7 @@ def explain(
         data.test_images[:samples],
         data.test_labels[:samples],
         header(recipe.name, typed, data=data, program=forms.program, recipe=run.recipe_on_record()),
+        task=data.task,
         lava=lava,
         slow=recipe.evaluate.lava_samples,
         batch=recipe.evaluate.batch,

@@ -45,6 +45,7 @@ def faults(
     program = read_program(run.path("program.safetensors"))
     run.require("export")
     recipe, data = run.recipe(), run.data()
+    data.task.needs_classes("faults")
     asked = {"layer": layer, "field": field, "bit": bit, "seeds": seeds, "most": most, "worst": worst, "level": level}
     messages = chip_input(run, samples)
     record = measure_faults(

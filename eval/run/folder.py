@@ -67,7 +67,7 @@ NEXT = {"quantize": "export"}
 """Which step reads what the one before it in the recipe makes; measurements read what all of them make."""
 MAKERS = ("train", "attack", "quantize", "export")
 
-for _threat in ("encoded", "encoded-binary", "timing"):
+for _threat in ("encoded", "encoded-binary", "timing", "quality"):
     READS[f"robustness-{_threat}"] = READS["robustness"]
     WRITES[f"robustness-{_threat}"] = tuple(
         name.replace("robustness", f"robustness-{_threat}") for name in WRITES["robustness"]
@@ -293,6 +293,12 @@ class Run:
             self._kept["data"] = None, load_data(self._data_settings(recipe), recipe.coding.steps)
         found: Dataset = self._kept["data"][1]
         return found
+
+    def classed(self) -> bool:
+        """Return whether answers are classes, without reading the data; those of a Program from elsewhere are."""
+        from ...toolkit.data import DATASETS
+
+        return self.imported or DATASETS.get(self.recipe().data.name).classed
 
     def forms(self) -> "Forms":
         """Return float network, quantized network and Program, loaded and verified once.

@@ -16,6 +16,7 @@ PAGES = {
     "report.html": "Report",
     "compare.html": "Side by side",
     "robustness.html": "Robustness",
+    "robustness-quality.html": "Quality under attack",
     "prove.html": "Proofs",
     "fit.html": "Fit to a chip",
     "faults.html": "Faults",

@@ -60,6 +60,7 @@ def prove(
     program = read_program(run.path("program.safetensors"))
     run.require("export")
     recipe, data = run.recipe(), run.data()
+    data.task.needs_classes("prove")
     labels = data.test_labels[:samples]
     messages = chip_input(run, len(labels))
     strength = strength_of(program, messages, threat, epsilon, budget, edit)

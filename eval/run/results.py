@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from ...export.nir.roundtrip import RoundTrip
 from ..agreement.profiles import UnderProfile
 from ..cost.table import SideBySide
+from ..records.base import MeanQuality
 from ..records.comparison import Comparison
 
 R = TypeVar("R", bound=BaseModel)
@@ -21,7 +22,8 @@ class Result:
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values; ``step`` says which step it was."""
-        return {"step": self.step, **asdict(self)}
+        values = {"step": self.step, **asdict(self)}
+        return {key: one.model_dump() if isinstance(one, MeanQuality) else one for key, one in values.items()}
 
 
 @dataclass(frozen=True)
@@ -30,9 +32,10 @@ class Trained(Result):
 
     Attributes:
         epochs: of training.
-        loss: mean cross-entropy of the last one.
-        test_accuracy: share of test images that are classified rightly.
+        loss: mean of the last one.
+        test_accuracy: share of test images that are classified rightly; None where answers are no classes.
         samples: how many test images.
+        quality: of the answers, where they are no classes.
         scale: how the values of the images were read.
         threads: that torch added in: another number gives other weights.
     """
@@ -40,8 +43,9 @@ class Trained(Result):
     step = "train"
     epochs: int
     loss: float
-    test_accuracy: float
+    test_accuracy: float | None
     samples: int
+    quality: MeanQuality | None
     scale: str
     threads: int | None
 
@@ -66,16 +70,20 @@ class Quantized(Result):
 
     Attributes:
         bits: a weight: of all layers, or by layer.
-        rounded_accuracy: before fine-tuning.
-        test_accuracy: after it.
+        rounded_accuracy: before fine-tuning; None where answers are no classes.
+        test_accuracy: after it; None the same.
         samples: how many test images.
+        quality: after it, where answers are no classes.
+        rounded_quality: before it.
     """
 
     step = "quantize"
     bits: int | dict[str, int]
-    rounded_accuracy: float
-    test_accuracy: float
+    rounded_accuracy: float | None
+    test_accuracy: float | None
     samples: int
+    quality: MeanQuality | None = None
+    rounded_quality: MeanQuality | None = None
 
 
 @dataclass(frozen=True)
@@ -125,12 +133,13 @@ class Simulated(Result):
     Attributes:
         target: its name.
         samples: how many.
-        accuracy: share of them that are classified rightly; None without labels.
-        classes: of each sample.
+        accuracy: share of them that are classified rightly; None without labels, or where answers are no classes.
+        classes: of each sample; none where answers are no classes.
         spike_rates: spikes a neuron and step, by population.
         overflow: wraps, saturations and swallowed states, by population; None where the target does not tell.
         silent: populations of which no neuron fires.
         file: of the trace.
+        quality: of the answers, where they are no classes.
     """
 
     step = "simulate"
@@ -142,6 +151,7 @@ class Simulated(Result):
     overflow: dict[str, dict[str, int]] | None
     silent: list[str]
     file: str
+    quality: MeanQuality | None = None
 
 
 @dataclass(frozen=True)

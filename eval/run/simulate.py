@@ -7,24 +7,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...export.program import read_program
-from ...hw_targets.target import get_target
-from ...toolkit.data import Images, Labels, check_labels, read_npz
+from ...export.program import Program, read_program
+from ...hw_targets.target import Trace, get_target
+from ...toolkit.data import Images, check_labels, read_npz
 from ...toolkit.errors import DisagreementError, InputError
 from ...toolkit.files import write_arrays
 from ...toolkit.progress import Track, silent
+from ...toolkit.task import CLASSES, Task
 from ...toolkit.train import seeded
 from ..agreement.profiles import compare_profiles
 from ..agreement.targets import compare
 from ..measure.forms import DRAWS
-from ..records.base import command_line, header, write_record
+from ..records.base import MeanQuality, command_line, header, mean_of, write_record
 from ..records.comparison import Compared, Comparison
 from .folder import Run
 from .results import Agreed, Profiled, Simulated
 
 
-def _images(run: Run, images: Path | None, samples: int | None) -> tuple[Images, Labels | None]:
-    """Return the user's images (labels if the file has them), or the run's test images."""
+def _images(run: Run, images: Path | None, samples: int | None) -> tuple[Images, NDArray[Any] | None]:
+    """Return the user's images (labels, or targets, if the file has them), or the run's test images."""
     if images is None:
         data = run.data()
         x, y = data.test_images, data.test_labels
@@ -35,8 +36,28 @@ def _images(run: Run, images: Path | None, samples: int | None) -> tuple[Images,
     coder = run.coder()
     checked = coder.check(raw, f"{images}: x", coder.image_shape((channels, height, width)))
     classes = int(np.prod(program.shape_of(program.readout.population)))
-    labels = [check_labels(array, f"{images}: y", len(checked), classes)[:samples] for array in given]
-    return checked[:samples], labels[0] if labels else None
+    task = _task(run)
+    known = [
+        check_labels(array, f"{images}: y", len(checked), classes)
+        if task.classed
+        else task.check(array, f"{images}: y", len(checked))
+        for array in given
+    ]
+    return checked[:samples], known[0][:samples] if known else None
+
+
+def _task(run: Run) -> Task:
+    """Return what the run's outputs are for; those of a Program from elsewhere are classes."""
+    return CLASSES if run.classed() else run.data().task
+
+
+def _quality(run: Run, program: Program, trace: Trace, targets: NDArray[Any] | None) -> MeanQuality | None:
+    """Return how good answers are that are no classes; None where they are classes, or nothing is known of them."""
+    task = _task(run)
+    if task.classed or targets is None:
+        return None
+    gain = run.recipe().model.gain
+    return mean_of(task.scores(trace.output * (gain / program.largest_output), targets), task.quality)
 
 
 def _messages(run: Run, images: Images) -> NDArray[np.int32]:
@@ -68,19 +89,22 @@ def simulate(
             arrays |= {f"u/{name}": raster.u, f"v/{name}": raster.v}
     out = run.path(f"trace-{target}.safetensors")
     write_arrays(out, "trace", arrays, {"target": target, "program": program.sha256(), "samples": len(x)})
+    classed = _task(run).classed
+    quiet = program.readout.population if program.readout.kind == "membrane" else None
     neurons = {population.name: int(np.prod(population.shape)) for population in program.populations}
     return Simulated(
         target=target,
         samples=len(x),
-        accuracy=None if labels is None else float((trace.classes == labels).mean()),
-        classes=trace.classes.tolist(),
+        accuracy=float((trace.classes == labels).mean()) if classed and labels is not None else None,
+        classes=trace.classes.tolist() if classed else [],
         spike_rates={
             name: float(counts.sum() / (len(x) * neurons[name] * program.steps))
             for name, counts in trace.spike_counts.items()
         },
-        silent=[name for name, counts in trace.spike_counts.items() if not counts.any()],
+        silent=[name for name, counts in trace.spike_counts.items() if not counts.any() and name != quiet],
         overflow=None if trace.overflow is None else {name: asdict(e) for name, e in trace.overflow.items()},
         file=str(out),
+        quality=_quality(run, program, trace, labels),
     )
 
 
@@ -127,6 +151,7 @@ def profiles(run: Run, samples: int, track: Track = silent) -> Profiled:
     program = read_program(run.path("program.safetensors"))
     run.require("export")
     x, labels = _images(run, None, samples)
-    found = compare_profiles(program, _messages(run, x), labels, track=track)
+    known = labels if _task(run).classed else None
+    found = compare_profiles(program, _messages(run, x), known, track=track)
     changes = [one.profile for one in found if one.classes_changed]
     return Profiled(len(x), "lava", bool(changes), found)

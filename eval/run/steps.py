@@ -4,6 +4,7 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...export.chip import chips
 from ...export.formats import netx
@@ -13,8 +14,10 @@ from ...export.nir.write import read_nir, write_nir
 from ...export.program import write_program
 from ...export.program.describe import describe
 from ...toolkit.attacks.ball import BallAttack
-from ...toolkit.attacks.base import WHITE, Attack, predict
+from ...toolkit.attacks.base import WHITE, Attack
+from ...toolkit.attacks.harm import harm
 from ...toolkit.attacks.named import make_attack
+from ...toolkit.attacks.victim import answer
 from ...toolkit.checkpoint import load_network, save_network
 from ...toolkit.coding import LEVELS, Coder, Events, make_coder
 from ...toolkit.config import Recipe
@@ -26,8 +29,9 @@ from ...toolkit.network.network import SpikingNetwork
 from ...toolkit.progress import Track, silent
 from ...toolkit.quantize import load_quantized, quantized_network, save_quantized
 from ...toolkit.train import Epoch, seeded, train_network
-from ..measure.gradients import attack_gradients
+from ..measure.gradients import gradients_of, watch
 from ..measure.trail import TrailKeeper
+from ..records.base import MeanQuality, mean_of
 from ..robustness.threat import levels
 from .folder import TRAINED, Run
 from .results import Attacked, Exported, Quantized, Trained
@@ -63,6 +67,7 @@ def train(run: Run, track: Track = silent) -> Trained:
     identity = _identity(recipe, data, "train")
     keeper = None
     if recipe.train.trail:
+        data.task.needs_classes("train.trail")
         keeper = TrailKeeper(
             run.path(TRAIL),
             identity,
@@ -84,14 +89,28 @@ def train(run: Run, track: Track = silent) -> Trained:
         defences=recipe.defences,
         state=run.path("training-state.safetensors"),
         identity=identity,
+        task=data.task,
         track=track,
         after_epoch=keeper,
     )
-    correct = predict(network, data.test_images, recipe.evaluate.batch) == data.test_labels
+    judged = _judged(network, data.test_images, data, recipe)
     save_network(run.path("model.safetensors"), network, recipe, data.shape, data.classes)
-    write_json(run.path("training.json"), [vars(epoch) for epoch in history])
+    write_json(run.path("training.json"), [epoch.entry for epoch in history])
     run.finished("train", [TRAIL] if keeper else [], history[-1].threads)
-    return Trained(len(history), history[-1].loss, float(correct.mean()), len(correct), data.scale, history[-1].threads)
+    last = history[-1]
+    return Trained(len(history), last.loss, *_told(judged, data), data.scale, last.threads)
+
+
+def _judged(network: SpikingNetwork, images: Images, data: Dataset, recipe: Recipe) -> NDArray[np.float64]:
+    """Return what a network's answers to test images are worth, (samples,): of classes 1 or 0."""
+    return data.task.scores(answer(network, images, recipe.evaluate.batch), data.test_labels)
+
+
+def _told(scores: NDArray[np.float64], data: Dataset) -> tuple[float | None, int, MeanQuality | None]:
+    """Return accuracy, number of samples, and the quality where answers are no classes."""
+    if data.task.classed:
+        return float(scores.mean()), len(scores), None
+    return None, len(scores), mean_of(scores, data.task.quality)
 
 
 def _whole_levels(maker: Attack, coder: Coder) -> tuple[Attack, int]:
@@ -117,16 +136,16 @@ def attack(run: Run, track: Track = silent) -> Attacked:
     clean = coder.on_grid(data.test_images)
     for settings in recipe.attacks:
         maker, whole = _whole_levels(make_attack(settings, recipe.evaluate.batch), coder)
-        made = maker(network, clean, data.test_labels, track=track)
+        made = _made(maker, network, clean, data, track)
         # Every form is to see the same images, so they are such as the chip can receive.
-        images = coder.on_grid(made.images) if whole else made.images
+        images = coder.on_grid(made) if whole else made
         with seeded(maker.seed):
-            robust = predict(network, images, recipe.evaluate.batch) == data.test_labels
+            scores = _judged(network, images, data, recipe)
         few = slice(GRADIENT_SAMPLES)
         write_arrays(
             run.path(_attack_file(settings.label)),
             "attack",
-            {"images": images, "robust": robust.astype(np.uint8)},
+            {"images": images, **({"robust": scores.astype(np.uint8)} if data.task.classed else {"scores": scores})},
             {"label": settings.label, "data": data.sha256},
         )
         found[settings.label] = {
@@ -136,14 +155,26 @@ def attack(run: Run, track: Track = silent) -> Attacked:
             "levels": whole,
             "distance": float(np.abs(images - clean).max()),
             "distance_on_grid": float(np.abs(coder.on_grid(images) - clean).max()),
-            "float_accuracy": float(robust.mean()),
+            "float_accuracy" if data.task.classed else "float_quality": float(scores.mean()),
         }
         if maker.access == WHITE:
-            told = attack_gradients(maker, network, clean[few], data.test_labels[few], track=track)
+            with watch(network) as seen:
+                _made(maker, network, clean[few], data, track, few)
+            told = gradients_of(maker.label, len(data.test_labels[few]), seen)
             found[settings.label]["gradients"] = {**told, "attack": settings.label}
     write_json(run.path("attacks.json"), found)
     run.finished("attack", [_attack_file(settings.label) for settings in recipe.attacks])
     return Attacked(len(data.test_labels), found)
+
+
+def _made(
+    maker: Attack, network: SpikingNetwork, clean: Images, data: Dataset, track: Track, which: slice = slice(None)
+) -> Images:
+    """Return what an attack makes of some of the test images: another class, or the worst answer."""
+    labels = data.test_labels[which]
+    if data.task.classed:
+        return maker(network, clean, labels, track=track).images
+    return harm(maker, network, clean, labels, data.task, track=track).images
 
 
 def attacked(run: Run, recipe: Recipe, data: Dataset) -> dict[str, Images]:
@@ -167,7 +198,7 @@ def quantize(run: Run, track: Track = silent) -> Quantized:
     run.require("train")
     data = run.data()
     quantized = quantized_network(network, recipe.quantize.bits)
-    rounded = predict(quantized, data.test_images, recipe.evaluate.batch) == data.test_labels
+    rounded = _told(_judged(quantized, data.test_images, data, recipe), data)
     history: list[Epoch] = []
     if recipe.quantize.epochs:
         history = train_network(
@@ -180,13 +211,14 @@ def quantize(run: Run, track: Track = silent) -> Quantized:
             defences=recipe.defences,
             state=run.path("quantize-state.safetensors"),
             identity=_identity(recipe, data, "quantize") + digest(run.path("model.safetensors").read_bytes()),
+            task=data.task,
             what="quantize",
             track=track,
         )
-    tuned = predict(quantized, data.test_images, recipe.evaluate.batch) == data.test_labels
+    tuned = _told(_judged(quantized, data.test_images, data, recipe), data)
     save_quantized(run.path("quantized.safetensors"), quantized, recipe, data.shape, data.classes)
     run.finished("quantize", threads=history[-1].threads if history else None)
-    return Quantized(recipe.quantize.bits, float(rounded.mean()), float(tuned.mean()), len(tuned))
+    return Quantized(recipe.quantize.bits, rounded[0], *tuned, rounded[2])
 
 
 def _qcdq(run: Run, network: SpikingNetwork, data: Dataset) -> tuple[dict[str, Any] | None, list[str]]:

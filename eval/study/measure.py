@@ -132,7 +132,7 @@ def _clean(run: Run, deployed: bool, samples: int, track: Track = silent) -> dic
             "spike rate": statistics.fmean(hidden or condition.spike_rates.values()),
             "synaptic operations": sum(condition.operations.values()),
         }
-        result[form.form] = {"accuracy": {"clean": condition.accuracy.model_dump()}, **gradients}
+        result[form.form] = {"accuracy": {"clean": condition.share.model_dump()}, **gradients}
     return result
 
 

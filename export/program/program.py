@@ -256,6 +256,22 @@ class Program(Part):
             return population.peak.bit_length()
         return population.message_bits if isinstance(population, Graded) else 0
 
+    @property
+    def largest_output(self) -> float:
+        """The read-out that stands for a real answer of 1: steps for spikes, for membranes 1 a step.
+
+        Where no scale of a membrane is known, its threshold. Sigma-delta neurons hold their real value at any step.
+        """
+        readout = self.readout
+        last = self.population(readout.population)
+        if isinstance(last, SigmaDelta):
+            return 2.0**last.exponent if readout.scale is None else 1 / readout.scale
+        if readout.kind != "membrane":
+            return float(self.steps)
+        if readout.scale is not None:
+            return self.steps / readout.scale
+        return 64.0 * max(last.vth, 1)
+
     def bound(self, synapse: Synapse) -> int:
         """Return the largest magnitude that ``synapse`` can deliver in a step before its exponent: an exact integer."""
         rows = synapse.matrix().astype(np.int64)

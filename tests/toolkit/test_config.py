@@ -22,12 +22,12 @@ UNKNOWN = [
         {"model": {"Pool": "max"}},
         "model.Pool",
         "kind, layers, pool, channels, blocks, depth, stem, residual, widen, hidden, neuron, beta, current, threshold, "
-        "surrogate, alpha, readout, gain",
+        "surrogate, alpha, readout, attention, gain",
     ),
     (
         {"train": {"epoch": 3}},
         "train.epoch",
-        "seed, epochs, batch, rate, schedule, weight_decay, flip, accelerator, devices, precision, trail, once, "
+        "seed, epochs, batch, rate, schedule, weight_decay, flip, accelerator, devices, precision, loss, trail, once, "
         "checkpointing",
     ),
     ({"attacks": [{"name": "fgsm"}, {"name": "pgd", "eps": 1}]}, "attacks.1.eps", "name, epsilon, steps, seed"),
@@ -41,8 +41,8 @@ WRONG = [
     (
         {"data": {"name": "cifar"}},
         "data.name",
-        "dataset 'cifar': unknown; known datasets: digits, mnist, fashion-mnist, cifar10, cifar10-exact, n-mnist, "
-        "n-mnist-small, qtdb, cora, citeseer, digits-graph, folder, arrays",
+        "dataset 'cifar': unknown; known datasets: digits, digits-x2, set5, mnist, fashion-mnist, cifar10, "
+        "cifar10-exact, n-mnist, n-mnist-small, qtdb, cora, citeseer, digits-graph, folder, arrays",
     ),
     ({"data": {"name": "arrays"}}, "data", "path"),
     ({"data": {"name": "folder"}}, "data", "path"),

@@ -191,15 +191,26 @@ class GradientAttack(BallAttack):
                 with torch.no_grad():
                     logits, losses = losses_of(model, search.x, search, self.loss)
                 search.saw(losses)
-                wrong = (logits.argmax(1) != search.labels) & self.early_stop
+                wrong = ~right_of(model, logits, search.labels) & self.early_stop
                 made[search.index] = torch.where(wide(wrong, search.x), search.x, search.best_x)
         return made.cpu().numpy()
 
 
 def losses_of(model: nn.Module, x: Tensor, search: Search, loss: Loss) -> tuple[Tensor, Tensor]:
     """Return logits (batch, classes) at ``x``, and the loss of every sample (batch,)."""
+    harm = getattr(model, "harm", None)
+    if harm is not None:  # outputs are no classes: labels are targets, and this is what is raised
+        outputs = model(x)
+        return outputs, harm(outputs, search.labels)
     logits, fine = finely(model, x) if loss == "soft" else (model(x), None)
     return logits, per_sample(loss, logits, search.labels, fine, search.rival)
+
+
+def right_of(model: nn.Module, logits: Tensor, labels: Tensor) -> Tensor:
+    """Return whether the class is right (batch,); all are where outputs are no classes, so that none leaves early."""
+    if hasattr(model, "harm"):
+        return torch.ones(len(logits), dtype=torch.bool, device=logits.device)
+    return logits.argmax(1) == labels
 
 
 def look(
@@ -221,7 +232,7 @@ def look(
             (gradient,) = torch.autograd.grad(losses.sum(), inputs)
         found.append((losses.detach(), logits.detach(), gradient))
     losses, logits, gradient = (torch.stack(parts).mean(0) for parts in zip(*found, strict=True))
-    return losses, logits.argmax(1) == search.labels, gradient
+    return losses, right_of(model, logits, search.labels), gradient
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 
-Loss = Literal["cross-entropy", "dlr", "margin", "soft"]
-LOSSES: tuple[Loss, ...] = ("cross-entropy", "dlr", "margin", "soft")
+Loss = Literal["cross-entropy", "dlr", "margin", "soft", "harm"]
+LOSSES: tuple[Loss, ...] = ("cross-entropy", "dlr", "margin", "soft", "harm")
+"""The last one is that of a task without classes, see :mod:`.harm`."""
 SOFT = 0.25
 """Weight of the currents in the loss "soft": four thresholds of current are as much as a logit."""
 
@@ -58,6 +59,8 @@ def per_sample(
         fine: what moves between two spikes, (batch, classes), see :func:`.victim.finely`.
         rival: the class to move towards, (batch,): z_rival - z_y takes the place of margin and "soft" margin.
     """
+    if loss == "harm":
+        raise InputError("loss 'harm': of tasks without classes; classes have 'cross-entropy', 'dlr', 'margin', 'soft'")
     if loss == "cross-entropy":
         return nn.functional.cross_entropy(logits, labels, reduction="none")
     if loss == "dlr":

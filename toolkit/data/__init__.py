@@ -1,4 +1,4 @@
-"""Data sets: images or events in [0, 1] with integer labels, read from published files; nothing is downloaded."""
+"""Data sets: images or events in [0, 1] with labels or targets, read from published files; nothing is downloaded."""
 
 import hashlib
 from dataclasses import dataclass
@@ -11,8 +11,10 @@ from ..errors import InputError
 from ..named import make
 from ..registry import Registry
 from ..settings import DataSettings
+from ..task import CLASSES, Task
+from ..task.labels import Labels, check_labels
 from .archive import read_npz
-from .source import Arrays, DataSource
+from .source import Arrays, Baseline, DataSource
 
 __all__ = [
     "DARK",
@@ -32,6 +34,8 @@ DATASETS: Registry[type[DataSource]] = Registry(
     __name__,
     {
         "digits": "digits:Digits",
+        "digits-x2": "upscaled:DigitsX2",
+        "set5": "upscaled:Set5",
         "mnist": "idx:MNIST",
         "fashion-mnist": "idx:FashionMNIST",
         "cifar10": "cifar:CIFAR10",
@@ -57,39 +61,42 @@ FEW_CHANNELS = 4
 """A last axis of so many entries at most, behind two longer ones, is taken for colours."""
 
 Images = NDArray[np.float32]
-Labels = NDArray[np.int64]
 Kind = Literal["image", "events"]
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Training and test images with their labels, and the SHA-256 of all of it.
+    """Training and test images with their labels or targets, and the SHA-256 of all of it.
 
     Attributes:
         name: as the recipe has it; the file's or folder's where that is the user's own.
-        classes: number of classes.
+        classes: number of classes, or of the task's outputs.
         train_images: (samples, channels, height, width), or for events (samples, time, channels, height, width).
-        train_labels: (samples,).
+        train_labels: (samples,); of a task without classes its targets, (samples, outputs).
         test_images: as ``train_images``.
-        test_labels: (samples,).
+        test_labels: as ``train_labels``.
         sha256: of all four arrays.
         kind: "image", or "events": binned over time, an already coded input.
         whole: how many training and test samples the source holds; None where all of them are here.
         title: what it is called wherever results on it are shown; the name where there is none.
         scale: how the source's values were read, in words.
+        task: what outputs are for.
+        baseline: answers to the test images that no network gives; None where there are none.
     """
 
     name: str
     classes: int
     train_images: Images
-    train_labels: Labels
+    train_labels: NDArray[Any]
     test_images: Images
-    test_labels: Labels
+    test_labels: NDArray[Any]
     sha256: str
     kind: Kind = "image"
     whole: tuple[int, int] | None = None
     title: str = ""
     scale: str = ""
+    task: Task = CLASSES
+    baseline: Baseline | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -172,44 +179,6 @@ def check_events(events: NDArray[Any], source: str, shape: tuple[int, ...] | Non
     return events.astype(np.float32, copy=False)
 
 
-def check_labels(labels: NDArray[Any], source: str, samples: int, classes: int | None = None) -> Labels:
-    """Return ``labels`` as int64 of shape ``(samples,)``, each in [0, ``classes``).
-
-    Raises:
-        InputError: wrong type, wrong number, or a label out of range.
-    """
-    if labels.ndim != 1 or labels.dtype.kind not in "iu" or len(labels) != samples:
-        found = f"{source}: {labels.dtype} of shape {labels.shape}, expected {samples} integers"
-        raise InputError(found + _why(labels, samples))
-    top = np.iinfo(np.int64).max if classes is None else classes
-    wrong = np.flatnonzero((labels < 0) | (labels >= top))
-    if wrong.size:
-        limit = f"0 to {classes - 1}" if classes else "0 or more"
-        from_1 = "; labels that count from 1 need y - 1" if labels.min() == 1 and labels.max() == classes else ""
-        raise InputError(
-            f"{source}: label {labels[wrong[0]]} at index {wrong[0]} is out of range, expected {limit}{from_1}"
-        )
-    return labels.astype(np.int64)
-
-
-def _why(labels: NDArray[Any], samples: int) -> str:
-    """Return what labels of another form seem to be, and what makes classes of them; nothing where that is unknown."""
-    if labels.dtype.kind not in "iufb" or len(labels) != samples or not labels.size:
-        return ""
-    if labels.ndim == 2 and labels.shape[1] > 1:
-        one_hot = np.isin(labels, (0, 1)).all() and (labels.sum(1) == 1).all()
-        return (
-            "; they look one-hot: give y.argmax(1)" if one_hot else "; several targets a sample: only classes are known"
-        )
-    if labels.ndim == 2:
-        return "; give y[:, 0]"
-    if labels.dtype.kind == "f":
-        whole = np.isfinite(labels).all() and (labels == np.rint(labels)).all()
-        real = "; real numbers as targets are a regression: only classes are known"
-        return "; whole numbers kept as floats: give y.astype(int)" if whole else real
-    return ""
-
-
 def _axes(images: NDArray[Any], source: str, layout: str | None) -> NDArray[Any]:
     """Return images or events with their channels in front of height and width.
 
@@ -239,6 +208,17 @@ def _from_0(labels: tuple[Labels, Labels], source: str) -> None:
         raise InputError(f"{source}: y_train: labels from 1 to {high}, expected from 0: give y - 1")
 
 
+def _labelled(arrays: Arrays, source: str, samples: tuple[int, int], classes: int | None) -> tuple[Labels, Labels, int]:
+    """Return training and test labels, checked, and the number of classes."""
+    train = check_labels(arrays["y_train"], f"{source}: y_train", samples[0], classes or MOST_CLASSES)
+    if classes is None:
+        _from_0((train, arrays["y_test"]), source)
+    classes = classes or int(train.max()) + 1
+    if classes < 2:
+        raise InputError(f"{source}: y_train: only one class; expected at least two")
+    return train, check_labels(arrays["y_test"], f"{source}: y_test", samples[1], classes), classes
+
+
 def dataset(
     name: str,
     source: str,
@@ -249,6 +229,8 @@ def dataset(
     classes: int | None = None,
     title: str = "",
     layout: str | None = "channels-first",
+    task: Task = CLASSES,
+    baseline: Baseline | None = None,
 ) -> Dataset:
     """Return a data set of arrays ``x_train y_train x_test y_test``, each checked, then cut.
 
@@ -262,6 +244,8 @@ def dataset(
         classes: number of classes, if not the largest label plus 1.
         title: what it is called where results are shown.
         layout: of the arrays, "channels-first" or "channels-last"; None: the first, unless it looks like the last.
+        task: what outputs are for.
+        baseline: answers to the test images that no network gives.
 
     Raises:
         InputError: an array is refused.
@@ -275,13 +259,14 @@ def dataset(
     if events and steps is not None and train.shape[1] != steps:
         raise InputError(f"{source}: x_train has {train.shape[1]} time steps; set coding.steps to it, not to {steps}")
     test = check(arrays["x_test"], f"{source}: x_test", train.shape[1:])
-    train_labels = check_labels(arrays["y_train"], f"{source}: y_train", len(train), classes or MOST_CLASSES)
-    if classes is None:
-        _from_0((train_labels, arrays["y_test"]), source)
-    classes = classes or int(train_labels.max()) + 1
-    if classes < 2:
-        raise InputError(f"{source}: y_train: only one class; expected at least two")
-    test_labels = check_labels(arrays["y_test"], f"{source}: y_test", len(test), classes)
+    if task.classed:
+        train_labels, test_labels, classes = _labelled(arrays, source, (len(train), len(test)), classes)
+    else:
+        train_labels, test_labels = (
+            task.check(arrays[name], f"{source}: {name}", len(part))
+            for name, part in (("y_train", train), ("y_test", test))
+        )
+        classes = int(train_labels.shape[1])
     whole = whole or (len(train), len(test))
     parts = (train[: cut[0]], train_labels[: cut[0]], test[: cut[1]], test_labels[: cut[1]])
     content = hashlib.sha256()
@@ -291,7 +276,10 @@ def dataset(
     kind: Kind = "events" if events else "image"
     graded = not events and arrays["x_train"].dtype == np.uint8
     scale = "bytes, divided by 255" if graded else "numbers in [0, 1], as they are"
-    return Dataset(name, classes, *parts, content.hexdigest(), kind, None if whole == kept else whole, title, scale)
+    cut_off = None if whole == kept else whole
+    if baseline is not None:
+        baseline = Baseline(baseline.name, baseline.outputs[: cut[1]])
+    return Dataset(name, classes, *parts, content.hexdigest(), kind, cut_off, title, scale, task, baseline)
 
 
 def load_data(settings: DataSettings, steps: int | None = None) -> Dataset:
@@ -310,6 +298,20 @@ def load_data(settings: DataSettings, steps: int | None = None) -> Dataset:
     if source.events and steps is None:
         raise InputError(f"data set {settings.name!r}: holds events; say into how many time steps they are binned")
     found = source.read(cut, steps or 0)
+    if found.task.classed != source.classed:
+        raise InputError(f"data set {settings.name!r}: its task is {found.task.name}; set its attribute classed so")
     name = settings.name if source.path_name is None else source.path_name
     place = settings.name if source.place is None else source.place
-    return dataset(name, place, found.arrays, cut, steps, found.whole, found.classes, source.title, layout=found.layout)
+    return dataset(
+        name,
+        place,
+        found.arrays,
+        cut,
+        steps,
+        found.whole,
+        found.classes,
+        source.title,
+        layout=found.layout,
+        task=found.task,
+        baseline=found.baseline,
+    )

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..data.graph import Features, Graph
 from ..defences.base import Batch, Defence
+from ..task import CLASSES
 from ..train import seeded, step_gradients
 from .flips import Of
 
@@ -141,7 +142,7 @@ def train_gcn(
                 epoch,
                 epoch / epochs,
             )
-            loss = step_gradients(batch, defences, torch.Tensor.backward, optimizer, None)
+            loss = step_gradients(batch, defences, torch.Tensor.backward, optimizer, CLASSES.loss)
             optimizer.step()
             history.append(loss.item())
     return network.eval(), history

@@ -12,6 +12,7 @@ from .builder import Shape
 from .layers import layered_network
 from .plain import conv_network, delayed_network, mlp_network, recurrent_network, vgg_network
 from .residual import sew_network, spiking_resnet, wide_resnet
+from .upscaling import spikesr_network
 
 MODELS: dict[str, Callable[[ModelSettings, Coder | int, Shape, int], SpikingNetwork]] = {
     "conv": conv_network,
@@ -22,6 +23,7 @@ MODELS: dict[str, Callable[[ModelSettings, Coder | int, Shape, int], SpikingNetw
     "mlp": mlp_network,
     "recurrent": recurrent_network,
     "delayed": delayed_network,
+    "spikesr": spikesr_network,
     "layers": layered_network,
 }
 """How each ``kind`` of a recipe is built, from model settings, coder, image shape and number of classes."""

@@ -305,7 +305,8 @@ class SpikingNetwork(nn.Module):
 
         gain times the spikes a step (:func:`..coding.spike_count_logits`), or gain times the integrated input a step.
         """
-        return self.gain * last[-1] / self.steps if self.membrane else spike_count_logits(last, self.gain)
+        found = self.gain * last[-1] / self.steps if self.membrane else spike_count_logits(last, self.gain)
+        return found.flatten(1)
 
 
 def _once(layer: nn.Module, parts: list[Tensor]) -> Tensor | None:

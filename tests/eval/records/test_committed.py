@@ -16,11 +16,18 @@ from spikeproof.eval.records import (
     fit,
     leaderboard,
     proof,
+    quality,
     robustness,
     stability,
     study,
 )
 from spikeproof.eval.records.base import Record
+
+
+def read_sr(path: Path) -> Record:
+    """Return an evaluation of super-resolution, or what a protocol left of its quality."""
+    return quality.read(path) if path.stem.endswith("-quality") else evaluation.read_record(path)
+
 
 ROOT = Path(__file__).resolve().parents[3]
 READERS = {
@@ -35,6 +42,7 @@ READERS = {
     "records/leaderboard": leaderboard.read,
     "records/proof": proof.read,
     "records/robustness": robustness.read,
+    "records/sr": read_sr,
     "records/seed": study.read,
     "records/stability": stability.read,
     "records/threats": robustness.read,

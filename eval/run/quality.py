@@ -1,0 +1,73 @@
+"""The step ``robustness`` of a run whose answers are no classes: what attacks take of their quality."""
+
+from ...toolkit.attacks.protocol import Protocol
+from ...toolkit.files import write_arrays
+from ...toolkit.progress import Track, silent
+from ..records.base import command_line, header, write_record
+from ..records.quality import QualityUnderAttack
+from ..report.under_attack import write_quality
+from ..robustness.quality import measure_quality
+from .folder import Run
+from .pages import write_pages
+from .robustness import EXAMPLES
+
+STEP = "robustness-quality"
+"""Name of the step, and of its files."""
+
+
+def quality_under_attack(
+    run: Run,
+    protocol: str | Protocol = "quick",
+    *,
+    targets: list[str] | None = None,
+    epsilon: float | None = None,
+    samples: int | None = None,
+    threat: str | None = None,
+    seed: int = 0,
+    track: Track = silent,
+) -> QualityUnderAttack:
+    """Run a protocol on a run; robustness-quality.json, .html and -examples.safetensors.
+
+    Args:
+        run: trained, quantized and exported.
+        protocol: "quick", "standard", "strong", or one of your own.
+        targets: "torch" for the float and quantized network, "loihi" for the Program, others to answer to its examples.
+        epsilon: L-infinity radius in pixels of [0, 1].
+        samples: the first so many test images; all if None.
+        threat: "pixel" or None.
+        seed: added to the seed of every attack.
+        track: progress.
+
+    Raises:
+        InputError: an option does not fit the run.
+        FileError: a step is missing, or a file has changed since.
+    """
+    recipe, forms, data = run.recipe(), run.deployed(), run.data()
+    named = protocol if isinstance(protocol, str) else protocol.name
+    asked = {"protocol": named, "targets": targets, "epsilon": epsilon, "threat": threat}
+    record, examples = measure_quality(
+        forms,
+        data.test_images[:samples],
+        data.test_labels[:samples],
+        data.task,
+        header(
+            recipe.name,
+            command_line("robustness", "DIR", samples=samples, **asked, seed=seed),
+            data=data,
+            program=forms.program,
+            recipe=run.recipe_on_record(),
+        ),
+        protocol=protocol,
+        names=targets,
+        epsilon=epsilon,
+        threat=threat,
+        seed=seed,
+        slow=recipe.evaluate.lava_samples,
+        track=track,
+    )
+    write_record(run.path(f"{STEP}.json"), record)
+    write_arrays(run.path(f"{STEP}-examples.safetensors"), EXAMPLES, examples, {"samples": record.samples})
+    write_quality(run.path(f"{STEP}.html"), record)
+    run.finished(STEP)
+    write_pages(run)
+    return record
