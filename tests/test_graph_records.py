@@ -1,5 +1,6 @@
 """What the study of capacity must show on Cora: the committed record, three seeds."""
 
+import json
 import statistics
 from pathlib import Path
 
@@ -51,3 +52,12 @@ def test_cap_closes_the_gap_on_noisy_digits() -> None:
     assert gaps["cap"] <= 0.85 * gaps["plain"]
     assert losses["cap"] <= losses["plain"]
     assert statistics.fmean(right["cap"]) >= statistics.fmean(right["plain"]) - statistics.stdev(right["plain"])
+
+
+def test_targets_were_equal_on_cora() -> None:
+    record = json.loads((ROOT / "records" / "graphs" / "agree-cora.json").read_text(encoding="utf-8"))
+    assert record["dirty"] is False
+    assert record["equal"] is True
+    assert record["samples"] == 64
+    assert {bits["target"] for bits in record["values"]} == {"onnx", "lava"}
+    assert not any(bits["different"] for bits in record["values"])
