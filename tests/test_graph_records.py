@@ -1,5 +1,6 @@
 """What the study of capacity must show on Cora: the committed record, three seeds."""
 
+import json
 import statistics
 from pathlib import Path
 
@@ -38,3 +39,25 @@ def test_gradient_flips_hurt_more_than_flips_by_chance(cora: GraphStudy, attack:
         if cora.accuracies(name, form, "clean"):  # type: ignore[arg-type]
             gradient = mean(cora, name, form, f"{attack} from {name}")
             assert mean(cora, name, form, f"{attack} by chance") >= gradient + 1
+
+
+def test_cap_closes_the_gap_on_noisy_digits() -> None:
+    """Design notes, section 13: the gap falls by 15 % or more, and the test is not worse, by more than its spread."""
+    found = read(ROOT / "records" / "graphs" / "study-digits-graph.json")
+    ways = {way: [each for each in found.trained if each.training == way] for way in ("plain", "cap")}
+    assert [len(each) for each in ways.values()] == [3, 3]
+    gaps = {way: statistics.fmean(each.gap for each in of) for way, of in ways.items()}
+    losses = {way: statistics.fmean(each.test_loss for each in of) for way, of in ways.items()}
+    right = {way: [each.accuracy.value for each in of] for way, of in ways.items()}
+    assert gaps["cap"] <= 0.85 * gaps["plain"]
+    assert losses["cap"] <= losses["plain"]
+    assert statistics.fmean(right["cap"]) >= statistics.fmean(right["plain"]) - statistics.stdev(right["plain"])
+
+
+def test_targets_were_equal_on_cora() -> None:
+    record = json.loads((ROOT / "records" / "graphs" / "agree-cora.json").read_text(encoding="utf-8"))
+    assert record["dirty"] is False
+    assert record["equal"] is True
+    assert record["samples"] == 64
+    assert {bits["target"] for bits in record["values"]} == {"onnx", "lava"}
+    assert not any(bits["different"] for bits in record["values"])
