@@ -96,14 +96,8 @@ class SideBySide:
             for column, cell in row.cells.items():
                 numbers = ["" if part is None else repr(part) for part in (cell.value, cell.low, cell.high)]
                 samples = "" if cell.samples is None else cell.samples
-                out.writerow(
-                    [
-                        *(row.group, row.name, row.part, row.condition, row.unit, column, cell.how),
-                        *numbers,
-                        samples,
-                        cell.note,
-                    ]
-                )
+                head = (row.group, row.name, row.part, row.condition, row.unit, column, cell.how)
+                out.writerow([*head, *numbers, samples, cell.note])
         return text.getvalue()
 
 
@@ -144,13 +138,9 @@ def _accuracy(record: Evaluation | None, columns: Sequence[str], folder: str) ->
                 cells[each] = missing(f"not measured: run 'spikeproof evaluate {folder} --device {device}'")
             else:
                 cells[each] = _judged(form.conditions[name])
-        if record.classed:
-            yield Row("accuracy", "accuracy", name, "share", "higher", cells)
-        else:
-            judged = record.forms[0].conditions[name].judged
-            yield Row(
-                "accuracy", judged.name, name, judged.unit, "higher" if judged.higher_is_better else "lower", cells
-            )
+        judged = record.forms[0].conditions[name].quality
+        told = (judged.name, judged.unit, judged.higher_is_better) if judged else ("accuracy", "share", True)
+        yield Row("accuracy", told[0], name, told[1], "higher" if told[2] else "lower", cells)
 
 
 def _robustness(record: Robustness | None, columns: Sequence[str], folder: str) -> Iterator[Row]:

@@ -33,7 +33,8 @@ from ..measure.gradients import gradients_of, watch
 from ..measure.trail import TrailKeeper
 from ..records.base import MeanQuality, mean_of
 from ..robustness.threat import levels
-from .folder import TRAINED, Run
+from .files import TRAINED
+from .folder import Run
 from .results import Attacked, Exported, Quantized, Trained
 
 ROUND_TRIP_SAMPLES = 64

@@ -14,7 +14,8 @@ from spikeproof.eval.records.explanation import read as read_explanation
 from spikeproof.eval.records.imported import read_imported
 from spikeproof.eval.records.proof import read as read_proof
 from spikeproof.eval.records.robustness import read as read_robustness
-from spikeproof.eval.run.folder import WITHOUT_NETWORK, Run
+from spikeproof.eval.run.files import WITHOUT_NETWORK
+from spikeproof.eval.run.folder import Run
 from spikeproof.export.formats.netx_read import read_net
 from spikeproof.export.program import Program, read_program
 from spikeproof.hw_targets.lava.client import LavaTarget

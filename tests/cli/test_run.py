@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from spikeproof.eval.run import folder
-from spikeproof.eval.run.folder import READS, WRITES, Run
+from spikeproof.eval.run.files import READS, WRITES
+from spikeproof.eval.run.folder import Run
 from spikeproof.eval.run.road import run_all
 from spikeproof.toolkit.config import Recipe, load_recipe, parse_recipe
 from spikeproof.toolkit.errors import FileError, InputError

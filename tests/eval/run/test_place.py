@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spikeproof.eval.run.folder import PLACE, Run
+from spikeproof.eval.run.files import PLACE
+from spikeproof.eval.run.folder import Run
 from spikeproof.toolkit.config import Recipe, parse_recipe
 from spikeproof.toolkit.errors import FileError
 
