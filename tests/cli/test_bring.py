@@ -310,14 +310,13 @@ def test_a_sigma_delta_network_goes_through_what_knows_it_and_is_refused_by_name
 ) -> None:
     rng, file, run = np.random.default_rng(2), tmp_path / "changes.net", tmp_path / "run"
     with h5py.File(file, "w") as made:
-        for index, layer in enumerate(
-            [
-                {"type": b"input", "shape": [1, 8, 8]},
-                {"type": b"flatten"},
-                {"type": b"dense", "shape": [12], "weight": 2 * rng.integers(-12, 13, (12, 64)), "bias": [9]},
-                {"type": b"dense", "shape": [10], "weight": 2 * rng.integers(-30, 30, (10, 12))},
-            ]
-        ):
+        layers: list[dict[str, Any]] = [
+            {"type": b"input", "shape": [1, 8, 8]},
+            {"type": b"flatten"},
+            {"type": b"dense", "shape": [12], "weight": 2 * rng.integers(-12, 13, (12, 64)), "bias": [9]},
+            {"type": b"dense", "shape": [10], "weight": 2 * rng.integers(-30, 30, (10, 12))},
+        ]
+        for index, layer in enumerate(layers):
             neurons = {} if layer["type"] == b"flatten" else {"neuron/type": b"SDNN", "neuron/vThMant": 2}
             last = {"neuron/sigma_output": True} if index == 3 else {}
             for name, value in {**layer, **neurons, **last}.items():
