@@ -41,8 +41,8 @@ WRONG = [
     (
         {"data": {"name": "cifar"}},
         "data.name",
-        "dataset 'cifar': unknown; known datasets: digits, digits-x2, set5, mnist, fashion-mnist, cifar10, cifar10-exact, "
-        "n-mnist, n-mnist-small, folder, arrays",
+        "dataset 'cifar': unknown; known datasets: digits, digits-x2, set5, mnist, fashion-mnist, cifar10, "
+        "cifar10-exact, n-mnist, n-mnist-small, folder, arrays",
     ),
     ({"data": {"name": "arrays"}}, "data", "path"),
     ({"data": {"name": "folder"}}, "data", "path"),
