@@ -124,10 +124,8 @@ def _metrics(found: "Evaluation") -> Iterator[str]:
 def _evaluated(result: "Recorded[Evaluation]") -> None:
     found = result.record
     conditions = list(found.forms[0].conditions)
-    first = found.forms[0].conditions["clean"].judged
-    what = (
-        "accuracy in % with 95 % Wilson interval" if found.classed else f"{first.name} in {first.unit}, mean of samples"
-    )
+    name, unit = found.forms[0].conditions["clean"].measure
+    what = f"{name} in {unit}{' with 95 % Wilson interval' if found.classed else ', mean of samples'}"
     title = f"{found.name}: {what}\nthreat model: {found.threat_model}"
     rows = table(title, ("form, target",), ("samples", *conditions, "rate", "ops"))
     for form in found.forms:

@@ -56,6 +56,11 @@ class Condition(Part):
         return self.accuracy is not None or self.quality is not None
 
     @property
+    def measure(self) -> tuple[str, str]:
+        """Name and unit of what answers are judged by, also where samples have no labels."""
+        return ("accuracy", "%") if self.quality is None else (self.quality.name, self.quality.unit)
+
+    @property
     def judged(self) -> MeanQuality:
         """What answers are judged by, if they are: the accuracy in per cent, or the task's quality."""
         share = self.accuracy

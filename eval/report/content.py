@@ -266,7 +266,7 @@ def _training(record: Evaluation) -> Cells:
     curves = {
         "loss": ("training loss" + " (cross-entropy)" * record.classed, 1),
         "accuracy": ("training accuracy, %", 100),
-        "quality": (f"training {record.forms[0].conditions['clean'].judged.name}", 1),
+        "quality": (f"training {record.forms[0].conditions['clean'].measure[0]}", 1),
     }
     drawn = [
         plots.training_plot(name, title, epochs, [scale * entry[name] for entry in record.training])

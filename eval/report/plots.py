@@ -84,13 +84,13 @@ def accuracy_plot(forms: Sequence[MeasuredForm], labels: Sequence[str], conditio
         axes.tick_params(axis="x", length=0)
         axes.set_xlim(-0.5, len(conditions) - 0.5)
         first = next(iter(forms[0].conditions.values()))
-        if first.accuracy is not None:
+        what, unit = first.measure
+        if first.quality is None:
             axes.set_ylim(-2, 102)
             axes.set_yticks(range(0, 101, 20))
-        axes.set_ylabel(f"{first.judged.name}, {first.judged.unit}")
+        axes.set_ylabel(f"{what}, {unit}")
         axes.grid(axis="y")
         figure.legend(loc="outside upper left", ncols=3, fontsize=8, handletextpad=0.3, columnspacing=1.2)
-        what = first.judged.name
         label = f"{what[0].upper()}{what[1:]} with 95 % intervals for each form and condition, as in the table"
         return svg(figure, "accuracy", label, 1.35)
 
