@@ -18,6 +18,7 @@ def test_digits_are_targets_and_their_means_are_images() -> None:
     data, digits = load_data(DataSettings.of({"name": "digits-x2"})), sp.load_data("digits")
     assert isinstance(data.task, Upscaling)
     assert (data.shape, data.classes, data.task.scale) == ((1, 4, 4), 64, 2)
+    assert isinstance(data.task, Upscaling)
     assert np.array_equal(data.task.images(data.test_labels), digits.test_images)
     means = digits.test_images.reshape(-1, 1, 4, 2, 4, 2).mean((3, 5))
     assert np.array_equal(data.test_images, means)
@@ -27,6 +28,7 @@ def test_digits_are_targets_and_their_means_are_images() -> None:
 def test_bicubic_digits_are_the_baseline() -> None:
     data = sp.load_data("digits-x2", test_samples=20)
     assert data.baseline is not None
+    assert isinstance(data.task, Upscaling)
     for small, found in zip(data.test_images, data.task.images(data.baseline.outputs), strict=True):
         expected = np.asarray(Image.fromarray(small[0]).resize((8, 8), Image.Resampling.BICUBIC)).clip(0, 1)
         assert np.array_equal(found[0], expected)
@@ -83,6 +85,7 @@ def test_small_tiles_show_the_small_picture_and_mirror_its_edges(folder: Path) -
     luma = upscaled.luma(np.asarray(Image.open(folder / "Set5" / "bird.png")))[:40, :32]
     small = np.rint(np.asarray(Image.fromarray(luma.astype(np.float32)).resize((16, 20), Image.Resampling.BICUBIC)))
     padded = np.pad(small.clip(0, 255), ((3, 13), (3, 13)), mode="symmetric")
+    assert isinstance(data.task, Upscaling)
     picture = next(one for one in data.task.pictures if one.name == "bird")
     for sample, top, left in picture.places:
         expected = padded[top // 2 : top // 2 + 16, left // 2 : left // 2 + 16]
