@@ -4,13 +4,18 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from spikeproof.eval.records.evaluation import read_record
+from spikeproof.eval.records.graphs import read as read_graphs
+from spikeproof.eval.records.stability import findings, mean_of, networks, rows_of, sides, sizes, slope
+from spikeproof.eval.records.stability import read as read_stability
+
 RECORDS = Path(__file__).resolve().parents[1] / "records"
 DASH = "\N{EN DASH}"
 BOARD = RECORDS / "leaderboard" / "digits"
 
 
 class System(NamedTuple):
-    """One of the thirteen systems: its paper, and under which names the records have it."""
+    """A system that trains or builds a classifier of images: its paper, and under which names records have it."""
 
     number: int
     """As in the design notes."""
@@ -21,7 +26,7 @@ class System(NamedTuple):
     claim: str
     """What the paper says, in our words, and how we know it: r read there, t told by a third party."""
     method: str | None = None
-    """Its row of the leaderboard, if it is a way to train or build a classifier of images."""
+    """Its row of the leaderboard, if it has one."""
     study: str | None = None
     """Its record of acceptance under records/defences, where that name differs from the leaderboard's."""
 
@@ -32,14 +37,10 @@ SYSTEMS = (
     ),
     System(2, "TGO", "2602.20548", "FGSM 14.1 to 51.4 %, PGD-10 0.0 to 6.1 %, CIFAR-10 (t)", "tgo"),
     System(3, "S-LIF", "2601.21823", "mean gain of 3.28 % in control tasks (t)", "slif"),
-    System(4, "ASSG and SA-PGD", "2512.22522", "breaks 88.4 % of AT where APGD breaks 75.4 %, CIFAR-10 (t)"),
-    System(5, "SpikeSR", "2503.04223", "31.95 dB against bicubic 29.53 dB, x4, AID, DOTA and DIOR (r)"),
     System(6, "Temporal reversal", "2408.09108", "74.77 % on ImageNet in two steps; more robust (r)", "trr"),
     System(7, "Local feature masking", "2407.13646", "better than dropout under attack, re-identification (t)", "lfm"),
-    System(8, "Robustness of graph networks", "2406.13920", "capacity helps with enough data; few neurons are hit (t)"),
     System(9, "SR", "2405.20355", "PGD-7 0.9 to 8.6 %, clean 92.5 to 91.0 %, CIFAR-10 (t)", "sr"),
     System(10, "SCA", "2308.03956", "more robust to Auto-PGD than a perceptron (r)", "sca"),
-    System(11, "Stability of gradient methods", "2209.09298", "bounds for shallow networks, no experiments (r)"),
     System(12, "Self-connections", "2207.04876", "eigenvalues of the dynamics can adapt (r)", "self_connection"),
     System(12, "Stochastic neurons", "2207.04876", "Rademacher complexity falls exponentially (r)", None, "stochastic"),
     System(13, "CAP", "2110.14855", "better generalization on graphs (r)", "cap"),
@@ -84,16 +85,14 @@ COLUMNS = (
 
 
 def family_table() -> str:
-    """Return one row a system that trains or builds a classifier of images."""
+    """Return one row a system."""
     heads = [f"{form.replace('program', 'Program')} {condition}" for form, condition in COLUMNS]
     lines = [
         f"| | system | the paper says | acceptance met | {' | '.join(heads)} |",
         f"| --: | --- | --- | --: |{' --: |' * len(COLUMNS)}",
     ]
     for system in SYSTEMS:
-        name = system.study or system.method
-        if name is None:
-            continue
+        name = system.study or system.method or ""
         found = claims(system.method) if system.method else {}
         cells = " | ".join(number(found.get(column)) for column in COLUMNS)
         link = f"{system.title} ([{system.paper}](https://arxiv.org/abs/{system.paper}))"
@@ -122,7 +121,81 @@ def attack_sentence() -> str:
     return f"What is left at 0.1, in % of 500 digits, mean of three seeds: {'; '.join(parts)}."
 
 
-PARTS = {"table": family_table, "attacks": attack_sentence}
+def upscaling_table() -> str:
+    """Return PSNR and SSIM of bicubic enlargement, float network and Program on Set5, means of five pictures."""
+    lines = [
+        "| Set5 | bicubic | float | Program | float, PGD-10 at 2/255 | Program, the same examples |",
+        "| --- | --: | --: | --: | --: | --: |",
+    ]
+    for scale in (2, 4):
+        record = read_record(RECORDS / "sr" / f"set5-x{scale}.json")
+        forms = {(form.form, form.target): form.conditions for form in record.forms}
+        attack = next(name for name in record.forms[0].conditions if name.startswith("pgd"))
+        found = [record.baseline["bicubic"]]
+        for condition in ("clean", attack):
+            found += [forms[key][condition].others for key in (("float", "torch"), ("program", "loihi"))]
+        cells = [f"{one['PSNR'].value['mean']:.2f} dB, {one['SSIM'].value['mean']:.3f}" for one in found]
+        lines.append(f"| x{scale} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def graph_table() -> str:
+    """Return what flips by gradient and by chance leave of networks on Cora, and of the same as Programs."""
+    study = read_graphs(RECORDS / "graphs" / "study-cora.json")
+    heads = ("clean", "edges", "edges by chance", "words", "words by chance")
+    lines = [f"| Cora, width 16 | {' | '.join(heads)} |", f"| --- |{' --: |' * len(heads)}"]
+    for name, form in (("gcn-16", "float"), ("spiking-16", "float"), ("spiking-16", "program")):
+        conditions = ("clean", f"edges from {name}", "edges by chance", f"features from {name}", "features by chance")
+        means = [mean_of(study.accuracies(name, form, one)) for one in conditions]
+        title = {"gcn-16": "GCN", "spiking-16": "spiking network"}[name]
+        cells = [f"{one.value:.1f} ± {one.spread:.1f}" for one in means]
+        lines.append(f"| {title}, {form.replace('program', 'Program')} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def cap_table() -> str:
+    """Return accuracy and the gap of losses of a graph network trained plainly, by CAP, and by its halves."""
+    ways = {"plain": "plain", "feature": "features alone", "weight": "weights alone", "cap": "CAP"}
+    lines = ["| graph | training | accuracy, % | gap of test and training loss |", "| --- | --- | --: | --: |"]
+    for name, graph in (("study-cora", "Cora"), ("study-digits-graph", "noisy digits")):
+        study = read_graphs(RECORDS / "graphs" / f"{name}.json")
+        for way, title in ways.items():
+            of = [one for one in study.trained if one.training == way]
+            right, gap = mean_of([100 * one.accuracy.value for one in of]), mean_of([one.gap for one in of])
+            lines.append(
+                f"| {graph} | {title} | {right.value:.1f} ± {right.spread:.1f} | {gap.value:.3f} ± {gap.spread:.3f} |"
+            )
+    return "\n".join(lines)
+
+
+def stability_table() -> str:
+    """Return slopes of the twins' distance in n, and on which share of points the inequality held."""
+    record = read_stability(RECORDS / "stability" / "digits-shallow.json")
+    lines = [
+        "| network | slope of distance in n, last step | grows with steps | gap up, loss down | inequality holds |",
+        "| --- | --: | --: | --: | --: |",
+    ]
+    for name in networks(record):
+        of = [row for row in record.rows if row.network == name]
+        steps = [point.step for point in of[0].points if point.step]
+        found, slopes = findings(record, name), slope(record, name, steps[-1])
+        points = [sides(rows_of(record, name, n), step) for n in sizes(record, name) for step in steps]
+        held = [max(one.gap.value, one.replaced.value) <= one.right for one in points if one is not None]
+        lines.append(
+            f"| {name} | {slopes.value:.2f} ± {slopes.spread:.2f} | {found.monotone} of {found.rows} | "
+            f"{found.apart} of {found.rows} | {f'{sum(held)} of {len(held)}' if held else 'no bound'} |"
+        )
+    return "\n".join(lines)
+
+
+PARTS = {
+    "table": family_table,
+    "attacks": attack_sentence,
+    "upscaling": upscaling_table,
+    "graphs": graph_table,
+    "cap": cap_table,
+    "stability": stability_table,
+}
 """Every part of the page that comes from records."""
 
 if __name__ == "__main__":
