@@ -14,6 +14,7 @@ from spikeproof.eval.records import (
     explanation,
     faults,
     fit,
+    graphs,
     leaderboard,
     proof,
     quality,
@@ -29,6 +30,12 @@ def read_sr(path: Path) -> Record:
     return quality.read(path) if path.stem.endswith("-quality") else evaluation.read_record(path)
 
 
+def read_graphs(path: Path) -> Record:
+    """Return the evaluation of a run on a graph, whether its targets agreed, or a study of capacity."""
+    readers = {"run": evaluation.read_record, "agree": comparison.read, "study": graphs.read}
+    return readers[path.stem.split("-")[0]](path)
+
+
 ROOT = Path(__file__).resolve().parents[3]
 READERS = {
     "records/attacks": benchmark.read,
@@ -39,6 +46,7 @@ READERS = {
     "records/explain": explanation.read,
     "records/faults": faults.read_faults,
     "records/fit": fit.read_fit,
+    "records/graphs": read_graphs,
     "records/leaderboard": leaderboard.read,
     "records/proof": proof.read,
     "records/robustness": robustness.read,
