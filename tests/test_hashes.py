@@ -17,10 +17,13 @@ SHAPES = {
     "seed-cifar10": (3, 32, 32),
     "cora": (1433, 16, 1),
     "digits-graph": (64, 24, 1),
+    "digits-x2": (1, 4, 4),
+    "set5-x2": (1, 16, 16),
+    "set5-x4": (1, 8, 8),
 }
 """Of an image, where it is not that of the digits."""
-CLASSES = {"cora": 7}
-"""How many, where it is not 10."""
+CLASSES = {"cora": 7, "digits-x2": 64, "set5-x2": 1024, "set5-x4": 1024}
+"""How many, or how many pixels, where it is not 10."""
 
 
 def test_every_built_in_recipe_is_listed() -> None:

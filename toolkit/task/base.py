@@ -2,13 +2,15 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from ..errors import UnsupportedError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Scores = NDArray[np.float64]
 
@@ -51,22 +53,22 @@ class Task(ABC):
         """Return the targets of so many samples, checked and in their own type; raises :class:`..errors.InputError`."""
 
     @abstractmethod
-    def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def losses(self, outputs: "Tensor", targets: "Tensor") -> "Tensor":
         """Return what training lowers and an attack raises, a sample (batch,)."""
 
     @abstractmethod
     def scores(self, outputs: NDArray[Any], targets: NDArray[Any]) -> Scores:
         """Return the quality of every sample (batch,) for outputs (batch, outputs)."""
 
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def loss(self, outputs: "Tensor", targets: "Tensor") -> "Tensor":
         """Return what training lowers: the mean of :meth:`losses`."""
         return self.losses(outputs, targets).mean()
 
-    def harm(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def harm(self, outputs: "Tensor", targets: "Tensor") -> "Tensor":
         """Return what an attack raises, a sample (batch,): all that :meth:`losses` is, unless quality is another."""
         return self.losses(outputs, targets)
 
-    def total(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def total(self, outputs: "Tensor", targets: "Tensor") -> "Tensor":
         """Return :meth:`harm` summed over samples."""
         return self.harm(outputs, targets).sum()
 

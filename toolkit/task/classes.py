@@ -1,14 +1,22 @@
 """The task that all data sets have unless they say otherwise: one class a sample."""
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from ..errors import InputError
 from .base import Quality, Scores, Task
 from .labels import check_labels
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def _cross_entropy(outputs: "Tensor", targets: "Tensor", reduction: str) -> "Tensor":
+    from torch import nn  # Names of data sets are listed without loading PyTorch.
+
+    return nn.functional.cross_entropy(outputs, targets, reduction=reduction)
 
 
 class Classes(Task):
@@ -26,17 +34,17 @@ class Classes(Task):
         """Return labels (samples,) as int64."""
         return check_labels(targets, source, samples)
 
-    def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def losses(self, outputs: "Tensor", targets: "Tensor") -> "Tensor":
         """Return the cross-entropy of every sample (batch,)."""
-        return nn.functional.cross_entropy(outputs, targets, reduction="none")
+        return _cross_entropy(outputs, targets, "none")
 
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def loss(self, outputs: "Tensor", targets: "Tensor") -> "Tensor":
         """Return the mean cross-entropy; targets may also be shares of classes (batch, classes)."""
-        return nn.functional.cross_entropy(outputs, targets)
+        return _cross_entropy(outputs, targets, "mean")
 
-    def total(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def total(self, outputs: "Tensor", targets: "Tensor") -> "Tensor":
         """Return the cross-entropy summed over samples, added up as PyTorch does."""
-        return nn.functional.cross_entropy(outputs, targets, reduction="sum")
+        return _cross_entropy(outputs, targets, "sum")
 
     def trained_by(self, loss: str | None) -> Task:
         """Return this task.

@@ -63,7 +63,7 @@ def test_channels_first_needs_no_word(shape: tuple[int, ...]) -> None:
         (RNG.random((12, 3)), "several targets a sample"),
         (LABELS[:, None], r"give y\[:, 0\]"),
         (LABELS.astype(np.float64), r"whole numbers kept as floats: give y.astype\(int\)"),
-        (RNG.normal(size=12), "real numbers as targets are a regression: only classes are known"),
+        (RNG.normal(size=12), "expected 12 integers; real numbers are the targets of a regression: say so, task="),
         (LABELS + 1, "labels from 1 to 3, expected from 0: give y - 1"),
     ],
 )
