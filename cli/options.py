@@ -31,6 +31,9 @@ Targets = Annotated[
     list[str] | None,
     typer.Option("--targets", "-t", metavar="NAMES", help="Targets, separated by commas; may be given again."),
 ]
+Seeds = Annotated[str, typer.Option(help="Comma-separated seeds of training.")]
+Records = Annotated[Path | None, typer.Option(help="Measure nothing: make the page of this record.")]
+RecordJson = Annotated[bool, typer.Option("--json", help="Print the record as JSON, no progress bars.")]
 Ray = Annotated[
     str | None, typer.Option(metavar="local|ADDRESS", help="Run cells on Ray: here, or on a cluster that sees --out.")
 ]
@@ -127,3 +130,17 @@ class Once(TyperCommand):
             if not (option.multiple or option.count or option.is_flag):
                 ctx.fail(f"option {'/'.join(option.opts)} is given twice; give it once")
         return super().parse_args(ctx, args)
+
+
+def whole_numbers(option: str, text: str) -> list[int]:
+    """Return the numbers of an option that takes several, separated by commas.
+
+    Raises:
+        InputError: one is no whole number.
+    """
+    from ..toolkit.errors import InputError
+
+    try:
+        return [int(one) for one in text.split(",")]
+    except ValueError as error:
+        raise InputError(f"{option} {text!r}: need whole numbers, separated by commas") from error

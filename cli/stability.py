@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import Ray
+from .options import Ray, RecordJson, Records, whole_numbers
 
 if TYPE_CHECKING:
     from ..eval.records.stability import Stability
@@ -41,8 +41,8 @@ def stability(
         "runs/stability"
     ),
     ray: Ray = None,
-    records: Annotated[Path | None, typer.Option(help="Measure nothing: make the page of this record.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON, no progress bars.")] = False,
+    records: Records = None,
+    as_json: RecordJson = False,
 ) -> None:
     """Train again with one example replaced: how far the weights part, and how large the gap becomes."""
     from ..toolkit.errors import InputError
@@ -60,12 +60,7 @@ def stability(
         page.write_page(out / "stability.html", found)
     else:
         options = {"samples": samples, "steps": steps, "epochs": epochs, "seeds": seeds}
-        numbers = {}
-        for name, text in options.items():
-            try:
-                numbers[name] = [int(one) for one in text.split(",")]
-            except ValueError as error:
-                raise InputError(f"--{name} {text!r}: need whole numbers, separated by commas") from error
+        numbers = {name: whole_numbers(f"--{name}", text) for name, text in options.items()}
         if not rate > 0:
             raise InputError(f"--rate {rate}: must be positive")
         shared = {"twins": twins, "rate": rate, "batch": batch, "scale": scale, "targets": targets}
@@ -80,8 +75,7 @@ def stability(
         show.print_json(found.model_dump(mode="json"))
     else:
         _print(found)
-        paths = f"record: {out / 'stability.json'}\n" if records is None else ""
-        show.out.print(f"{paths}page: {out / 'stability.html'}", soft_wrap=True, highlight=False)
+        show.files(out / "stability.json" if records is None else records, out / "stability.html", "page")
 
 
 def _print(found: "Stability") -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import Once, Ray
+from .options import Once, Ray, RecordJson, Records, Seeds, whole_numbers
 from .stability import stability
 from .study_graphs import graphs
 
@@ -17,13 +17,6 @@ app = typer.Typer(help="Studies: many cells, one record, one page; interrupted, 
 
 
 app.command("graphs", cls=Once)(graphs)
-
-
-@app.callback()
-def _main() -> None:
-    """Nothing happens before the command."""
-
-
 app.command("stability", cls=Once)(stability)
 
 
@@ -38,18 +31,17 @@ def seed(
         str, typer.Option(help="Comma-separated coders, with time steps that differ from the recipe's.")
     ] = "direct,phase:10",
     bits: Annotated[str, typer.Option(help="Comma-separated weight bits of the Program.")] = "8",
-    seeds: Annotated[str, typer.Option(help="Comma-separated seeds of training.")] = "3407,3408,3409",
+    seeds: Seeds = "3407,3408,3409",
     protocols: Annotated[str, typer.Option(help="Comma-separated protocols in pixel space; none if empty.")] = "strong",
     samples: Annotated[int, typer.Option("--samples", "-n", min=1, help="How many test images.")] = 500,
     epsilon: Annotated[float, typer.Option(help="L-infinity radius of the protocols.")] = 0.1,
     trail: Annotated[int, typer.Option(min=0, help="Epochs between points of the trail; 0: none.")] = 5,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of cells, record and page.")] = Path("runs/seed"),
     ray: Ray = None,
-    records: Annotated[Path | None, typer.Option(help="Measure nothing: make the page of this record.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON, no progress bars.")] = False,
+    records: Records = None,
+    as_json: RecordJson = False,
 ) -> None:
     """Repeat the seed paper's claim, test it under a reliable attack, and again on the chip's integers."""
-    from ..toolkit.errors import InputError
     from . import show
 
     with show.loading(as_json):
@@ -64,13 +56,10 @@ def seed(
         found = read(records)
         page.write_page(out / "seed.html", found)
     else:
-        try:
-            numbers = [int(one) for one in seeds.split(",")]
-            widths = [f"{int(one)} bit" for one in bits.split(",")]
-            for coder in coders.split(","):
-                int(coder.partition(":")[2] or 1)
-        except ValueError as error:
-            raise InputError(f"--seeds {seeds!r}, --bits {bits!r}, --coders {coders!r}: need whole numbers") from error
+        numbers = whole_numbers("--seeds", seeds)
+        widths = [f"{one} bit" for one in whole_numbers("--bits", bits)]
+        for coder in coders.split(","):
+            whole_numbers(f"--coders {coder}:", coder.partition(":")[2] or "1")
         names = [check_name(name) for name in protocols.split(",") if name]
         levels(epsilon)
         attacks = [
@@ -85,7 +74,7 @@ def seed(
         show.print_json(found.model_dump(mode="json"))
     else:
         _print(found)
-        show.out.print(f"record: {out / 'seed.json'}\npage: {out / 'seed.html'}", soft_wrap=True, highlight=False)
+        show.files(out / "seed.json" if records is None else records, out / "seed.html", "page")
 
 
 def _command(recipe: str, given: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import Ray
+from .options import Ray, RecordJson, Records, Seeds, whole_numbers
 
 if TYPE_CHECKING:
     from ..eval.records.graphs import GraphStudy
@@ -17,7 +17,7 @@ def graphs(
         typer.Argument(metavar="RECIPE", help="What all cells share; of images, or of a graph (cora, digits-graph)."),
     ] = "cora",
     widths: Annotated[str, typer.Option(help="Comma-separated widths of the first layer.")] = "4,16,64",
-    seeds: Annotated[str, typer.Option(help="Comma-separated seeds of training.")] = "3407,3408,3409",
+    seeds: Seeds = "3407,3408,3409",
     edges: Annotated[float, typer.Option(min=0.0, max=1.0, help="Flipped edges, as a share of the edges.")] = 0.05,
     features: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Flipped features, as a share of those above 0.")
@@ -34,14 +34,13 @@ def graphs(
     warmup: Annotated[int, typer.Option(min=0, help="CAP: epochs of plain training before.")] = 50,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of cells, record and page.")] = Path("runs/graphs"),
     ray: Ray = None,
-    records: Annotated[Path | None, typer.Option(help="Measure nothing: make the page of this record.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON, no progress bars.")] = False,
+    records: Records = None,
+    as_json: RecordJson = False,
 ) -> None:
     """Attack networks of several widths by themselves and by each other, in float and on the chip's integers.
 
     On a graph edges and features are flipped, and a GCN stands beside each spiking network; on images it is PGD.
     """
-    from ..toolkit.errors import InputError
     from . import show
 
     with show.loading(as_json):
@@ -56,10 +55,7 @@ def graphs(
         found = read(records)
         graphs_page.write_page(out / "graphs.html", found)
     else:
-        try:
-            sizes, numbers = ([int(one) for one in given.split(",")] for given in (widths, seeds))
-        except ValueError as error:
-            raise InputError(f"--widths {widths!r}, --seeds {seeds!r}: need whole numbers") from error
+        sizes, numbers = whole_numbers("--widths", widths), whole_numbers("--seeds", seeds)
         base = load_recipe(recipe)
         plan: dict[str, Any] = {"edges": edges, "features": features, "rounds": rounds, "epsilon": epsilon}
         ways: dict[str, Any] = {"width": cap_width, "rho": rho, "epsilon": shift, "warmup": warmup}
@@ -87,7 +83,7 @@ def graphs(
         show.print_json(found.model_dump(mode="json"))
     else:
         _print(found)
-        show.out.print(f"record: {out / 'graphs.json'}\npage: {out / 'graphs.html'}", soft_wrap=True, highlight=False)
+        show.files(out / "graphs.json" if records is None else records, out / "graphs.html", "page")
 
 
 def _print(found: "GraphStudy") -> None:

@@ -1,5 +1,6 @@
 """How good answers are that are no classes: the quality of a task's samples, and that of pictures put together."""
 
+from abc import abstractmethod
 from typing import Any, ClassVar
 
 import numpy as np
@@ -138,9 +139,9 @@ class _OfImages(_Collected):
         """Return whether outputs are images."""
         return isinstance(task, Upscaling)
 
+    @abstractmethod
     def of_pair(self, made: NDArray[np.float64], meant: NDArray[np.float64]) -> float:
         """Return the value of one image (channels, height, width) beside the right one."""
-        raise NotImplementedError
 
     def compute(self) -> float | dict[str, float]:
         """Return the mean over samples; by picture, and their mean, where samples are parts of pictures.

@@ -55,7 +55,9 @@ def test_a_study_is_measured_once_and_its_page_made_again(recipe: Path, tmp_path
     made = {path: path.stat().st_mtime_ns for path in (out / "cells").iterdir()}
     run(str(recipe), **OPTIONS, seeds="1,2", out=str(out))
     assert {path: path.stat().st_mtime_ns for path in (out / "cells").iterdir()} == made
-    run(records=str(out / "stability.json"), out=str(tmp_path / "again"))
+    told = run(records=str(out / "stability.json"), out=str(tmp_path / "again"))
+    assert f"record: {out / 'stability.json'}" in told
+    assert not (tmp_path / "again" / "stability.json").exists()
     assert (tmp_path / "again" / "stability.html").read_bytes() == (out / "stability.html").read_bytes()
 
 
