@@ -15,6 +15,7 @@ SCRIPTS = {
     "faults_ann": "benchmarks",
     "loihi_vs_lava": "benchmarks",
     "strength": "benchmarks",
+    "without_spikes": "benchmarks",
     "three_seeds": "digits",
 }
 
