@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from spikeproof.eval.records.benchmark import read as read_benchmark
 from spikeproof.eval.records.evaluation import read_record
 from spikeproof.eval.records.graphs import read as read_graphs
 from spikeproof.eval.records.stability import findings, mean_of, networks, rows_of, sides, sizes, slope
@@ -124,9 +125,10 @@ def attack_sentence() -> str:
 def upscaling_table() -> str:
     """Return PSNR and SSIM of bicubic enlargement, float network and Program on Set5, means of five pictures."""
     lines = [
-        "| Set5 | bicubic | float | Program | float, PGD-10 at 2/255 | Program, the same examples |",
-        "| --- | --: | --: | --: | --: | --: |",
+        "| Set5 | bicubic | linear, 9 x 9 | float | Program | float, PGD-10 at 2/255 | Program, the same examples |",
+        "| --- | --: | --: | --: | --: | --: | --: |",
     ]
+    simple = read_benchmark(RECORDS / "benchmarks" / "without-spikes-upscaling.json").model_dump()["rows"]
     for scale in (2, 4):
         record = read_record(RECORDS / "sr" / f"set5-x{scale}.json")
         forms = {(form.form, form.target): form.conditions for form in record.forms}
@@ -134,7 +136,10 @@ def upscaling_table() -> str:
         found = [record.baseline["bicubic"]]
         for condition in ("clean", attack):
             found += [forms[key][condition].others for key in (("float", "torch"), ("program", "loihi"))]
-        cells = [f"{one['PSNR'].value['mean']:.2f} dB, {one['SSIM'].value['mean']:.3f}" for one in found]
+        pairs = [(one["PSNR"].value["mean"], one["SSIM"].value["mean"]) for one in found]
+        linear = next(one for one in simple if (one["scale"], one["method"]) == (scale, "linear, 9 x 9"))
+        pairs.insert(1, (linear["PSNR"], linear["SSIM"]))
+        cells = [f"{psnr:.2f} dB, {ssim:.3f}" for psnr, ssim in pairs]
         lines.append(f"| x{scale} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -150,6 +155,11 @@ def graph_table() -> str:
         title = {"gcn-16": "GCN", "spiking-16": "spiking network"}[name]
         cells = [f"{one.value:.1f} ± {one.spread:.1f}" for one in means]
         lines.append(f"| {title}, {form.replace('program', 'Program')} | {' | '.join(cells)} |")
+    simple = read_benchmark(RECORDS / "benchmarks" / "without-spikes-graphs.json").model_dump()["rows"]
+    for one in simple:
+        if one["graph"] == "cora":
+            right = 100 * one["accuracy"]["value"]
+            lines.append(f"| logistic regression, {one['input']} | {right:.1f} |{f' {DASH} |' * (len(heads) - 1)}")
     return "\n".join(lines)
 
 

@@ -1,9 +1,9 @@
 """What simple methods reach where a spiking network is measured: python benchmarks/without_spikes.py upscaling|graphs.
 
 ``upscaling``: linear filters of several sizes, fitted to CIFAR-10's exact subset by least squares, on whole pictures of
-Set5. ``graphs``: logistic regression on what the host sends of a node, on the sum over its neighbourhood, on words alone,
-and on features averaged twice (SGC, arXiv 1902.07153); strength of the penalty chosen on validation nodes, where a graph
-has none on training nodes. Writes benchmarks/without-spikes-*.json under --out (runs/benchmarks).
+Set5. ``graphs``: logistic regression on what the host sends of a node, on the sum over its neighbourhood, on words
+alone, and on features averaged twice (SGC, arXiv 1902.07153); strength of the penalty chosen on validation nodes, where
+a graph has none on training nodes. Writes benchmarks/without-spikes-*.json under --out (runs/benchmarks).
 """
 
 import sys
@@ -48,7 +48,8 @@ def fitted(small: NDArray[np.uint8], large: NDArray[np.uint8], scale: int, size:
         blocks = (large[start : start + 300] / 255).reshape(-1, rows, scale, rows, scale).transpose(0, 1, 3, 2, 4)
         squares += seen.T @ seen
         products += seen.T @ blocks[:, inside, inside].reshape(-1, scale**2)
-    return np.linalg.solve(squares + 1e-6 * np.eye(len(squares)), products)
+    found: NDArray[np.float64] = np.linalg.solve(squares + 1e-6 * np.eye(len(squares)), products)
+    return found
 
 
 def enlarged(small: NDArray[np.uint8], filters: NDArray[np.float64], scale: int, size: int) -> NDArray[np.float64]:
