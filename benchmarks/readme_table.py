@@ -138,7 +138,7 @@ def proof_table() -> str:
     """Return what was proved, a row a record."""
     head = "network | epsilon | samples | right | proved by sets | by the solver | broken | open"
     lines = [
-        f"| {head} | robust accuracy, % | limit, s | seconds |",
+        f"| {head} | robust accuracy, % | limit | seconds |",
         "| --- | --- | --: | --: | --: | --: | --: | --: | --: | --: | --: |",
     ]
     for method, record in _proofs():

@@ -61,9 +61,9 @@ def print_json(values: dict[str, Any]) -> None:
     sys.stdout.write(json.dumps(values, allow_nan=False) + "\n")
 
 
-def files(record: str | Path, page: str | Path, what: str = "report") -> None:
+def files(record: str | Path, report: str | Path, what: str = "report") -> None:
     """Say where record and page stand; ``what`` the page is called."""
-    out.print(f"record: {record}\n{what}: {page}", soft_wrap=True, highlight=False)
+    out.print(f"record: {record}\n{what}: {report}", soft_wrap=True, highlight=False)
 
 
 def record(name: str, found: "BaseModel", path: Path, as_json: bool, shown: Callable[[Any], None]) -> None:

@@ -69,6 +69,7 @@ def adoption(
         layers=rows,
         samples=proof.samples,
         others=proof.others,
+        failed=list(proof.failed),
         dtype=proof.dtype,
         logits=proof.logits,
         classes=proof.classes,

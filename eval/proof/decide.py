@@ -79,6 +79,9 @@ def decide(prepared: Prepared, compiled: CompiledProgram, region: Region, label:
             return done("proved", "solver", rivals=rivals)
         if answer == "invalid":
             return done("open", "solver", reason="its numbers are too large for the solver", rivals=rivals)
+        if answer == "stopped":
+            reason = "stopped by the clock before the solver's limit: the machine is overloaded"
+            return done("open", "solver", reason=reason, rivals=rivals)
         if answer == "unknown":
             reason = f"the solver's limit of {limit:g} reached" + (" after a spurious solution" if exact else "")
             return done("open", "solver", reason=reason, rivals=rivals)
@@ -93,8 +96,9 @@ def decide(prepared: Prepared, compiled: CompiledProgram, region: Region, label:
 def solve(encoder: Encoder, limit: float) -> tuple[str, Messages | None, float]:
     """Return an answer, an input (time, 1, neurons) if it is "feasible", and how much of the limit was used.
 
-    Others are "infeasible", "unknown" at the limit, and "invalid" where the solver refuses the model. The limit
-    counts the solver's steps (CP-SAT's deterministic time), so a busy machine leaves no more open than a quiet one.
+    Others are "infeasible", "unknown" at the limit, "stopped" by the clock long before it, "invalid" where the solver
+    refuses the model. The limit counts the solver's steps (CP-SAT's deterministic time), so a busy machine leaves no
+    more open than a quiet one.
     """
     with extra("prove"):
         from ortools.sat.python import cp_model
@@ -102,7 +106,8 @@ def solve(encoder: Encoder, limit: float) -> tuple[str, Messages | None, float]:
     solver.parameters.num_workers = 1
     solver.parameters.random_seed = SEED
     solver.parameters.max_deterministic_time = max(limit, 0.01)
-    solver.parameters.max_time_in_seconds = WALL * (max(limit, 0.01) + 1)
+    guard = WALL * (max(limit, 0.01) + 1)
+    solver.parameters.max_time_in_seconds = guard
     status = solver.solve(encoder.model)
     used = solver.response_proto.deterministic_time
     if status == cp_model.INFEASIBLE:
@@ -111,4 +116,4 @@ def solve(encoder: Encoder, limit: float) -> tuple[str, Messages | None, float]:
         return "feasible", values(encoder, solver), used
     if status == cp_model.MODEL_INVALID:
         return "invalid", None, used
-    return "unknown", None, used
+    return "stopped" if solver.wall_time >= guard else "unknown", None, used

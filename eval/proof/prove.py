@@ -151,7 +151,7 @@ def prove_samples(
     if reasons := unsupported(program):
         raise UnsupportedError("prove: " + "; ".join(reasons))
     if limit <= 0 or (jobs is not None and jobs < 1):
-        raise InputError(f"--limit, --jobs: {limit}, {jobs}, expected more than 0 seconds, and 1 process or more")
+        raise InputError(f"--limit, --jobs: {limit}, {jobs}, expected a limit above 0, and 1 process or more")
     if len(labels) != messages.shape[1] or not len(labels):
         raise InputError(f"labels: {len(labels)} for {messages.shape[1]} samples, expected one each")
     with extra("prove"):

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from pydantic import Field
+
 from .base import Part, Record, Share, read_model
 
 
@@ -41,6 +43,7 @@ class Adoption(Record):
         layers: in order.
         samples: on which both ran.
         others: inputs beside them on which both ran, too: black, white and noise; 0 for a graph, which cannot decide.
+        failed: on how many others the model itself failed, and how; left out where it did not.
         dtype: in which both ran: float64, or float32 where the model runs in no other.
         logits: largest difference of a logit.
         classes: samples whose class differs.
@@ -57,6 +60,7 @@ class Adoption(Record):
     layers: list[AdoptedLayer]
     samples: int
     others: int
+    failed: list[str] = Field(default=[], exclude_if=lambda found: not found)
     dtype: str
     logits: float
     classes: int
@@ -75,6 +79,7 @@ class Adoption(Record):
             f"at most {self.logits:.2g}, {self.classes} classes"
             f"{f'; the same on {self.others} others (black, white, noise)' if self.others else ''}.",
         ]
+        found += [f"{one[0].upper()}{one[1:]}." for one in self.failed]
         if self.silent:
             found.append(
                 f"No neuron of {', '.join(self.silent)} fired: nothing else is proved of it; give other samples."

@@ -39,7 +39,7 @@ def _warnings(recipe: Recipe, data: Dataset, attacks: dict[str, Any], others: li
     if isinstance(data.task, Upscaling) and data.task.pictures:
         found.append(
             f"Samples are parts of {len(data.task.pictures)} pictures, each attacked by itself: where parts overlap, "
-            "attackers change the same pixel differently, which no single picture could be: no bound in either direction."
+            "attackers change the same pixel differently, as no single picture could be: no bound in either direction."
         )
     coder = make_coder(recipe.coding)
     if coder.stochastic:

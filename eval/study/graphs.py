@@ -100,7 +100,7 @@ def study(
         for (kind, width, seed), cell in made.items()
     ]
     ways = [
-        Cell(f"{way}, seed {seed}", recipe_of(base, widths[0], seed), cap | {"training": way}, data.sha256)
+        Cell(f"{way}, seed {seed}", recipe_of(base, cap["width"], seed), cap | {"training": way}, data.sha256)
         for way, seed in itertools.product(TRAININGS if cap else (), seeds)
     ]
     trained = run_cells(ways, train, out / "cells", ray=ray, track=track)

@@ -79,6 +79,8 @@ def surfaces(
 ) -> dict[FormName, list[list[float]]]:
     """Return p_true - max p_other around the first sample that all forms get right, of the float and the deployed form.
 
+    Nothing, where they share none among the first ones.
+
     The plane is spanned by what PGD (10 steps, L-infinity, on the float network) adds to the sample, and a random
     direction that is orthogonal to it and as long; images are cut to [0, 1].
 
@@ -95,6 +97,8 @@ def surfaces(
     }
     few = slice(BATCH)
     right = np.logical_and.reduce([_margins(module, images[few], labels[few]) > 0 for module in modules.values()])
+    if not right.any():
+        return {}
     place = int(right.argmax())
     one, label = images[place : place + 1], labels[place : place + 1]
     attack = PGD(epsilon=epsilon, steps=10, seed=seed)(forms.network, one, label).images - one

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..coding import Coder, Direct, Events
-from ..errors import DisagreementError, InputError, UnsupportedError
+from ..errors import DisagreementError, InputError, SpikeproofError, UnsupportedError
 from ..network.foreign import reset, stateful, tensors
 from ..network.layers import Layer, Membrane
 from ..network.network import SpikingNetwork, spiking
@@ -38,6 +38,7 @@ class Proof:
         classes: samples whose class differs.
         silent: populations none of whose neurons fired, of which nothing is proved but that.
         others: inputs beside the sample on which both answered alike: black, white and noise.
+        failed: in words, on how many others the model failed, so that nothing is proved there.
     """
 
     samples: int
@@ -47,6 +48,7 @@ class Proof:
     classes: int
     silent: tuple[str, ...]
     others: int = 0
+    failed: tuple[str, ...] = ()
 
     @property
     def differing(self) -> int:
@@ -98,7 +100,7 @@ def _checked(model: nn.Module) -> nn.Module:
             # A state that holds its history cannot be copied; where a sample starts there is none.
             reset(model, stateful(model, Neuron))
             return copy.deepcopy(model).cpu()
-    except (RuntimeError, AttributeError, TypeError, NotImplementedError) as error:
+    except (RuntimeError, AttributeError, TypeError) as error:
         raise InputError(
             f"adopt: the model cannot be copied ({error}); copy.deepcopy(model) must work, which it does not where a "
             "tensor with a history is kept, or a layer brings a copy of its own"
@@ -259,13 +261,17 @@ def _adopted(
     built = build(recorder, read, coder)
     images = _images(x, time, repeated, built.shape)
     proof = _prove(built, recorder, logits, read, images, wide)
-    others = 0
+    others, failed = 0, []
     for count in other_counts(x, time):
         again = other_inputs(x, time, count)
         if repeated:
             again = again[:1].expand_as(again).clone()
-        others += _elsewhere(runs, again, recorder, read, built, (time, steps, output), repeated, wide)
-    proof = replace(proof, others=others)
+        answer = _elsewhere(runs, again, recorder, read, built, (time, steps, output), repeated, wide)
+        if isinstance(answer, str):
+            failed.append(f"on {count} other inputs the model fails ({answer}): nothing is proved there")
+        else:
+            others += answer
+    proof = replace(proof, others=others, failed=tuple(failed))
     reasons = why_not(built.network)
     return Adopted(built.network.float(), built.shape, built.readout, recorder.notes, reasons, proof, images)
 
@@ -279,8 +285,10 @@ def _elsewhere(
     how: tuple[int | None, int | None, Callable[[Any], Any] | int | None],
     repeated: bool,
     wide: bool,
-) -> int:
-    """Compare model and network on other inputs, and return on how many; none where the model takes no such number.
+) -> int | str:
+    """Compare model and network on other inputs, and return on how many, or how the model fails there.
+
+    A layer may have been made for one number of samples.
 
     Raises:
         UnsupportedError: it computes something else there.
@@ -288,7 +296,12 @@ def _elsewhere(
     """
     other = Recorder(recorder.names, recorder.given)
     try:
-        logits, found = _run(model, x.double() if wide else x, other, *how)
+        try:
+            logits, found = _run(model, x.double() if wide else x, other, *how)
+        except SpikeproofError:
+            raise
+        except Exception as error:  # Whatever a model of the user's may raise.
+            return f"{type(error).__name__}: {error}"
         if found != read or other.described() != recorder.described():
             raise UnsupportedError("it calls other layers")
         return _prove(built, other, logits, read, _images(x, how[0], repeated, built.shape), wide).samples
@@ -296,8 +309,6 @@ def _elsewhere(
         raise UnsupportedError(f"{ELSEWHERE}: {error}") from error
     except DisagreementError as error:
         raise DisagreementError(f"{ELSEWHERE}: {error}") from error
-    except (RuntimeError, ValueError, IndexError):
-        return 0  # as layers that were made for one number of samples
 
 
 def _images(x: Tensor, time: int | None, repeated: bool, shape: tuple[int, int, int]) -> Tensor:

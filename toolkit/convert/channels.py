@@ -40,7 +40,7 @@ def _before(graph: fx.GraphModule, node: fx.Node) -> nn.Module | None:
         module = modules[str(source.target)]
         if isinstance(module, WEIGHTS) or (isinstance(module, NORMS) and module.affine):
             return module
-        if not isinstance(module, PASSING):
+        if not isinstance(module, PASSING) or isinstance(module, nn.Flatten):  # A place is no channel.
             return None
         node = source
 

@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import Field
 
 from ..extras import extra
-from .graph import Graph, GraphSource
+from .graph import Graph, GraphSource, undirected
 
 NEIGHBOURS = 8
 A_CLASS = 10
@@ -43,9 +43,7 @@ class DigitsGraph(GraphSource):
         clean, labels = (digits.data / 16)[order], digits.target[order].astype(np.int64)
         pixels = np.clip(clean + self.noise * random.standard_normal(clean.shape), 0, 1).astype(np.float32)
         nearest = kneighbors_graph(pixels, NEIGHBOURS).tocoo()
-        start, end = nearest.row.astype(np.int64), nearest.col.astype(np.int64)
-        low, high = np.minimum(start, end), np.maximum(start, end)
-        edges = np.stack(np.divmod(np.unique(low * len(labels) + high), len(labels)))
+        edges = undirected(nearest.row.astype(np.int64), nearest.col.astype(np.int64), len(labels))
         train = np.sort(np.concatenate([np.flatnonzero(labels == each)[:A_CLASS] for each in range(10)]))
         rest = np.setdiff1d(np.arange(len(labels)), train)
         return Graph(pixels, edges, labels, train, rest[TESTED : 2 * TESTED], rest[:TESTED], 10)

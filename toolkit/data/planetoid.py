@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ..errors import FileError
 from .archive import unzipped
-from .graph import Features, Graph, GraphSource, Indices
+from .graph import Features, Graph, GraphSource, Indices, undirected
 from .places import find_folder, read_published
 
 HOME = "github.com/kimiyoung/planetoid, folder data"
@@ -33,12 +33,6 @@ _NUMBERS = {"BININT", "BININT1", "BININT2"}
 _STORED = {"PROTO", "BINPUT", "LONG_BINPUT", "STOP"}
 
 
-def _edges(start: Indices, end: Indices, nodes: int) -> Indices:
-    """Return each undirected edge once, loops left out, in order."""
-    low, high = np.minimum(start, end), np.maximum(start, end)
-    return np.stack(np.divmod(np.unique((low * nodes + high)[low < high]), nodes))
-
-
 def _of_rows(indptr: NDArray[Any], columns: NDArray[Any], width: int) -> Features:
     """Return a matrix of zeros and ones, from where the ones of each row are."""
     rows = np.zeros((len(indptr) - 1, width), np.float32)
@@ -60,7 +54,13 @@ class Cora(GraphSource):
         indptr, columns, shape, labels, edges, train, validation, test = (each.astype(np.int64) for each in given)
         features = _of_rows(indptr, columns, int(shape[1]))
         return Graph(
-            features, _edges(edges[0], edges[1], len(features)), labels, train, validation, test, int(labels.max()) + 1
+            features,
+            undirected(edges[0], edges[1], len(features)),
+            labels,
+            train,
+            validation,
+            test,
+            int(labels.max()) + 1,
         )
 
 
@@ -147,7 +147,9 @@ class Citeseer(GraphSource):
         features[: len(known)], features[test] = known, tested
         classes[: len(known)], classes[test] = labels
         start = np.repeat(list(neighbours), [len(ends) for ends in neighbours.values()])
-        edges = _edges(start, np.concatenate([np.array(ends, np.int64) for ends in neighbours.values()]), len(features))
+        edges = undirected(
+            start, np.concatenate([np.array(ends, np.int64) for ends in neighbours.values()]), len(features)
+        )
         labelled = len(self._labels(files["y"], paths["y"]))
         train, validation = np.split(np.arange(labelled + VALIDATION), [labelled])
         return Graph(features, edges, classes, train, validation, np.sort(test), int(classes.max()) + 1)

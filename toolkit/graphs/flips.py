@@ -26,10 +26,6 @@ class Victim(Protocol):
         """Return the derivatives of the loss of nodes ``right`` by A (nodes, nodes) or X (nodes, features)."""
         ...
 
-    def rates(self, graph: Graph) -> Tensor:
-        """Return the activity of hidden neurons (nodes, hidden)."""
-        ...
-
 
 def _still_right(victim: Victim, graph: Graph) -> Tensor:
     """Return the test nodes that are classified rightly, all if none is: more loss on the others gains nothing."""

@@ -91,11 +91,6 @@ class OnGraph:
         loss = nn.functional.cross_entropy(found[right], torch.from_numpy(graph.labels)[right], reduction="sum")
         return torch.autograd.grad(loss, [adjacency if of == "edges" else features])[0]
 
-    def rates(self, graph: Graph) -> Tensor:
-        """Return the hidden layer (nodes, hidden)."""
-        with torch.no_grad():
-            return self.network.eval().hidden(propagation(graph), inputs(graph))
-
 
 def propagation(graph: Graph) -> Tensor:
     """Return S of a graph, sparse."""

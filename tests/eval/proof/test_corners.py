@@ -71,12 +71,14 @@ def test_the_limit_counts_steps_and_no_clock(monkeypatch: pytest.MonkeyPatch) ->
     for chair in zip(*sits, strict=True):
         for first, second in combinations(chair, 2):
             model.add_bool_or([~first, ~second])
-    monkeypatch.setattr("spikeproof.eval.proof.decide.WALL", 1000.0)
+    monkeypatch.setattr("spikeproof.eval.proof.decide.WALL", 1000.0)  # The guard must not be what ends it.
     asked = cast(Encoder, SimpleNamespace(model=model))
     first, again = solve(asked, 0.02), solve(asked, 0.02)
     assert first == again
     assert first[0] == "unknown"
     assert first[2] >= 0.02
+    monkeypatch.setattr("spikeproof.eval.proof.decide.WALL", 0.02)
+    assert solve(asked, 5.0)[0] == "stopped"
 
 
 def test_an_or_of_graded_messages_is_decided_as_it_runs() -> None:

@@ -189,7 +189,8 @@ def test_ways_of_training_are_measured_alike() -> None:
     graph = source.graph()
     assert (defence("plain", graph, CAP).rho, defence("weight", graph, CAP).epsilon) == (0, 0)
     assert defence("cap", graph, CAP).epsilon == pytest.approx(0.125 * np.linalg.norm(graph.features, axis=1).mean())
-    plain, cap = (measure(graph, 0, CAP | {"training": name}) for name in ("plain", "cap"))
+    early = CAP | {"warmup": 50}
+    plain, cap = (measure(graph, 0, early | {"training": name}) for name in ("plain", "cap"))
     assert plain["train_loss"] < plain["test_loss"]
     assert min(plain["feature_sharpness"], plain["weight_sharpness"]) > 0
-    assert cap["train_loss"] != plain["train_loss"]
+    assert cap["feature_sharpness"] < 0.95 * plain["feature_sharpness"]

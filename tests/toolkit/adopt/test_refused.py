@@ -211,6 +211,17 @@ def test_a_model_that_decides_out_of_sight_is_not_adopted(body: Body, words: str
     assert torch.equal(given, X)
 
 
+def test_where_a_model_fails_on_other_inputs_that_is_said() -> None:
+    def few(net: Net, x: Tensor) -> Tensor:
+        assert len(x) == len(X), "made for one number of samples"
+        return loop(net, x)
+
+    proof = adopt_module(Net(few).eval(), X).proof
+    assert proof.others == 0
+    assert proof.failed
+    assert all("AssertionError: made for one number of samples" in one for one in proof.failed)
+
+
 def test_layers_of_ones_own_are_watched_not_taken_for_their_base() -> None:
     net = Net(loop).eval()
     net.fc = _Clamped(64, 10).eval()

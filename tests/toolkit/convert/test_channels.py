@@ -118,3 +118,12 @@ def test_on_digits_a_threshold_a_channel_needs_fewer_steps() -> None:
     assert min(same[32]) > 0.95
     assert "each channel's activations" in channel.sentences[0]
     assert "per='channel'" in str(channel.command)
+
+
+def test_places_of_a_flattened_image_are_no_channels() -> None:
+    torch.manual_seed(0)
+    behind = (nn.Linear(108, 8), nn.ReLU(), nn.Linear(8, 4))
+    layers = nn.Sequential(nn.Conv2d(1, 3, 3), nn.Flatten(), nn.ReLU(), *behind).eval()
+    network, equal = convert(layers, X[:20], steps=8, per="channel")
+    assert equal > 0
+    assert network.steps == 8
