@@ -95,6 +95,7 @@ def test_names_are_listed_without_loading_pytorch() -> None:
     code = (
         "import sys; from spikeproof.toolkit.registry import KINDS, registry; "
         "names = [registry(kind).names() for kind in KINDS]; "
+        "sets = [registry('dataset').get(name) for name in registry('dataset').names()]; "
         "print(sorted({'torch', 'onnx', 'art', 'nir'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)

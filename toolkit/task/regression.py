@@ -2,15 +2,17 @@
 
 from copy import copy
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from math import prod
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from ..errors import InputError
 from .base import Quality, Scores, Task
+
+if TYPE_CHECKING:
+    from torch import Tensor  # Names of data sets are listed without loading PyTorch.
 
 Error = Literal["absolute", "squared"]
 LOSSES: dict[str, Error] = {"l1": "absolute", "mse": "squared"}
@@ -19,10 +21,21 @@ EXACT = 100.0
 """PSNR in dB of what is the same: there is no larger one, so that means stay numbers."""
 
 
-def errors_of(outputs: Tensor, targets: Tensor, kind: Error) -> Tensor:
+def errors_of(outputs: "Tensor", targets: "Tensor", kind: Error) -> "Tensor":
     """Return the mean absolute or squared error of every sample, (batch,)."""
     difference = (outputs - targets).flatten(1)
     return (difference.abs() if kind == "absolute" else difference**2).mean(1)
+
+
+def _check_widths(outputs: tuple[int, ...], targets: tuple[int, ...]) -> None:
+    """Refuse shapes (batch, ...) that differ, which would be broadcast against each other."""
+    if tuple(outputs) != tuple(targets):
+        given, wanted = (str(prod(one[1:])) for one in (outputs, targets))
+        raise InputError(
+            f"outputs: the network gives {given} numbers a sample, the data has {wanted} targets"
+            if given != wanted
+            else f"outputs: shape {tuple(outputs)}, the data's targets {tuple(targets)}"
+        )
 
 
 def psnr(error: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -42,6 +55,7 @@ class Regression(Task):
     """
 
     name: ClassVar[str] = "regression"
+    raised: ClassVar[Error] = "absolute"
 
     def __init__(self, outputs: int, error: Error = "absolute") -> None:
         if outputs < 1:
@@ -72,13 +86,21 @@ class Regression(Task):
             )
         return np.ascontiguousarray(flat, dtype=np.float32)
 
-    def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the error of every sample, (batch,)."""
-        return errors_of(outputs, targets, self.error)
+    def losses(self, outputs: "Tensor", targets: "Tensor") -> "Tensor":
+        """Return the error of every sample, of what is judged, (batch,)."""
+        return self._errors(outputs, targets, self.error)
 
-    def harm(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean absolute error, whatever was trained."""
-        return errors_of(outputs, targets, "absolute")
+    def harm(self, outputs: "Tensor", targets: "Tensor") -> "Tensor":
+        """Return the error that quality falls with, whatever was trained, (batch,)."""
+        return self._errors(outputs, targets, self.raised)
+
+    def _errors(self, outputs: "Tensor", targets: "Tensor", kind: Error) -> "Tensor":
+        _check_widths(outputs.shape, targets.shape)
+        return errors_of(self.inside(outputs), self.inside(targets), kind)
+
+    def inside(self, outputs: "Tensor") -> "Tensor":
+        """Return outputs (batch, ...) without those that nobody judges."""
+        return outputs
 
     def trained_by(self, loss: str | None) -> Task:
         """Return the same task with "l1" or "mse" as its loss."""
@@ -89,6 +111,7 @@ class Regression(Task):
 
     def scores(self, outputs: NDArray[Any], targets: NDArray[Any]) -> Scores:
         """Return the mean absolute error of every sample, (batch,)."""
+        _check_widths(outputs.shape, targets.shape)
         difference = np.abs(self.kept(outputs.astype(np.float64)) - self.kept(targets))
         return np.asarray(difference.reshape(len(difference), -1).mean(1))
 
@@ -136,6 +159,7 @@ class Upscaling(Regression):
     """
 
     name: ClassVar[str] = "upscaling"
+    raised: ClassVar[Error] = "squared"
 
     def __init__(
         self,
@@ -156,18 +180,24 @@ class Upscaling(Regression):
         """PSNR of the pixels inside the margin, peak 1."""
         return Quality("PSNR of parts" if self.pictures else "PSNR", "dB", higher_is_better=True, close=0.5)
 
-    def shuffled(self, outputs: Tensor) -> Tensor:
+    def shuffled(self, outputs: "Tensor") -> "Tensor":
         """Return images (batch, channels, scale height, scale width) of outputs (batch, outputs)."""
+        import torch
+
         channels, height, width = self.shape
         parts = outputs.reshape(-1, channels * self.scale**2, height, width)
         return torch.nn.functional.pixel_shuffle(parts, self.scale)
 
     def images(self, outputs: NDArray[Any]) -> NDArray[Any]:
         """Return images (batch, channels, scale height, scale width) of outputs (batch, outputs)."""
+        import torch
+
         return self.shuffled(torch.from_numpy(np.ascontiguousarray(outputs))).numpy()
 
     def targets(self, images: NDArray[Any]) -> NDArray[Any]:
         """Return targets (samples, outputs) of large images (samples, channels, scale height, scale width)."""
+        import torch
+
         parts = torch.nn.functional.pixel_unshuffle(torch.from_numpy(np.ascontiguousarray(images)), self.scale)
         return np.ascontiguousarray(parts.flatten(1).numpy())
 
@@ -181,22 +211,15 @@ class Upscaling(Regression):
         found: NDArray[np.float64] = np.rint(self.kept(outputs.astype(np.float64)).clip(0, 1) * 255) / 255
         return found
 
-    def inside(self, outputs: Tensor) -> Tensor:
+    def inside(self, outputs: "Tensor") -> "Tensor":
         """Return outputs without those of the margin, (batch, ...)."""
         if not self.margin:
             return outputs
         cut = slice(self.margin, -self.margin)
         return self.shuffled(outputs)[..., cut, cut]
 
-    def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the error of every sample inside the margin, (batch,)."""
-        return errors_of(self.inside(outputs), self.inside(targets), self.error)
-
-    def harm(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean squared error inside the margin: the largest where PSNR is lowest."""
-        return errors_of(self.inside(outputs), self.inside(targets), "squared")
-
     def scores(self, outputs: NDArray[Any], targets: NDArray[Any]) -> Scores:
         """Return the PSNR in dB of every sample, (batch,)."""
+        _check_widths(outputs.shape, targets.shape)
         difference = self.pixels(outputs) - self.pixels(targets)
         return psnr((difference.reshape(len(difference), -1) ** 2).mean(1))

@@ -62,6 +62,23 @@ def test_targets_that_do_not_fit_are_refused(targets: np.ndarray) -> None:
         Regression(2).check(targets, "here", 3)
 
 
+@pytest.mark.parametrize(
+    ("task", "given", "wanted"), [(Regression(1), 2, 1), (Regression(2), 1, 2), (Upscaling((1, 4, 4), 2), 16, 64)]
+)
+@pytest.mark.parametrize("measure", ["loss", "losses", "harm", "total"])
+def test_outputs_of_another_width_are_refused_not_broadcast(
+    task: Regression, given: int, wanted: int, measure: str
+) -> None:
+    outputs, targets = torch.rand(3, given), torch.rand(3, wanted)
+    message = f"the network gives {given} numbers a sample, the data has {wanted} targets"
+    with pytest.raises(InputError, match=message):
+        getattr(task, measure)(outputs, targets)
+    with pytest.raises(InputError, match=message):
+        task.scores(outputs.numpy(), targets.numpy())
+    with pytest.raises(InputError, match="shape"):
+        task.scores(np.zeros((1, wanted)), targets.numpy())
+
+
 def test_what_is_about_classes_is_refused_by_name() -> None:
     with pytest.raises(UnsupportedError, match="prove: is about classes, and the task of these data is upscaling"):
         Upscaling((1, 4, 4), 2).needs_classes("prove")
