@@ -184,6 +184,16 @@ class SSIM(_OfImages):
     unit: ClassVar[str] = "1 for the same image"
     higher_is_better: ClassVar[bool | None] = True
 
+    @classmethod
+    def measures(cls, task: Task) -> bool:
+        """Return whether outputs are images of 7 x 7 pixels or more: all that are judged, pictures and parts."""
+        if not isinstance(task, Upscaling):
+            return False
+        border = 2 * task.scale
+        sizes = [tuple(task.scale * side - 2 * task.margin for side in task.shape[1:])]
+        sizes += [(height - border, width - border) for height, width in (one.size for one in task.pictures)]
+        return min(map(min, sizes)) >= SMALL_WINDOW
+
     def of_pair(self, made: NDArray[np.float64], meant: NDArray[np.float64]) -> float:
         """Return the SSIM of an image."""
         return float(np.mean([ssim(*pair) for pair in zip(made, meant, strict=True)]))

@@ -113,3 +113,9 @@ def check_draws(draws: int) -> None:
     """Raise :class:`InputError` unless there is a draw."""
     if draws < 1:
         raise InputError(f"draws: {draws}, expected 1 or more")
+
+
+def check_step(step: float | None) -> None:
+    """Raise :class:`InputError` unless the length of a step, if there is one, is above 0."""
+    if step is not None and not 0 < step < np.inf:
+        raise InputError(f"step: {step}, expected a number above 0")

@@ -17,6 +17,7 @@ from ..network.surrogates import AdaptiveSharpness
 from ..progress import Track, silent
 from ..train import seeded
 from . import state as saved
+from .losses import check_of_classes
 from .victim import Victim, answer, batches, encoded, fingerprint, fitted, predict
 
 __all__ = [
@@ -243,6 +244,7 @@ class Attack(ABC):
             InputError: images or labels are refused, the victim has no gradients, or the attack returned NaN.
             FileError: ``state`` is damaged or belongs to another attack, victim or input.
         """
+        check_of_classes(getattr(self, "loss", None))
         inputs = self.check(np.asarray(images))
         victim: Victim = network
         if self.space == "encoded":

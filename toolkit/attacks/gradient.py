@@ -10,7 +10,7 @@ from ..data import Images, Labels
 from ..errors import InputError
 from ..extras import extra
 from ..network.backward import attack_gradient
-from .ball import BallAttack, check_draws
+from .ball import BallAttack, check_draws, check_step
 from .victim import Averaged, answer, device_of, no_weight_gradients
 
 ORDERS = {"linf": np.inf, "l2": 2}
@@ -101,8 +101,7 @@ class PGD(BallAttack):
         super().__post_init__()
         if self.steps < 1:
             raise InputError(f"steps: {self.steps}, expected 1 or more")
-        if self.step is not None and not 0 < self.step < np.inf:
-            raise InputError(f"step: {self.step}, expected a number above 0")
+        check_step(self.step)
         check_draws(self.draws)
 
     @property

@@ -17,7 +17,7 @@ from .ball import BallAttack
 from .base import Attack
 from .blind import Noise
 from .gradient import FGSM, PGD
-from .iterative import AnyPGD, GradientAttack, Search
+from .iterative import AnyPGD, GradientAttack, Search, direction, into_ball
 from .losses import Loss
 from .victim import answer
 
@@ -49,7 +49,7 @@ class Harmed(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class SignStep(GradientAttack):
-    """FGSM on the harm of a task: x' = clip(x + epsilon sign(dL/dx)); see :class:`.gradient.FGSM`."""
+    """FGSM on the harm of a task: x' = clip(x + epsilon sign(dL/dx)), in L2 epsilon along dL/dx; see :class:`.FGSM`."""
 
     name: ClassVar[str] = "fgsm"
     steps: int = 1
@@ -67,7 +67,8 @@ class SignStep(GradientAttack):
 
     def advance(self, search: Search, step: int, loss: Tensor, gradient: Tensor) -> Tensor:
         """Return the one step."""
-        return (search.x + self.epsilon * gradient.sign()).clamp(0, 1)
+        x = search.x + self.epsilon * direction(gradient, self.norm)
+        return into_ball(x, search.clean, self.epsilon, self.norm)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,10 +83,10 @@ class SignSteps(AnyPGD):
 def for_harm(attack: Attack) -> Attack | None:
     """Return an attack as one that raises harm; None where it looks for another class and nothing else."""
     shared = {one.name: getattr(attack, one.name) for one in fields(BallAttack) if hasattr(attack, one.name)}
-    if isinstance(attack, FGSM) and attack.norm == "linf":
+    if isinstance(attack, FGSM):
         return SignStep(**shared, draws=attack.draws)
-    if isinstance(attack, PGD) and attack.step is None:
-        return SignSteps(**shared, steps=attack.steps, draws=attack.draws)
+    if isinstance(attack, PGD):
+        return SignSteps(**shared, steps=attack.steps, step=attack.step, draws=attack.draws)
     if isinstance(attack, GradientAttack):
         # Margins and rivals are of classes; the harm takes the place of every loss.
         return replace(attack, loss="harm", rivals=0, early_stop=False)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..data import Images, Labels
 from ..errors import InputError
 from ..network.backward import Swapped, attack_gradient
-from .ball import BallAttack, Norm, check_draws
+from .ball import BallAttack, Norm, check_draws, check_step
 from .losses import Loss, check_loss, per_sample, rival_of
 from .victim import device_of, finely, predict
 
@@ -191,24 +191,24 @@ class GradientAttack(BallAttack):
                 with torch.no_grad():
                     logits, losses = losses_of(model, search.x, search, self.loss)
                 search.saw(losses)
-                wrong = ~right_of(model, logits, search.labels) & self.early_stop
+                wrong = ~right_of(self.loss, logits, search.labels) & self.early_stop
                 made[search.index] = torch.where(wide(wrong, search.x), search.x, search.best_x)
         return made.cpu().numpy()
 
 
 def losses_of(model: nn.Module, x: Tensor, search: Search, loss: Loss) -> tuple[Tensor, Tensor]:
     """Return logits (batch, classes) at ``x``, and the loss of every sample (batch,)."""
-    harm = getattr(model, "harm", None)
-    if harm is not None:  # outputs are no classes: labels are targets, and this is what is raised
-        outputs = model(x)
-        return outputs, harm(outputs, search.labels)
+    if loss == "harm":  # Outputs are no classes: labels are targets, and the model is a :class:`.harm.Harmed`.
+        harmed: Any = model
+        outputs = harmed(x)
+        return outputs, harmed.harm(outputs, search.labels)
     logits, fine = finely(model, x) if loss == "soft" else (model(x), None)
     return logits, per_sample(loss, logits, search.labels, fine, search.rival)
 
 
-def right_of(model: nn.Module, logits: Tensor, labels: Tensor) -> Tensor:
+def right_of(loss: Loss, logits: Tensor, labels: Tensor) -> Tensor:
     """Return whether the class is right (batch,); all are where outputs are no classes, so that none leaves early."""
-    if hasattr(model, "harm"):
+    if loss == "harm":
         return torch.ones(len(logits), dtype=torch.bool, device=logits.device)
     return logits.argmax(1) == labels
 
@@ -232,7 +232,7 @@ def look(
             (gradient,) = torch.autograd.grad(losses.sum(), inputs)
         found.append((losses.detach(), logits.detach(), gradient))
     losses, logits, gradient = (torch.stack(parts).mean(0) for parts in zip(*found, strict=True))
-    return losses, right_of(model, logits, search.labels), gradient
+    return losses, right_of(loss, logits, search.labels), gradient
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -273,15 +273,31 @@ class AnyPGD(GradientAttack):
 
     Args:
         epsilon: radius of the ball.
-        steps: gradients, a = 2.5 epsilon / steps.
+        steps: gradients.
+        step: a; None means 2.5 epsilon / steps.
         others: as of :class:`GradientAttack`.
+
+    Raises:
+        InputError: a setting is out of range.
     """
 
     name: ClassVar[str] = "pgd-any"
+    untold: ClassVar[tuple[str, ...]] = ("rivals", "step")
+    step: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_step(self.step)
+
+    @property
+    def stem(self) -> str:
+        """As of every gradient attack, and the step where it was given."""
+        return super().stem + ("" if self.step is None else f"x{self.step:g}")
 
     def advance(self, search: Search, step: int, loss: Tensor, gradient: Tensor) -> Tensor:
         """Return the next point."""
-        x = search.x + 2.5 * self.epsilon / self.steps * direction(gradient, self.norm)
+        length = 2.5 * self.epsilon / self.steps if self.step is None else self.step
+        x = search.x + length * direction(gradient, self.norm)
         return into_ball(x, search.clean, self.epsilon, self.norm)
 
 

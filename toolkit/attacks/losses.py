@@ -20,6 +20,12 @@ def check_loss(loss: str) -> None:
         raise InputError(f"loss: {loss!r}, expected one of {', '.join(LOSSES)}")
 
 
+def check_of_classes(loss: str | None) -> None:
+    """Raise :class:`InputError` if ``loss`` is of tasks without classes."""
+    if loss == "harm":
+        raise InputError("loss 'harm': of tasks without classes; classes have 'cross-entropy', 'dlr', 'margin', 'soft'")
+
+
 def margin(logits: Tensor, labels: Tensor) -> Tensor:
     """Return max over other classes of z_i, minus z_y, (batch,); positive where the answer is wrong."""
     right = logits.gather(1, labels[:, None])
@@ -59,8 +65,7 @@ def per_sample(
         fine: what moves between two spikes, (batch, classes), see :func:`.victim.finely`.
         rival: the class to move towards, (batch,): z_rival - z_y takes the place of margin and "soft" margin.
     """
-    if loss == "harm":
-        raise InputError("loss 'harm': of tasks without classes; classes have 'cross-entropy', 'dlr', 'margin', 'soft'")
+    check_of_classes(loss)
     if loss == "cross-entropy":
         return nn.functional.cross_entropy(logits, labels, reduction="none")
     if loss == "dlr":

@@ -82,6 +82,28 @@ def test_each_metric_says_for_which_tasks_it_is() -> None:
     assert kinds(TASK) == [*of_all, "MAE", "PSNR", "SSIM"]
 
 
+@pytest.mark.parametrize(
+    ("task", "judged"),
+    [
+        (Upscaling((1, 3, 3), 2), False),
+        (Upscaling((1, 7, 6), 1), False),
+        (Upscaling((1, 7, 7), 1), True),
+        (Upscaling((1, 5, 5), 2, margin=2), False),
+        (Upscaling((1, 8, 8), 2, pictures=(Picture("small", (10, 20), ((0, 0, 0),)),)), False),
+    ],
+)
+def test_ssim_says_beforehand_that_small_images_have_none(task: Upscaling, judged: bool) -> None:
+    assert SSIM.measures(task) is judged
+    metric = SSIM()
+    few = np.full((1, task.outputs), 0.5)
+    metric.update(few, few, task)
+    if judged:
+        assert metric.compute() == 1
+    else:
+        with pytest.raises(UnsupportedError, match="7 x 7 needed"):
+            metric.compute()
+
+
 def program() -> Program:
     eye = np.arange(TASK.outputs)
     first = Input(name="a", shape=(4, 8, 8), message_bits=8)

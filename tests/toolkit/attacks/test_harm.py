@@ -63,6 +63,36 @@ def test_where_the_network_is_linear_signed_steps_find_the_worst_there_is(attack
     assert found.scores == pytest.approx(worst, rel=1e-4)
 
 
+@pytest.mark.parametrize(
+    "attack",
+    [FGSM(epsilon=0.05, norm="l2"), PGD(epsilon=0.05, steps=9, step=0.03, norm="l2")],
+    ids=lambda one: one.label,
+)
+def test_in_l2_the_worst_there_is_lies_along_the_weights(attack: Attack) -> None:
+    targets = answers(IMAGES) - 1  # so far below that every step leads up
+    found = harm(attack, LINE, IMAGES, targets, Regression(1))
+    worst = 1 + 0.05 * float(LINE.weight.detach().norm())
+    assert found.scores == pytest.approx(worst, rel=1e-3)
+    assert found.distance == pytest.approx(0.05, rel=1e-4)
+
+
+def test_the_step_that_was_asked_for_is_the_one_taken() -> None:
+    targets = answers(IMAGES) - 1  # so far below that every step leads up
+    short, long = (
+        harm(PGD(epsilon=0.05, steps=1, step=step), LINE, IMAGES, targets, Regression(1)) for step in (1e-6, 0.1)
+    )
+    assert (short.scores < long.scores).all()
+    worst = 1 + 0.05 * float(LINE.weight.detach().abs().sum())
+    assert long.scores == pytest.approx(worst, rel=1e-4)
+
+
+def test_the_harm_is_no_loss_of_classes() -> None:
+    attack = MIFGSM(epsilon=0.05, steps=2, loss="harm")
+    with pytest.raises(InputError, match="loss 'harm': of tasks without classes") as refused:
+        attack(lambda images: pytest.fail("the victim was asked"), IMAGES, np.zeros(6, int))
+    assert "cross-entropy" in str(refused.value)
+
+
 def test_gradients_hurt_more_than_noise() -> None:
     task = Upscaling((1, 3, 3), 1)
     mixing = nn.Sequential(nn.Flatten(), nn.Linear(9, 9))
@@ -86,5 +116,6 @@ def test_what_was_asked_for_is_what_is_run() -> None:
     made = for_harm(PGD(epsilon=0.1, steps=7, restarts=3, seed=4, batch=9))
     assert made is not None
     assert (made.label, made.seed, made.batch, made.restarts) == ("pgd-7-x3@0.1", 4, 9, 3)
+    assert for_harm(PGD(epsilon=0.1, steps=7, step=0.02)).label == "pgd-7x0.02@0.1"
     assert for_harm(FGSM(epsilon=0.1)).label == "fgsm@0.1"
     assert for_harm(APGD(epsilon=0.1, steps=8, loss="dlr")).label == "apgd-harm-8@0.1"
