@@ -15,6 +15,7 @@ from ...toolkit.files import digest, read_bytes
 Floats = NDArray[np.float32]
 COUNT_BITS = 24
 """Of a message, at most."""
+LEAVE_OUT = "of a network from elsewhere only classes are known; leave y out"
 
 
 @dataclass(frozen=True)
@@ -164,5 +165,7 @@ def load_samples(
     if images:
         assert steps is not None
         real = np.broadcast_to(real, (steps, *real.shape))
-    labels = check_labels(given[0], f"{path}: y", real.shape[1], prod(output))[:samples] if given else None
+    labels = None
+    if given:
+        labels = check_labels(given[0], f"{path}: y", real.shape[1], prod(output), real=LEAVE_OUT)[:samples]
     return Samples(real[:, :samples], labels, read.bits, digest(read_bytes(path)), read.levels, read.scale)

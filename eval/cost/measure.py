@@ -15,11 +15,12 @@ from ...export.chip.mapper import place
 from ...export.program import Program
 from ...hw_targets.target import get_target
 from ...hw_targets.torch import TorchTarget
-from ...toolkit.data import Images, Labels
+from ...toolkit.data import Images
 from ...toolkit.errors import TargetError, UnsupportedError
 from ...toolkit.network.network import SpikingNetwork
 from ...toolkit.progress import Track, silent
 from ...toolkit.quantize import weight_bits
+from ...toolkit.task import CLASSES, Task
 from ..measure.activity import views
 from ..measure.forms import Deployed, Forms
 from ..measure.metrics import fan_out
@@ -158,9 +159,10 @@ def measure_cost(
     about: dict[str, Any],
     forms: Forms | Deployed,
     conditions: Mapping[str, Images],
-    labels: Labels,
+    labels: NDArray[Any],
     *,
     batch: int,
+    task: Task = CLASSES,
     epsilon: float | None = None,
     queries: int = QUERIES,
     track: Track = silent,
@@ -171,8 +173,9 @@ def measure_cost(
         about: the record's header, see :func:`..records.base.header`.
         forms: the network's forms, or a Program alone.
         conditions: images by condition, "clean" and one entry an attack, same order of samples.
-        labels: (samples,).
+        labels: (samples,), or the task's targets.
         batch: samples a run.
+        task: what outputs are for.
         epsilon: of an energy attack, whose images become one more condition; None: no such attack.
         queries: that it spends, a sample.
         track: progress.
@@ -195,9 +198,12 @@ def measure_cost(
         many = conditions["clean"][:batch]
         metering = energy or _meter(nvml() if device == "cuda" else rapl(), lambda: run(many), len(many))
         seen = {}
+        # The gradient of classes is that of the read-out alone; how far numbers are off depends on their gain.
+        gain = 1.0 if task.classed or forms.network is None else forms.network.gain
+        known: dict[str, Any] = {"batch": batch, "task": task, "gain": gain, "track": track}
         for name, images in conditions.items() if device == "cpu" else ():
             what = f"{kind}: {name}"
-            seen[name], counts = views(form, program, coder, images, labels, batch=batch, track=track, what=what)
+            seen[name], counts = views(form, program, coder, images, labels, **known, what=what)
             if kind == "program":
                 sent[name] = counts
         target = "loihi" if kind == "program" else "torch"

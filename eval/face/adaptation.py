@@ -9,7 +9,7 @@ from ..measure.adaptation import adaptation
 from ..records.adaptation import Adaptation
 from ..report.adaptation import render_adaptation, rows
 from .measures import header_of
-from .networks import Samples, test_part
+from .samples import Samples, test_part
 from .shown import Shown
 
 

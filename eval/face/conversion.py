@@ -18,7 +18,7 @@ from ..records.base import share
 from ..records.conversion import AtStep, Conversion
 from ..report.table import render_table
 from .measures import header_of
-from .networks import Samples, test_part
+from .samples import Samples, test_part
 from .shown import Shown
 
 CALIBRATION = 1000

@@ -9,7 +9,7 @@ from ..measure.forms import DRAWS, Forms
 from ..records.faults import Faults
 from ..report.faults import render_faults
 from .measures import header_of
-from .networks import Samples, task_of, test_part
+from .samples import Samples, task_of, test_part
 from .shown import Shown
 
 

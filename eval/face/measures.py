@@ -43,7 +43,7 @@ from ..report.under_attack import render_quality
 from ..robustness.forms import measure_robustness
 from ..robustness.protocol import measure as measure_module
 from ..robustness.quality import measure_quality
-from .networks import Samples, classifier, task_of, test_part
+from .samples import Samples, classifier, task_of, test_part
 from .shown import Shown
 
 NAME = "network"
@@ -112,6 +112,12 @@ def robustness(
         wrong = [name for name, value in others.items() if value is not None]
         if wrong or draws != 1:
             raise InputError(f"robustness of a classifier alone: {', '.join(wrong) or 'draws'} needs all forms")
+        if not task_of(data).classed:
+            raise InputError(
+                f"robustness of a module alone: is about classes, and the task of these data is {task_of(data).name}; "
+                "sp.attack(module, data, 'pgd', epsilon=...) gives its quality under an attack, and "
+                "sp.robustness(sp.deploy(network, data), data) that of all forms of a network of sp.build_network"
+            )
         victim, images, labels = classifier(subject, data, samples, bounds, preprocessing, output)
         if isinstance(victim, Given):
             epsilon = victim.radius(epsilon)
@@ -126,9 +132,9 @@ def robustness(
     if not task_of(data).classed:
         if budget is not None or shifts is not None or draws != 1:
             raise InputError(f"budget, shifts, draws: not for the task {task_of(data).name}; leave them out")
-        about = header_of("robustness", data, subject.program, samples=samples, protocol=protocol, epsilon=epsilon)
-        chosen: dict[str, Any] = {"protocol": protocol, "names": targets, "epsilon": epsilon, "threat": threat}
-        return _quality(subject, images, labels, task_of(data), about, seed=seed, **chosen)
+        chosen: dict[str, Any] = {"protocol": protocol, "epsilon": epsilon, "threat": threat, "seed": seed}
+        about = header_of("robustness", data, subject.program, samples=samples, targets=targets, **chosen)
+        return _quality(subject, images, labels, task_of(data), about, names=targets, **chosen)
     options: dict[str, Any] = {"protocol": protocol, "epsilon": epsilon, "targets": targets, "threat": threat}
     options |= {"budget": budget, "shifts": shifts, "seed": seed, "draws": draws}
     about = header_of("robustness", data, subject.program, samples=samples, **options)
@@ -281,10 +287,9 @@ def compare(
     conditions = {"clean": images} | {name: part[:samples] for name, part in (attacked or {}).items()}
     with bars() as track:
         about = header_of("compare", data, forms.program, worst_energy=worst_energy, samples=samples)
-        options: dict[str, Any] = {"batch": BATCH, "epsilon": worst_energy}
-        record = measure_cost(about, forms, conditions, labels, **options, track=track)
-        known: dict[str, Any] = {"batch": BATCH, "task": task_of(data), "track": track}
-        measured = evaluate(forms, conditions, labels, {"loihi": len(labels)}, **known)
+        options: dict[str, Any] = {"batch": BATCH, "task": task_of(data), "track": track}
+        record = measure_cost(about, forms, conditions, labels, **options, epsilon=worst_energy)
+        measured = evaluate(forms, conditions, labels, {"loihi": len(labels)}, **options)
     found = side_by_side(None, None if robustness is None else robustness.record, record, NAME)
     accuracies = {column(one.form, one.target): one.conditions for one in measured}
     rows: list[dict[str, Any]] = [

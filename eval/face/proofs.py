@@ -20,7 +20,7 @@ from ..proof.second import second_look
 from ..records.proof import Proof, decided_by
 from ..report.proof import render_proof
 from .measures import header_of
-from .networks import Samples, task_of, test_part
+from .samples import Samples, task_of, test_part
 from .shown import Shown
 
 

@@ -12,7 +12,7 @@ from ..records.sensitivity import LayerBits, Sensitivities, Sensitivity
 from ..report.explain import render_sensitivity
 from ..report.words import points
 from .measures import header_of
-from .networks import Samples, task_of, test_part
+from .samples import Samples, task_of, test_part
 from .shown import Shown
 
 

@@ -13,12 +13,13 @@ from ...hw_targets.target import Trace, get_target
 from ...hw_targets.torch import TorchTarget
 from ...hw_targets.twin import Twin
 from ...toolkit.coding import Coder
-from ...toolkit.data import Images, Labels
+from ...toolkit.data import Images
 from ...toolkit.kernels.scan import integrate
 from ...toolkit.network.network import SpikingNetwork
 from ...toolkit.network.neurons import LIF
 from ...toolkit.network.population import Population, stepped
 from ...toolkit.progress import Track, silent
+from ...toolkit.task import CLASSES, Task
 from ...toolkit.train import seeded
 from ..records.cost import Counted, Gradient, Views
 from .forms import DRAWS
@@ -120,10 +121,16 @@ def membranes(network: SpikingNetwork, images: Images) -> dict[str, tuple[NDArra
     return found
 
 
-def input_gradient(network: nn.Module, images: Images, labels: Labels, device: torch.device) -> Tensor:
-    """Return dL/dx (batch, channels, height, width) of the cross-entropy, evaluation mode."""
+def input_gradient(
+    network: nn.Module, images: Images, labels: NDArray[Any], device: torch.device, task: Task = CLASSES
+) -> Tensor:
+    """Return dL/dx (batch, channels, height, width) of what attacks raise, evaluation mode; of classes cross-entropy.
+
+    Raises:
+        InputError: outputs and targets of a task without classes differ in width.
+    """
     x = torch.from_numpy(images).to(device).requires_grad_()
-    loss = nn.functional.cross_entropy(network.eval()(x), torch.from_numpy(labels).to(device), reduction="sum")
+    loss = task.total(network.eval()(x), torch.from_numpy(labels).to(device))
     (gradient,) = torch.autograd.grad(loss, x)
     return gradient
 
@@ -133,9 +140,11 @@ def views(
     program: Program,
     coder: Coder,
     images: Images,
-    labels: Labels,
+    labels: NDArray[Any],
     *,
     batch: int,
+    task: Task = CLASSES,
+    gain: float = 1.0,
     track: Track = silent,
     what: str = "sparsity",
 ) -> tuple[Views, dict[str, NDArray[np.float64]]]:
@@ -146,8 +155,10 @@ def views(
         program: whose synapses are counted; a float network of the same layers sends along the same ones.
         coder: of the images; if it is stochastic, every form is shown the same draws.
         images: (samples, channels, height, width) in [0, 1], or what the coder takes.
-        labels: (samples,).
+        labels: (samples,), or the task's targets.
         batch: samples a run.
+        task: what outputs are for.
+        gain: of the network, by which the Program's outputs are multiplied before the gradient is taken.
         track: progress.
         what: label of the progress bar.
 
@@ -159,7 +170,7 @@ def views(
     """
     network: nn.Module
     if isinstance(form, Program):
-        compiled, network = get_target("loihi").compile(form), Twin(form, coder=coder)
+        compiled, network = get_target("loihi").compile(form), Twin(form, coder=coder, gain=gain)
         device = torch.device("cpu")
     else:
         device = next(form.parameters()).device
@@ -183,7 +194,7 @@ def views(
         for name, (v, fired) in states.items():
             membrane.update(name, v, fired)
         with seeded(DRAWS + start):
-            gradient.update(input_gradient(network, x, y, device))
+            gradient.update(input_gradient(network, x, y, device, task))
     number = len(images)
     found = gradient.compute()
     return Views(

@@ -56,6 +56,7 @@ def cost(
         conditions,
         data.test_labels[:samples],
         batch=recipe.evaluate.batch,
+        task=data.task,
         epsilon=worst_energy,
         track=track,
     )

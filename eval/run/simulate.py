@@ -38,7 +38,7 @@ def _images(run: Run, images: Path | None, samples: int | None) -> tuple[Images,
     classes = int(np.prod(program.shape_of(program.readout.population)))
     task = _task(run)
     known = [
-        check_labels(array, f"{images}: y", len(checked), classes)
+        check_labels(array, f"{images}: y", len(checked), classes, real="this run's network has classes; leave y out")
         if task.classed
         else task.check(array, f"{images}: y", len(checked))
         for array in given

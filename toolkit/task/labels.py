@@ -8,17 +8,24 @@ from numpy.typing import NDArray
 from ..errors import InputError
 
 Labels = NDArray[np.int64]
+SAY_SO = (
+    "say so in Python: sp.load_data(..., arrays=(x_train, y_train, x_test, y_test), task=Regression({targets})), with "
+    "Regression of spikeproof.toolkit.task.regression"
+)
+"""What to do with the targets of a regression, so many a sample."""
 
 
-def check_labels(labels: NDArray[Any], source: str, samples: int, classes: int | None = None) -> Labels:
-    """Return ``labels`` as int64 of shape ``(samples,)``, each in [0, ``classes``).
+def check_labels(
+    labels: NDArray[Any], source: str, samples: int, classes: int | None = None, *, real: str = SAY_SO
+) -> Labels:
+    """Return ``labels`` as int64 of shape ``(samples,)``, each in [0, ``classes``); ``real``: what to do with others.
 
     Raises:
         InputError: wrong type, wrong number, or a label out of range.
     """
     if labels.ndim != 1 or labels.dtype.kind not in "iu" or len(labels) != samples:
         found = f"{source}: {labels.dtype} of shape {labels.shape}, expected {samples} integers"
-        raise InputError(found + _why(labels, samples))
+        raise InputError(found + _why(labels, samples, real))
     top = np.iinfo(np.int64).max if classes is None else classes
     wrong = np.flatnonzero((labels < 0) | (labels >= top))
     if wrong.size:
@@ -30,7 +37,7 @@ def check_labels(labels: NDArray[Any], source: str, samples: int, classes: int |
     return labels.astype(np.int64)
 
 
-def _why(labels: NDArray[Any], samples: int) -> str:
+def _why(labels: NDArray[Any], samples: int, real: str) -> str:
     """Return what labels of another form seem to be, and what makes classes of them; nothing where that is unknown."""
     if labels.dtype.kind not in "iufb" or len(labels) != samples or not labels.size:
         return ""
@@ -39,12 +46,11 @@ def _why(labels: NDArray[Any], samples: int) -> str:
         return (
             "; they look one-hot: give y.argmax(1)"
             if one_hot
-            else "; several targets a sample are those of a regression: say so, task=Regression(outputs)"
+            else f"; several targets a sample are those of a regression: {real.format(targets=labels.shape[1])}"
         )
+    whole = bool(np.isfinite(labels).all() and (labels == np.rint(labels)).all())
+    if not whole:
+        return f"; real numbers are the targets of a regression: {real.format(targets=1)}"
     if labels.ndim == 2:
         return "; give y[:, 0]"
-    if labels.dtype.kind == "f":
-        whole = np.isfinite(labels).all() and (labels == np.rint(labels)).all()
-        real = "; real numbers are the targets of a regression: say so, task=Regression(1) of toolkit.task.regression"
-        return "; whole numbers kept as floats: give y.astype(int)" if whole else real
-    return ""
+    return "; whole numbers kept as floats: give y.astype(int)" if labels.dtype.kind == "f" else ""

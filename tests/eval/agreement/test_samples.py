@@ -35,6 +35,14 @@ def test_images_are_shown_at_every_step_in_the_bits_asked_for(tmp_path: Path) ->
     np.testing.assert_array_equal(four[0], np.rint(15 * IMAGES.astype(np.float64)))
 
 
+def test_numbers_as_labels_are_refused_with_what_can_be_done_here(tmp_path: Path) -> None:
+    for y in (RNG.random(5), RNG.random((5, 2))):
+        with pytest.raises(InputError, match="only classes are known; leave y out") as refused:
+            load(tmp_path, IMAGES, y, steps=4)
+        assert "task=" not in str(refused.value)
+    assert load(tmp_path, IMAGES, steps=4).labels is None
+
+
 def test_spikes_keep_their_time(tmp_path: Path) -> None:
     for given in (SPIKES, SPIKES.astype(bool), SPIKES.astype(np.int64), SPIKES.astype(np.uint8)):
         found = load(tmp_path, given)

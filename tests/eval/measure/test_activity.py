@@ -19,6 +19,7 @@ from spikeproof.toolkit.errors import InputError
 from spikeproof.toolkit.models import recurrent_network
 from spikeproof.toolkit.network.network import SpikingNetwork
 from spikeproof.toolkit.network.neurons import LIF
+from spikeproof.toolkit.task.regression import Regression
 
 Make = Callable[..., SpikingNetwork]
 
@@ -129,6 +130,16 @@ def test_the_gradient_is_that_of_the_loss_at_the_image(random_network: Make, ima
     torch.nn.functional.cross_entropy(network(x), torch.from_numpy(labels[:2]), reduction="sum").backward()
     assert x.grad is not None
     found = input_gradient(network, images[:2], labels[:2], torch.device("cpu"))
+    torch.testing.assert_close(found, x.grad)
+
+
+def test_the_gradient_of_numbers_is_that_of_their_error(random_network: Make, images: np.ndarray) -> None:
+    network, targets = random_network(pool="avg"), np.full((2, 10), 30, dtype=np.float32)
+    x = torch.from_numpy(images[:2]).requires_grad_()
+    (network(x) - torch.from_numpy(targets)).abs().mean(1).sum().backward()
+    assert x.grad is not None
+    assert x.grad.abs().sum() > 0
+    found = input_gradient(network, images[:2], targets, torch.device("cpu"), Regression(10))
     torch.testing.assert_close(found, x.grad)
 
 

@@ -60,10 +60,14 @@ def test_channels_first_needs_no_word(shape: tuple[int, ...]) -> None:
     [
         (np.eye(3)[LABELS], r"one-hot: give y.argmax\(1\)"),
         (np.eye(3, dtype=np.int64)[LABELS], "one-hot"),
-        (RNG.random((12, 3)), "several targets a sample"),
+        (RNG.random((12, 3)), r"several targets a sample .*sp\.load_data\(.*, task=Regression\(3\)\)"),
+        (RNG.random((12, 1)), r"real numbers are .*sp\.load_data\(.*, task=Regression\(1\)\)"),
         (LABELS[:, None], r"give y\[:, 0\]"),
         (LABELS.astype(np.float64), r"whole numbers kept as floats: give y.astype\(int\)"),
-        (RNG.normal(size=12), "expected 12 integers; real numbers are the targets of a regression: say so, task="),
+        (
+            RNG.normal(size=12),
+            r"12 integers; real numbers are the targets of a regression: say so in Python: sp\.load_data\(.*, task=",
+        ),
         (LABELS + 1, "labels from 1 to 3, expected from 0: give y - 1"),
     ],
 )
