@@ -8,7 +8,8 @@ import typer
 from .options import Json, RunFolder, Samples
 
 if TYPE_CHECKING:
-    from ..eval.cost.table import Row, SideBySide
+    from ..eval.cost.cells import Row
+    from ..eval.cost.table import SideBySide
     from ..eval.records.trace import TraceComparison
 
 

@@ -60,6 +60,8 @@ def _print(record: "QualityUnderAttack") -> None:
         out.print(rows)
         if form.left_out:
             out.print(f"left out, for they look for another class: {', '.join(form.left_out)}", highlight=False)
+        for note in form.notes:
+            out.print(f"[yellow]note:[/] {note}", soft_wrap=True, highlight=False)
         for name, count in form.answers_differ.items():
             out.print(f"{name}: {count} answers otherwise than {form.target}", highlight=False)
     out.print(record.summary, soft_wrap=True, highlight=False)

@@ -109,15 +109,14 @@ def _agreed(result: "Agreed") -> None:
 
 def _metrics(found: "Evaluation") -> Iterator[str]:
     """Yield the other metrics of each form, beside what no network gives."""
+    from ..eval.report.quality import number
+
     if found.classed:
         return
     rows = dict(found.baseline)
     rows |= {f"{form.form}, {form.target}": form.conditions["clean"].others for form in found.forms}
     for name, metrics in rows.items():
-        parts = []
-        for metric, one in metrics.items():
-            value = one.value.get("mean", next(iter(one.value.values()))) if isinstance(one.value, dict) else one.value
-            parts.append(f"{metric} {value:.4g} {one.unit}" if metric == "PSNR" else f"{metric} {value:.4f}")
+        parts = [f"{metric} {number(one)}" + f" {one.unit}" * (metric == "PSNR") for metric, one in metrics.items()]
         yield f"{name}: {', '.join(parts)}"
 
 
@@ -222,7 +221,7 @@ def support(found: dict[str, list[Any]]) -> None:
 def facts(result: dict[str, Any]) -> None:
     """Print values by name."""
     for key, value in result.items():
-        if key in ("step", "classes", "silent"):
+        if value is None or key in ("step", "classes", "silent"):
             continue
         if isinstance(value, list) and value and isinstance(value[0], dict):
             rows = table(key, tuple(value[0]), ())

@@ -4,63 +4,16 @@ import csv
 import io
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from ...export.chip.limits import load_limits
-from ..records.base import Share
 from ..records.cost import ChipCost, Cost, Ends, FormCost, Views
-from ..records.evaluation import Condition, Evaluation, MeasuredForm
-from ..records.robustness import FormResult, Robustness
-
-How = Literal["measured", "counted", "estimated", "missing"]
-ANN = "INT8 ANN"
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One figure of one form: a value, or an interval, or neither, and then why.
-
-    Attributes:
-        how: measured on a run, counted on the network, estimated from constants, or missing.
-        value: None where there is only an interval.
-        low: of the interval.
-        high: of the interval.
-        samples: behind it.
-        note: what a reader must know; for a missing figure how to get it.
-        doubtful: whether the figure cannot be believed; the note says why.
-    """
-
-    how: How
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
-    samples: int | None = None
-    note: str = ""
-    doubtful: bool = False
-
-
-@dataclass(frozen=True)
-class Row:
-    """One quantity of all forms.
-
-    Attributes:
-        group: accuracy, robustness, sparsity, latency, energy or memory.
-        name: the quantity.
-        condition: of the images; empty where it does not matter.
-        unit: "share" is shown in per cent.
-        better: which direction is.
-        cells: by column; a form that has no such quantity has no cell.
-        part: what part of the quantity this is; empty for the whole.
-    """
-
-    group: str
-    name: str
-    condition: str
-    unit: str
-    better: Literal["higher", "lower", ""]
-    cells: dict[str, Cell] = field(default_factory=dict)
-    part: str = ""
+from ..records.evaluation import Evaluation
+from ..records.quality import QualityUnderAttack
+from ..records.robustness import Robustness
+from .cells import ANN, Cell, Row, column, missing
+from .judged import accuracy_rows, quality_rows, robustness_rows
 
 
 @dataclass(frozen=True)
@@ -93,89 +46,12 @@ class SideBySide:
             ["group", "quantity", "part", "images", "unit", "form", "how", "value", "low", "high", "samples", "note"]
         )
         for row in self.rows:
-            for column, cell in row.cells.items():
+            for name, cell in row.cells.items():
                 numbers = ["" if part is None else repr(part) for part in (cell.value, cell.low, cell.high)]
                 samples = "" if cell.samples is None else cell.samples
-                head = (row.group, row.name, row.part, row.condition, row.unit, column, cell.how)
+                head = (row.group, row.name, row.part, row.condition, row.unit, name, cell.how)
                 out.writerow([*head, *numbers, samples, cell.note])
         return text.getvalue()
-
-
-def column(form: str, target: str, device: str = "cpu") -> str:
-    """Return a column's name."""
-    return f"Program · {target}" if form == "program" else f"{form} · {target} {device}"
-
-
-def missing(why: str) -> Cell:
-    """Return an empty cell with the reason."""
-    return Cell("missing", note=why)
-
-
-def _share(share: Share, doubt: str = "") -> Cell:
-    return Cell("measured", share.value, share.low, share.high, share.samples, doubt, bool(doubt))
-
-
-def _judged(one: Condition) -> Cell:
-    if not one.known:
-        return missing("the samples have no labels")
-    if one.accuracy is not None:
-        return _share(one.accuracy)
-    return Cell("measured", one.judged.value, one.judged.low, one.judged.high, one.judged.samples)
-
-
-def _accuracy(record: Evaluation | None, columns: Sequence[str], folder: str) -> Iterator[Row]:
-    if record is None:
-        why = missing(f"not measured: run 'spikeproof evaluate {folder}'")
-        yield Row("accuracy", "accuracy", "clean", "share", "higher", dict.fromkeys(columns, why))
-        return
-    forms = {column(form.form, form.target, form.device): form for form in record.forms}
-    for name in dict.fromkeys(name for form in record.forms for name in form.conditions):
-        cells = {}
-        for each in columns:
-            form: MeasuredForm | None = forms.get(each)
-            if form is None or name not in form.conditions:
-                device = "cuda" if each.endswith("cuda") else "cpu"
-                cells[each] = missing(f"not measured: run 'spikeproof evaluate {folder} --device {device}'")
-            else:
-                cells[each] = _judged(form.conditions[name])
-        judged = record.forms[0].conditions[name].quality
-        told = (judged.name, judged.unit, judged.higher_is_better) if judged else ("accuracy", "share", True)
-        yield Row("accuracy", told[0], name, told[1], "higher" if told[2] else "lower", cells)
-
-
-def _robustness(record: Robustness | None, columns: Sequence[str], folder: str) -> Iterator[Row]:
-    if record is None:
-        why = missing(f"not measured: run 'spikeproof robustness {folder} --protocol standard'")
-        yield Row("robustness", "worst case of all attacks", "", "share", "higher", dict.fromkeys(columns, why))
-        return
-    forms = {column(form.form, form.target): form for form in record.forms}
-    absent = missing("the protocol attacked other forms")
-    budget = f"@{record.epsilon:g}"
-
-    def row(name: str, read: Callable[[FormResult], Share | None], why: str) -> Row:
-        cells = {}
-        for each in columns:
-            form = forms.get(each)
-            share = form and read(form)
-            doubt = "" if form is None or form.reliable else "unreliable: an alarm was raised, see robustness.html"
-            cells[each] = absent if form is None else _share(share, doubt) if share else missing(why)
-        return Row("robustness", name, f"epsilon {record.epsilon:.4f}", "share", "higher", cells)
-
-    yield row(f"worst case, protocol {record.protocol}", lambda form: form.worst, "")
-    for access in dict.fromkeys(one.access for form in record.forms for one in form.attacks):
-        yield row(
-            f"worst case, {access}",
-            lambda form, access=access: form.worst_by.get(access),  # type: ignore[misc]
-            "not tried on all samples, or not at all",
-        )
-    for label in dict.fromkeys(one.label for form in record.forms for one in form.attacks):
-        yield row(
-            f"{label.replace(budget, '')} alone",
-            lambda form, label=label: next(  # type: ignore[misc]
-                (one.accuracy for one in form.attacks if one.label == label), None
-            ),
-            "tried only on samples that earlier attacks left, or not on this form",
-        )
 
 
 def _sparsity(cost: Cost, forms: dict[str, FormCost], columns: Sequence[str]) -> Iterator[Row]:
@@ -341,7 +217,7 @@ def _memory(cost: Cost, forms: dict[str, FormCost], columns: Sequence[str]) -> I
     yield Row("memory", "neuron states, one image", "", "bytes", "lower", state)
 
 
-def _notes(robustness: Robustness | None, cost: Cost, stale: Sequence[str]) -> Iterator[str]:
+def _notes(robustness: Robustness | QualityUnderAttack | None, cost: Cost, stale: Sequence[str]) -> Iterator[str]:
     yield (
         "No chip was used. Energy and time on the chip are events counted on the Program times public constants: an "
         "interval to plan with, not a measurement."
@@ -361,36 +237,48 @@ def _notes(robustness: Robustness | None, cost: Cost, stale: Sequence[str]) -> I
     if list(cost.images) == ["clean"] and any(form.form == "float" for form in cost.forms):
         yield "No attacked images: run 'spikeproof attack' and compare again to see what an attack costs."
     yield from (f"{name} was made with another Program, so it is left out; run its step again." for name in stale)
-    for result in robustness.forms if robustness else []:
-        if not result.reliable:
-            yield f"Robustness of {column(result.form, result.target)}: an alarm makes the number unreliable."
+    if isinstance(robustness, QualityUnderAttack):
+        for attacked in robustness.forms:
+            where = column(attacked.form, attacked.target)
+            yield from (f"Quality of {where} under attack: {note}" for note in attacked.notes)
+    elif robustness is not None:
+        for result in robustness.forms:
+            if not result.reliable:
+                yield f"Robustness of {column(result.form, result.target)}: an alarm makes the number unreliable."
 
 
-def side_by_side(record: Evaluation | None, robustness: Robustness | None, cost: Cost, folder: str) -> SideBySide:
+def side_by_side(
+    record: Evaluation | None, robustness: Robustness | QualityUnderAttack | None, cost: Cost, folder: str
+) -> SideBySide:
     """Put all that is on record of a run into one table; records of another Program are left out.
 
     Args:
         record: of ``evaluate``; None if it was not run.
-        robustness: of a protocol; None if none was run.
+        robustness: of a protocol, or quality under its attacks; None if none was run.
         cost: of ``compare``.
         folder: the run's, for the commands that measure what is missing.
     """
-    given = {"record.json": record, "robustness.json": robustness}
+    attacked = "robustness-quality.json" if isinstance(robustness, QualityUnderAttack) else "robustness.json"
+    given = {"record.json": record, attacked: robustness}
     stale = [name for name, one in given.items() if one and one.program.sha256 != cost.program.sha256]
     record = None if "record.json" in stale else record
-    robustness = None if "robustness.json" in stale else robustness
+    robustness = None if attacked in stale else robustness
     forms = {column(form.form, form.target, form.device): form for form in cost.forms}
     columns = list(forms)
     wide = [*columns, ANN]
     rows = [
-        *_accuracy(record, columns, folder),
-        *_robustness(robustness, columns, folder),
+        *accuracy_rows(record, columns, folder),
+        *(
+            quality_rows(robustness, columns)
+            if isinstance(robustness, QualityUnderAttack)
+            else robustness_rows(robustness, columns, folder)
+        ),
         *_sparsity(cost, forms, columns),
         *_worst(cost, _program_column(columns)),
         *_latency(cost, forms, columns),
         *_energy(cost, forms, wide),
         *_memory(cost, forms, wide),
     ]
-    made = {"record.json": record, "robustness.json": robustness, "cost.json": cost}
+    made = {"record.json": record, attacked: robustness, "cost.json": cost}
     sources = {name: one.created for name, one in made.items() if one is not None}
     return SideBySide(cost.name, wide, rows, list(_notes(robustness, cost, stale)), sources)

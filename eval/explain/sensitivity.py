@@ -139,6 +139,7 @@ def find_sensitivity(
     result = Sensitivities(
         base=name, samples=len(labels), accuracy=before, loss=loss, layers=layers, together=None, verdict=[]
     )
+    result = result.model_copy(update={"notes": [judge.note] if judge.note else []})
     needed = {one.layer: one.needs for one in layers if one.needs is not None}
     if len(needed) == len(layers):
         accuracy, pair = trials.judged(trials.classes({layer: rounded(layer, one) for layer, one in needed.items()}))

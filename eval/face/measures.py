@@ -21,8 +21,9 @@ from ...toolkit.network.network import SpikingNetwork
 from ...toolkit.progress import bars
 from ...toolkit.task import Task
 from ..agreement.targets import compare as run_targets
+from ..cost.cells import Cell, column
 from ..cost.measure import measure_cost
-from ..cost.table import Cell, column, side_by_side
+from ..cost.table import side_by_side
 from ..explain.forms import explain_forms
 from ..explain.sensitivity import LOSS
 from ..fit import fit as place
@@ -159,6 +160,7 @@ def _quality(
             "worst case": form.worst.value,
             "largest loss of a sample": form.loss,
             "attacks": len(form.attacks),
+            "notes": "; ".join(form.notes) or "none",
         }
         for form in record.forms
     ]
@@ -269,7 +271,7 @@ def compare(
     data: Samples,
     *,
     attacked: Mapping[str, Images] | None = None,
-    robustness: Shown[Robustness] | None = None,
+    robustness: Shown[Robustness] | Shown[QualityUnderAttack] | None = None,
     worst_energy: float | None = None,
     samples: int | None = None,
 ) -> Shown[Cost]:

@@ -48,7 +48,7 @@ def sensitivity(
         found = find_sensitivity(floats, None if forms is None else forms.quantized, images, labels, **known)
     record = Sensitivity(**about, **dict(found), seconds=time.perf_counter() - begun)
     rows = tuple(_row(found, layer) for layer in found.layers)
-    return Shown(record, " ".join(found.verdict), rows, lambda: render_sensitivity(record))
+    return Shown(record, " ".join([*found.verdict, *found.notes]), rows, lambda: render_sensitivity(record))
 
 
 def _row(found: Sensitivities, layer: LayerBits) -> dict[str, Any]:

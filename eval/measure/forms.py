@@ -113,7 +113,8 @@ def measure(
             trace = compiled.run(messages if integers else part, track=track if len(starts) == 1 else silent)
         known, outputs = labels[start : start + batch], trace.output * unit
         answered = Answered(trace, messages, known, program, outputs, task)
-        scores.append(task.scores(outputs, known))
+        if not task.classed:
+            scores.append(task.scores(outputs, known))
         for metric in metrics.values():
             metric.see(answered)
         classes.append(trace.classes)

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from .base import Data, Machine, MeanQuality, Part, ProgramId, Record, read_model
 
 
@@ -39,6 +41,7 @@ class FormQuality(Part):
         scores: (clean, worst) of every sample.
         answers_differ: samples, clean and worst together, to which another target answers otherwise, by its name.
         left_out: attacks of the protocol that look for another class, which there is not.
+        notes: why what attacks found cannot be believed to be near the worst.
         seconds: wall time.
     """
 
@@ -51,6 +54,7 @@ class FormQuality(Part):
     scores: list[tuple[float, float]]
     answers_differ: dict[str, int]
     left_out: list[str]
+    notes: list[str] = Field(default=[], exclude_if=lambda found: not found)
     seconds: float
 
 

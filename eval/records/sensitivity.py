@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from pydantic import Field
+
 from .base import Part, Record, Share, read_model
 
 
@@ -86,6 +88,7 @@ class Sensitivities(Part):
         layers: in the order of the network.
         together: the bits that each needs alone, at once; None where a layer needs more than were tried.
         verdict: the answer in a few sentences.
+        notes: what a reader must know: what is right where answers are no classes.
     """
 
     base: str
@@ -95,6 +98,7 @@ class Sensitivities(Part):
     layers: list[LayerBits]
     together: Together | None
     verdict: list[str]
+    notes: list[str] = Field(default=[], exclude_if=lambda found: not found)
 
 
 class Sensitivity(Record, Sensitivities):

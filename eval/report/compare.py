@@ -11,8 +11,9 @@ from matplotlib.ticker import FuncFormatter
 from ...export.chip import CHIPS
 from ...export.chip.limits import load_limits
 from ...toolkit.files import write_text
+from ..cost.cells import ANN, Cell, Row
 from ..cost.constants import Table, table
-from ..cost.table import ANN, Cell, Row, SideBySide
+from ..cost.table import SideBySide
 from ..records.cost import ChipCost, Cost
 from ..records.evaluation import Evaluation
 from . import environment, plots, words

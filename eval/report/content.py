@@ -9,7 +9,7 @@ import numpy as np
 
 from ...hw_targets.target import Trace
 from ..measure.metrics import SpikeRate, SynapticOperations
-from ..records.evaluation import Condition, Evaluation, MeasuredForm
+from ..records.evaluation import Condition, Evaluation, Measured, MeasuredForm
 from . import plots, quality, raster, trail, words
 
 Cells = dict[str, Any]
@@ -62,7 +62,6 @@ def _accuracy(record: Evaluation) -> Cells:
                 "part": form.samples < largest,
                 "shares": shares,
                 "same": None if form.form == "float" else same,
-                "others": {name: quality.number(one) for name, one in form.conditions["clean"].others.items()},
             }
         )
     attacks = [
@@ -82,10 +81,6 @@ def _accuracy(record: Evaluation) -> Cells:
         "classed": record.classed,
         "compared": record.classed and networks,
         "judged": None if record.classed else record.forms[0].conditions["clean"].judged,
-        "baseline": {
-            name: {metric: quality.number(one) for metric, one in found.items()}
-            for name, found in record.baseline.items()
-        },
         "conditions": conditions,
         "rows": rows,
         "attacks": attacks,
@@ -128,7 +123,6 @@ def _activity(record: Evaluation) -> Cells:
         "operation_heads": [(words.label(each), name) for each, name in heads],
         "rate_is": words.direction(SpikeRate.unit, SpikeRate.higher_is_better),
         "operation_is": words.direction(SynapticOperations.unit, SynapticOperations.higher_is_better),
-        "others": list(_others(measured)),
         "operations": list(_operations(measured)),
         "input_grows": _input_grows(form, populations),
     }
@@ -151,10 +145,24 @@ def _operations(measured: Sequence[Condition | None]) -> Iterator[tuple[str, lis
     yield "all", [math.fsum(one.operations.values()) if one else None for one in measured]
 
 
-def _others(measured: Sequence[Condition | None]) -> Iterator[tuple[str, str, list[float | None]]]:
-    """Yield name, unit with direction, and values of every metric of another package, part by part."""
-    for name in _union([one.others for one in measured if one]):
-        found = [one.others.get(name) if one else None for one in measured]
+def _metrics(record: Evaluation) -> Cells:
+    """Return the other metrics: what no network gives, every form on clean images, the deployed one under attacks."""
+    deployed = words.deployed(record) or record.forms[-1]
+    columns = [(f"{name}, without a network", "clean", found) for name, found in record.baseline.items()]
+    columns += [
+        (words.label(form), name, form.conditions[name].others)
+        for form in record.forms
+        for name in (_conditions(record) if form is deployed else ["clean"])
+        if name in form.conditions
+    ]
+    heads = [(label, name) for label, name, _ in columns]
+    return {"heads": heads, "rows": list(_others([found for _, _, found in columns]))}
+
+
+def _others(measured: Sequence[Mapping[str, Measured]]) -> Iterator[tuple[str, str, list[float | None]]]:
+    """Yield name, unit with direction, and values of every metric, part by part."""
+    for name in _union(measured):
+        found = [one.get(name) for one in measured]
         first = next(each for each in found if each is not None)
         values = [
             {} if each is None else each.value if isinstance(each.value, dict) else {"": each.value} for each in found
@@ -331,6 +339,7 @@ def content(record: Evaluation, trace: Trace) -> Cells:
         "headline": words.headline(record) if record.classed else quality.headline(record),
         "tiles": words.tiles(record, None if record.classed else list(quality.tiles(record))),
         "accuracy": _accuracy(record),
+        "metrics": _metrics(record),
         "activity": _activity(record),
         "gradients": _gradients(record),
         "sample": _sample(trace),

@@ -52,9 +52,10 @@ def tiles(record: Evaluation) -> Iterator[Tile]:
         if beside and name in beside.conditions:
             note += f"; float {beside.conditions[name].judged.text}"
         yield Tile(f"{found.name}, {'clean images' if name == 'clean' else f'under {name}'}", found.text, note)
+    without, found_without = next(iter(record.baseline.items()), ("", {}))
     for name, metric in form.conditions["clean"].others.items():
-        if name in record.baseline.get("bicubic", {}):
-            note = f"bicubic {number(record.baseline['bicubic'][name])}"
+        if name in found_without:
+            note = f"{without} {number(found_without[name])}"
             yield Tile(f"{name}, {metric.unit}", number(metric), note)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..cost.table import Cell
+from ..cost.cells import Cell
 from ..records.base import Share
 from ..records.evaluation import Evaluation, MeasuredForm
 

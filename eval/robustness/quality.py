@@ -1,7 +1,7 @@
 """A protocol on answers that are no classes: the largest loss of quality that its attacks find inside the ball."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,16 +11,18 @@ from torch import nn
 
 from ...hw_targets.target import Compiled, get_target
 from ...hw_targets.twin import Twin
-from ...toolkit.attacks.base import TRANSFER, Attack
+from ...toolkit.attacks.base import NONE, TRANSFER, WHITE, Attack
 from ...toolkit.attacks.harm import Answer, for_harm, harm, worse
 from ...toolkit.attacks.protocol import Protocol
-from ...toolkit.attacks.victim import answer
+from ...toolkit.attacks.victim import answer, device_of
 from ...toolkit.data import Images
 from ...toolkit.errors import DisagreementError, InputError
 from ...toolkit.files import digest
 from ...toolkit.progress import Track, silent
 from ...toolkit.task import Task
-from ..measure.forms import Deployed, Forms
+from ...toolkit.train import seeded
+from ..measure.activity import input_gradient
+from ..measure.forms import DRAWS, Deployed, Forms
 from ..records.base import MeanQuality, mean_of
 from ..records.quality import Attempt, FormQuality, QualityUnderAttack
 from .forms import DEFAULT_TARGETS, SLOW
@@ -28,6 +30,8 @@ from .protocol import JUDGE, one_thread
 from .threat import USUAL_EPSILON, Pixel, threat_of
 
 Scores = NDArray[np.float64]
+BATCH = 250
+"""Samples whose gradients are taken at once."""
 
 
 @dataclass
@@ -75,6 +79,38 @@ class _Form:
             )
         )
 
+    def doubts(self) -> Iterator[str]:
+        """Yield why what attacks found may be far from the worst."""
+        if self.module_is_flat():
+            yield (
+                f"the gradient at the image is 0 on all {len(self.images)} samples, so attacks that climb it have "
+                "nothing to climb; what they leave is not the worst case"
+            )
+        higher = self.task.quality.higher_is_better
+        best = min if higher else max
+        means = {
+            access: [one.quality.value for one in self.attempts if one.access == access] for access in (NONE, WHITE)
+        }
+        if means[NONE] and means[WHITE]:
+            noise, white = best(means[NONE]), best(means[WHITE])
+            if noise <= white if higher else noise >= white:
+                yield (
+                    "noise takes as much of the quality as the strongest white-box attack: gradients do not lead it, "
+                    "or answers hardly depend on the image; what attacks leave is not the worst case"
+                )
+
+    def module_is_flat(self) -> bool:
+        """Return whether the gradient of the harm with respect to the image is 0 everywhere."""
+        for start in range(0, len(self.images), BATCH):
+            part = slice(start, start + BATCH)
+            with seeded(DRAWS + start):
+                found = input_gradient(
+                    self.module, self.images[part], self.targets[part], device_of(self.module), self.task
+                )
+            if bool(found.count_nonzero()):
+                return False
+        return True
+
     def result(self, differ: Mapping[str, int], left_out: Sequence[str], begun: float) -> FormQuality:
         """Return what is known."""
         loss = self.clean - self.worst if self.task.quality.higher_is_better else self.worst - self.clean
@@ -88,6 +124,7 @@ class _Form:
             scores=[(float(a), float(b)) for a, b in zip(self.clean, self.worst, strict=True)],
             answers_differ=dict(differ),
             left_out=list(left_out),
+            notes=list(self.doubts()),
             seconds=time.perf_counter() - begun,
         )
 

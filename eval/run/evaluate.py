@@ -110,8 +110,11 @@ def evaluate(
     Raises:
         FileError: a step is missing, or a file has changed since.
         DisagreementError: targets that were compared here differ; the record is written before.
+        InputError: a device for a Program from elsewhere, which has no float network.
     """
     if run.imported:
+        if device != "cpu":
+            raise InputError(f"--device {device}: is of a float network, which this run has not; leave it out")
         return _of_program(run, targets, track)
     for step in ("train", "attack"):
         run.require(step)

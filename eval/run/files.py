@@ -46,10 +46,11 @@ NEXT = {"quantize": "export"}
 """Which step reads what the one before it in the recipe makes; measurements read what all of them make."""
 MAKERS = ("train", "attack", "quantize", "export")
 
-for _threat in ("encoded", "encoded-binary", "timing", "quality"):
-    READS[f"robustness-{_threat}"] = READS["robustness"]
-    WRITES[f"robustness-{_threat}"] = tuple(
-        name.replace("robustness", f"robustness-{_threat}") for name in WRITES["robustness"]
+# Other threat models, and quality in the place of classes.
+for _kind in ("encoded", "encoded-binary", "timing", "quality"):
+    READS[f"robustness-{_kind}"] = READS["robustness"]
+    WRITES[f"robustness-{_kind}"] = tuple(
+        name.replace("robustness", f"robustness-{_kind}") for name in WRITES["robustness"]
     )
 
 

@@ -5,7 +5,7 @@ from ...hw_targets.target import get_target
 from ...toolkit.errors import InputError
 from ...toolkit.files import read_bytes, write_text
 from ..cost.table import SideBySide, side_by_side
-from ..records import robustness
+from ..records import quality, robustness
 from ..records.base import write_record
 from ..records.cost import read_cost
 from ..records.evaluation import Evaluation, read_record
@@ -43,10 +43,12 @@ def write_run_report(run: Run, record: Evaluation) -> None:
 
 def beside(run: Run) -> SideBySide:
     """Return all that is on record of a run whose cost was measured, side by side."""
-    record, protocol = run.path("record.json"), run.path("robustness.json")
+    classed = run.classed()
+    record, protocol = run.path("record.json"), run.path(f"robustness{'' if classed else '-quality'}.json")
+    read_protocol = robustness.read if classed else quality.read
     return side_by_side(
         read_record(record) if record.exists() else None,
-        robustness.read(protocol) if protocol.exists() else None,
+        read_protocol(protocol) if protocol.exists() else None,
         read_cost(run.path("cost.json")),
         str(run.folder),
     )

@@ -1,15 +1,13 @@
 """The step ``robustness`` of a run whose answers are no classes: what attacks take of their quality."""
 
 from ...toolkit.attacks.protocol import Protocol
-from ...toolkit.files import write_arrays
 from ...toolkit.progress import Track, silent
-from ..records.base import command_line, header, write_record
+from ..records.base import command_line, header
 from ..records.quality import QualityUnderAttack
 from ..report.under_attack import write_quality
 from ..robustness.quality import measure_quality
 from .folder import Run
-from .pages import write_pages
-from .robustness import EXAMPLES
+from .robustness import keep
 
 STEP = "robustness-quality"
 """Name of the step, and of its files."""
@@ -65,9 +63,4 @@ def quality_under_attack(
         slow=recipe.evaluate.lava_samples,
         track=track,
     )
-    write_record(run.path(f"{STEP}.json"), record)
-    write_arrays(run.path(f"{STEP}-examples.safetensors"), EXAMPLES, examples, {"samples": record.samples})
-    write_quality(run.path(f"{STEP}.html"), record)
-    run.finished(STEP)
-    write_pages(run)
-    return record
+    return keep(run, STEP, record, examples, write_quality)

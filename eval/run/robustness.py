@@ -1,14 +1,18 @@
 """The step ``robustness``: every form of a run under a protocol of attacks."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from ...toolkit.attacks.protocol import Protocol
 from ...toolkit.attacks.shifts import Shifts
 from ...toolkit.code import code_hash
+from ...toolkit.data import Images
 from ...toolkit.errors import InputError
 from ...toolkit.files import write_arrays
 from ...toolkit.progress import Track, silent
 from ..records.base import command_line, header, write_record
+from ..records.quality import QualityUnderAttack
 from ..records.robustness import Robustness
 from ..report.robustness import write_robustness
 from ..robustness.forms import Work, measure_part, measure_robustness
@@ -17,6 +21,7 @@ from ..tasks import on_ray
 from .folder import Run
 from .pages import write_pages
 
+Kept = TypeVar("Kept", Robustness, QualityUnderAttack)
 KEPT = "robustness-attacks"
 """Folder of attacks that are done or interrupted, inside the run."""
 
@@ -99,9 +104,16 @@ def robustness(
         elsewhere=None if ray is None else elsewhere,
     )
     step = step_of(record.threat)
+    return keep(run, step, record, examples, write_robustness)
+
+
+def keep(
+    run: Run, step: str, record: Kept, examples: Mapping[str, Images], write_page: Callable[[Path, Kept], None]
+) -> Kept:
+    """Write record, worst-case examples and page of a step, let other pages link to it, and return the record."""
     write_record(run.path(f"{step}.json"), record)
     write_arrays(run.path(f"{step}-examples.safetensors"), EXAMPLES, examples, {"samples": record.samples})
-    write_robustness(run.path(f"{step}.html"), record)
+    write_page(run.path(f"{step}.html"), record)
     run.finished(step)
     write_pages(run)
     return record

@@ -13,8 +13,9 @@ import pytest
 
 from spikeproof.cli import show
 from spikeproof.cli.compare import _print
+from spikeproof.eval.cost.cells import Cell, Row
 from spikeproof.eval.cost.constants import table
-from spikeproof.eval.cost.table import Cell, Row, SideBySide
+from spikeproof.eval.cost.table import SideBySide
 from spikeproof.eval.records.cost import read_cost
 from spikeproof.eval.report.words import interval
 from spikeproof.eval.run import pages

@@ -28,8 +28,9 @@ class Adversarial(Defence):
         """Return the attack that makes the examples."""
         if self.attack == "r-fgsm":
             return RFGSM(epsilon=self.epsilon, early_stop=False)
-        kind: type[AnyPGD] | type[SAPGD] = {"pgd": AnyPGD, "sa-pgd": SAPGD}[self.attack]
-        return kind(epsilon=self.epsilon, steps=self.steps, early_stop=False)
+        if self.attack == "sa-pgd":
+            return SAPGD(epsilon=self.epsilon, steps=self.steps, early_stop=False)
+        return AnyPGD(epsilon=self.epsilon, steps=self.steps, early_stop=False)
 
     def inputs(self, batch: Batch) -> Tensor:
         """Return adversarial examples, (batch, ...)."""

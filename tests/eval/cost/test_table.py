@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from spikeproof.eval.cost.table import ANN, Cell, Row, SideBySide, side_by_side
+from spikeproof.eval.cost.cells import ANN, Cell, Row
+from spikeproof.eval.cost.table import SideBySide, side_by_side
 from spikeproof.eval.records.base import ProgramId, header, share_of
 from spikeproof.eval.records.cost import Cost, Metering, read_cost
 from spikeproof.eval.records.evaluation import Evaluation, read_record

@@ -117,3 +117,59 @@ def test_the_command_in_a_record_is_all_that_was_asked_for() -> None:
     command = sp.robustness(forms, data, "quick", **asked).record.command
     for name, value in asked.items():
         assert f"{name}={value!r}" in command
+
+
+def deployed(data: sp.Dataset, weight: float | None = None) -> sp.Forms:
+    made = network(data)
+    if weight is not None:
+        with torch.no_grad():
+            for parameter in made.parameters():
+                parameter.fill_(weight)
+    quantized = sp.quantize(made)
+    return sp.Forms(made, quantized, sp.lower(quantized, data.shape))
+
+
+def test_robustness_stands_beside_what_it_costs() -> None:
+    data = numbers(1)
+    forms = deployed(data)
+    attacked = sp.robustness(forms, data, "quick", epsilon=0.02)
+    assert isinstance(attacked, sp.Shown)
+    shown = sp.compare(forms, data, robustness=attacked)
+    (row,) = (row for row in shown.rows if "worst case" in row["quantity"])
+    assert (row["quantity"], row["unit"]) == ("MAE, worst case, protocol quick", "unit of the targets")
+    assert row["Program · loihi"] == attacked.record.forms[-1].worst.value
+    assert "MAE, worst case, protocol quick" in shown.page()
+
+
+def test_answers_that_never_change_are_no_robustness() -> None:
+    data = numbers(1)
+    found = sp.robustness(deployed(data, 0.0), data, "quick", epsilon=0.02)
+    assert isinstance(found, sp.Shown)
+    for form in found.record.forms:
+        assert form.worst.value == form.clean.value
+        assert any("gradient at the image is 0 on all 12 samples" in note for note in form.notes)
+        assert any("noise takes as much" in note for note in form.notes)
+    page = found.page()
+    assert "gradient at the image is 0 on all 12 samples" in page
+    assert all("gradient" in row["notes"] for row in found.rows)
+
+
+def test_a_network_that_attacks_move_has_no_such_note() -> None:
+    data = numbers(1, RNG.uniform(0, 1, (200, 1, 3, 3)).astype(np.float32))
+    made = sp.build_network(data, kind="mlp", hidden=[32], readout="membrane", gain=1.0)
+    sp.train(made, data, epochs=15, rate=1e-2, batch=32)
+    quantized = sp.quantize(made)
+    forms = sp.Forms(made, quantized, sp.lower(quantized, data.shape))
+    record = sp.robustness(forms, data, "quick", epsilon=0.1, samples=20).record
+    assert record.forms[0].worst.value > record.forms[0].clean.value
+    assert record.forms[0].notes == []
+    assert "notes" not in record.model_dump()["forms"][0]
+
+
+def test_what_right_means_stands_in_record_page_and_title() -> None:
+    data = numbers(1)
+    said = "Answers are no classes (task regression): 'right', and so accuracy, means a MAE no more than 10% worse"
+    found = sp.sensitivity(deployed(data), data, bits=[4])
+    assert found.record.notes[0].startswith(said)
+    assert said in found.title
+    assert "means a MAE no more than 10% worse" in found.page()

@@ -11,9 +11,11 @@ from spikeproof.eval.measure.forms import Forms
 from spikeproof.eval.records.evaluation import Evaluation, read_record
 from spikeproof.eval.records.quality import read
 from spikeproof.eval.run import steps
+from spikeproof.eval.run.compare import cost
 from spikeproof.eval.run.evaluate import evaluate
 from spikeproof.eval.run.faults import faults
 from spikeproof.eval.run.folder import Run
+from spikeproof.eval.run.pages import beside
 from spikeproof.eval.run.prove import prove
 from spikeproof.eval.run.quality import quality_under_attack
 from spikeproof.eval.run.simulate import agree, simulate
@@ -81,7 +83,13 @@ def test_attacks_of_the_recipe_cost_quality(record: Evaluation) -> None:
 def test_the_report_says_psnr_and_no_accuracy(record: Evaluation, run: Run) -> None:
     page = run.path("report.html").read_text()
     assert "the PSNR of this network is" in page
-    assert "bicubic, without a network" in page
+    assert page.count("bicubic, without a network") == 1
+    assert "Other metrics" not in page
+    attack = next(name for name in record.forms[0].conditions if name != "clean")
+    for name in ("SSIM", "MAE"):
+        one = record.forms[-1].conditions[attack].others[name]
+        assert page.count(f'<tr><th scope="row">{name}</th>') == 1
+        assert f'<td class="number">{one.value:.4g}</td>' in page
     assert "Accuracy" not in page
     assert "% right" not in page
 
@@ -110,6 +118,19 @@ def test_a_protocol_leaves_the_worst_of_all_answers(run: Run) -> None:
     assert found.forms[-1].answers_differ == {"onnx": 0}
     assert read(run.path("robustness-quality.json")) == found
     assert run.path("robustness-quality.html").exists()
+
+
+def test_the_protocol_stands_beside_the_cost(run: Run) -> None:
+    found = quality_under_attack(run, "quick", epsilon=0.02, samples=12)
+    assert cost(run, samples=12)
+    table = beside(run)
+    (row,) = (row for row in table.rows if row.group == "robustness")
+    assert (row.name, row.unit, row.better) == ("PSNR, worst case, protocol quick", "dB", "higher")
+    assert row.cells["Program · loihi"].value == found.forms[-1].worst.value
+    assert table.sources["robustness-quality.json"] == found.created
+    run.path("robustness-quality.json").unlink()
+    (row,) = (row for row in beside(run).rows if row.group == "robustness")
+    assert "spikeproof robustness" in row.cells["Program · loihi"].note
 
 
 def test_what_is_about_classes_is_refused_by_name(run: Run, tmp_path: Path) -> None:
