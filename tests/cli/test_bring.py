@@ -144,7 +144,7 @@ def test_evaluate_measures_the_program_and_says_what_it_cannot(call: Call, broug
     assert f"gets {100 * right / COUNT:.1f}\u00a0% of 12 test images right; loihi, onnx and twin agree" in page
     assert "same class as float" not in page.lower().replace("title", "")
     refused = call("evaluate", brought, "--device", "cuda")
-    assert refused.code == 3
+    assert refused.code == 2
     assert "--device cuda: is of a float network" in refused.err
     simulated = call("simulate", brought, "--samples", 3).out
     assert "samples: 3" in simulated
