@@ -154,7 +154,9 @@ class ModelSettings(Section):
     surrogate: Literal["arctan", "triangular", "sigmoid", "rectangular", "gaussian"] = "arctan"
     alpha: Annotated[float, Field(gt=0.0)] = 2.0
     readout: Literal["spikes", "membrane"] = "spikes"
-    attention: Annotated[Literal["none", "hda"], Field(exclude_if=lambda found: found == "none")] = "none"
+    attention: Annotated[Literal["none", "hda", "dsa", "both"], Field(exclude_if=lambda found: found == "none")] = (
+        "none"
+    )
     gain: Annotated[float, Field(gt=0.0)] = 10.0
 
     @property

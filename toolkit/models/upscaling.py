@@ -1,6 +1,7 @@
 """SpikeSR: images of a larger size, whose pixels are membranes of the read-out (arXiv 2503.04223)."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -8,9 +9,10 @@ from torch import Tensor, nn
 from ..coding import Coder
 from ..errors import InputError
 from ..kernels.norm import Norm
-from ..network.attention import HDA, Fusion
+from ..network.attention import HDA, Attention, Fusion
 from ..network.network import INPUT, SpikingNetwork
 from ..network.neurons import Integrator
+from ..network.similarity import DSA, Both
 from ..settings import ModelSettings
 from .builder import Builder, Shape
 
@@ -65,11 +67,28 @@ def bicubic_weights(channels: int, scale: int) -> Tensor:
     return weights.flatten(0, 1)
 
 
+def attention_of(kind: str, steps: int, shape: Shape) -> Callable[[], Attention] | None:
+    """Return what makes the attention behind a block: ``hda``, ``dsa``, ``both``; None where blocks have none.
+
+    Args:
+        kind: as ``model.attention``.
+        steps: time steps.
+        shape: (channels, height, width) of the features.
+    """
+    if kind == "none":
+        return None
+    if kind == "hda":
+        return lambda: HDA(steps, shape[0])
+    if kind == "dsa":
+        return lambda: DSA(*shape)
+    return lambda: Both(HDA(steps, shape[0]), DSA(*shape))
+
+
 class _Features:
     """Builds on features that are sums of what several layers send: a skip is one more sender, no layer of its own."""
 
-    def __init__(self, build: Builder, width: int, steps: int, *, attention: bool) -> None:
-        self.build, self.width, self.steps, self.attention = build, width, steps, attention
+    def __init__(self, build: Builder, width: int, attend: Callable[[], Attention] | None) -> None:
+        self.build, self.width, self.attend = build, width, attend
 
     def normed(self, name: str, *sources: str, kernel: int = 3, scale: float = 1.0) -> str:
         """Append a convolution of as many channels, and its norm; return its name."""
@@ -84,9 +103,9 @@ class _Features:
         spikes = self.build.neuron(f"{name}_lif1", *sources)
         inner = self.build.neuron(f"{name}_lif2", self.normed(f"{name}_main1", spikes))
         added = self.normed(f"{name}_main2", inner, scale=SOFT), self.normed(f"{name}_beside", spikes)
-        if not self.attention:
+        if self.attend is None:
             return added
-        return (self.build.add(f"{name}_attention", HDA(self.steps, self.width), *added),)
+        return (self.build.add(f"{name}_attention", self.attend(), *added),)
 
     def group(self, name: str, sources: tuple[str, ...], blocks: int) -> tuple[str, ...]:
         """Append a group: blocks, then neurons and a 1 x 1 convolution; return the features with what it adds."""
@@ -104,7 +123,7 @@ def spikesr_network(settings: ModelSettings, coder: Coder | int, shape: Shape, c
     is of x itself, real numbers that no synapse carries. A group adds norm(conv1x1(LIF(x))) to what it receives. The
     pixels are what the last spikes send, summed over time, on top of the small image enlarged by a convolution that
     begins bicubic and is trained; their order is that of ``pixel_shuffle``, a permutation of the read-out. With
-    attention, blocks end in :class:`..network.attention.HDA`, and the pixels are of fused features, not of spikes.
+    attention, blocks end in it (:func:`attention_of`), and the pixels are of fused features, not of spikes.
 
     Args:
         settings: the recipe's model section: ``channels``, one width; ``blocks``, of each group.
@@ -121,12 +140,12 @@ def spikesr_network(settings: ModelSettings, coder: Coder | int, shape: Shape, c
     colours, width = shape[0], settings.channels[0]
     steps = coder if isinstance(coder, int) else coder.steps
     build = Builder(settings, shape)
-    features = _Features(build, width, steps, attention=settings.attention == "hda")
+    features = _Features(build, width, attention_of(settings.attention, steps, (width, *shape[1:])))
     head = build.norm("head", colours, width, INPUT)
     found: tuple[str, ...] = (head,)
     for number, blocks in enumerate(settings.blocks or [2] * 4, start=1):
         found = features.group(f"group{number}", found, blocks)
-    last = build.add("fusion", Fusion(width), *found) if features.attention else build.neuron("last", *found)
+    last = build.add("fusion", Fusion(width), *found) if features.attend else build.neuron("last", *found)
     pixels = nn.Conv2d(width, colours * scale * scale, 3, padding=1)
     nn.init.normal_(pixels.weight, std=SMALL / math.sqrt(9 * width))
     build.add("pixels", pixels, last)

@@ -14,8 +14,8 @@ from .layers import Scanned, Step
 WITHOUT = 'train with model.attention = "none", which lowers exactly'
 
 
-class _Attention(Scanned):
-    """What looks at all time steps at once."""
+class Attention(Scanned):
+    """What multiplies features by features: it trains, and is refused on the chip."""
 
     what: ClassVar[str]
 
@@ -33,7 +33,7 @@ class _Attention(Scanned):
         raise InputError(f"{self.what} needs all time steps at once; a network with loops cannot have it")
 
 
-class HDA(_Attention):
+class HDA(Attention):
     """Hybrid dimension attention: y = x sigmoid(a b), a and b from the mean of x over places.
 
     m(t, c) = mean over places of x(t, c);  a mixes the steps of m, b its channels, each by a convolution of three.
@@ -57,7 +57,7 @@ class HDA(_Attention):
         return x * scale.transpose(0, 1)[..., None, None]
 
 
-class Fusion(_Attention):
+class Fusion(Attention):
     """The mean m over time, gated by place and channel: y = t m + (1 - t) a m, the same at every step.
 
     a = sigmoid(A mean over places of m), one number a channel;  t = sigmoid(B * m), one number a place.
