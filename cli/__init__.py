@@ -71,6 +71,7 @@ _COMMANDS: dict[str, dict[str, Callable[..., None] | typer.Typer]] = {
         "targets": targets.targets,
         "support": targets.support,
         "doctor": targets.doctor,
+        "selftest": targets.selftest,
         "lava": targets.lava,
     },
 }

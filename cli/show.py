@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from ..eval.records.evaluation import Evaluation
+    from ..eval.records.selftest import Selftest
     from ..eval.run.results import Agreed, Attacked, Exported, Profiled, Recorded, Result
 
 out = Screen()
@@ -275,3 +276,28 @@ def values(found: dict[str, Any], as_json: bool) -> None:
         print_json(found)
     else:
         facts(found)
+
+
+def selftest(found: "Selftest", as_json: bool) -> None:
+    """Print what was compared on this machine."""
+    if as_json:
+        print_json(found.model_dump(mode="json"))
+        return
+    rows = table("self-test", ("check", "against", "outcome"), ("values", "different", "s"))
+    for check in found.checks:
+        colour = {"equal": "green", "DIFFERS": "red"}.get(check.outcome, "yellow")
+        told = f"[{colour}]{check.outcome}[/]"
+        counts = (f"{check.compared:,}", f"{check.different:,}") if not check.missing else ("", "")
+        rows.add_row(check.check, check.against, told, *counts, f"{check.seconds:.1f}")
+    out.print(rows)
+    for check in found.checks:
+        if check.missing or check.different:
+            out.print(
+                f"{check.check}: {check.missing or f'first difference: {check.first}'}", highlight=False, markup=False
+            )
+    last = (
+        "nothing differs"
+        if found.equal
+        else "this machine gives other answers: do not trust its figures, and report this"
+    )
+    out.print(f"{last}; {found.seconds:.0f} s", highlight=False)

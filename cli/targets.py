@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import EXIT_TARGET, Json, Once, RunFolder, Targets, names
+from .options import EXIT_DIFFERENT, EXIT_TARGET, Json, Once, RunFolder, Targets, names
 from .steps import step
 
 if TYPE_CHECKING:
@@ -97,11 +97,29 @@ def targets(as_json: Json = False) -> None:
     values({"targets": rows}, as_json)
 
 
+def selftest(as_json: Json = False) -> None:
+    """Compare what this machine computes with known answers, half a minute; exit code 4 if anything differs.
+
+    Targets against recordings of Lava and against integers of NumPy, training in compiled loops against PyTorch alone.
+    'doctor' shows the last result.
+    """
+    from . import show
+
+    with show.loading(as_json):
+        from ..eval.selftest.run import selftest as compared
+    with show.progress(as_json) as track:
+        found = compared(track=track)
+    show.selftest(found, as_json)
+    if not found.equal:
+        raise typer.Exit(EXIT_DIFFERENT)
+
+
 def doctor(as_json: Json = False) -> None:
     """Check what this installation can do; exit code 3 if a target is missing."""
     from dataclasses import asdict
 
     from ..eval.records.base import machine, packages
+    from ..eval.selftest.run import tested
     from ..hw_targets.lava.environment import status
     from ..hw_targets.loihi import neurons
     from ..toolkit.kernels import native, norm
@@ -111,7 +129,7 @@ def doctor(as_json: Json = False) -> None:
     found = {"lava": status("lava"), "netx": status("netx")}
     environments = {name: asdict(one) for name, one in found.items()}
     facts = {"machine": machine().model_dump(), "packages": packages(), "compiled loops": loops}
-    values(facts | environments, as_json)
+    values(facts | environments | {"self-test": tested()}, as_json)
     if not all(one.installed for one in found.values()):
         raise typer.Exit(EXIT_TARGET)
 

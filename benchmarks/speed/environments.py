@@ -5,7 +5,7 @@ import sys
 from hashlib import sha256
 from pathlib import Path
 
-from spikeproof.hw_targets.lava.environment import cache
+from spikeproof.toolkit.cache import cache_folder
 
 PINS = Path(__file__).with_name("peers.txt")
 
@@ -18,7 +18,7 @@ def peers() -> Path:
     """
     own = next(path for path in sys.path if path.endswith("site-packages"))
     key = sha256(PINS.read_bytes() + own.encode()).hexdigest()[:16]
-    folder = cache() / f"speed-peers-{key}"
+    folder = cache_folder() / f"speed-peers-{key}"
     python = folder / "bin" / "python"
     if (folder / "complete").exists():
         return python

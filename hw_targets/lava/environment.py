@@ -11,15 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from platformdirs import user_cache_path
-
+from ...toolkit.cache import cache_folder
 from ...toolkit.errors import TargetError
 from ...toolkit.files import digest
 
 Kind = Literal["lava", "netx"]
 
 PYTHON_VARIABLE = "SPIKEPROOF_LAVA_PYTHON"
-CACHE_VARIABLE = "SPIKEPROOF_CACHE"
 
 
 @dataclass(frozen=True)
@@ -65,15 +63,9 @@ def _how(kind: Kind) -> str:
     )
 
 
-def cache() -> Path:
-    """Return spikeproof's cache folder; the environment variable SPIKEPROOF_CACHE moves it."""
-    given = os.environ.get(CACHE_VARIABLE)
-    return Path(given) if given else user_cache_path("spikeproof", appauthor=False)
-
-
 def folder(kind: Kind = "lava") -> Path:
     """Return where the environment belongs, whether or not it is there."""
-    return cache() / f"{kind}-{digest(_KINDS[kind].path.read_bytes())[:16]}"
+    return cache_folder() / f"{kind}-{digest(_KINDS[kind].path.read_bytes())[:16]}"
 
 
 def requirements(kind: Kind = "lava") -> str:

@@ -20,9 +20,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from platformdirs import user_cache_path
 from torch import Tensor
 
+from ..cache import VARIABLE as CACHE_VARIABLE
+from ..cache import cache_folder
 from ..errors import SpikeproofError
 from ..files import digest
 from .compiler import ANY, FLAGS, LEVELS, NATIVE, NotCompiled, compile_c, compiler, shipped
@@ -30,7 +31,6 @@ from .compiler import ANY, FLAGS, LEVELS, NATIVE, NotCompiled, compile_c, compil
 SOURCE = Path(__file__).resolve().with_name("training.c")
 VARIABLE = "SPIKEPROOF_NATIVE"
 REQUIRE_VARIABLE = "SPIKEPROOF_REQUIRE_NATIVE"
-CACHE_VARIABLE = "SPIKEPROOF_CACHE"
 SHARE = 2**16
 """Neurons times steps that are worth a thread of their own."""
 Functions = Mapping[str, tuple[Any, tuple[Any, ...]]]
@@ -88,8 +88,12 @@ class Status:
         return self.library
 
 
+def processor() -> str:
+    """Return what tells apart processors that need a compilation of their own, as SHA-256."""
+    return digest(_cpu().encode())
+
+
 def _cpu() -> str:
-    """Return what tells apart CPUs that need a compilation of their own."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -128,9 +132,7 @@ def _find(source: Path) -> tuple[Path, str]:
     for level in reversed(LEVELS):
         if (level == ANY or fast) and shipped(source, level).exists():
             return shipped(source, level), f"wheel ({level})"
-    given = os.environ.get(CACHE_VARIABLE)
-    made = build(Path(given) if given else user_cache_path("spikeproof", appauthor=False), source)
-    return made, "compiled on first use"
+    return build(cache_folder(), source), "compiled on first use"
 
 
 def typed(loaded: ctypes.CDLL, functions: Functions) -> Any:

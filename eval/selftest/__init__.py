@@ -1,0 +1,1 @@
+"""Whether this machine, with these versions, gives the right answers: ``spikeproof selftest``."""
