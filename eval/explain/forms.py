@@ -57,7 +57,7 @@ def explain_forms(
     if lava:
         target.compile(forms.program)  # Unavailable or refused: said now.
     missing = target.unavailable()
-    reasons = ["--no-lava"] if lava is False else [missing] if missing else target.unsupported(forms.program)
+    reasons = ["--no-lava"] if lava is False else [missing] if missing else target.refused(forms.program)
     if reasons:
         notes.append(f"Lava was not run: {reasons[0]}.")
     else:

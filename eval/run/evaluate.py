@@ -181,7 +181,7 @@ def _runnable(program: Program, names: list[str]) -> tuple[list[str], list[str]]
     able, notes = [], []
     for name in names:
         target = get_target(name)
-        reasons = [why] if (why := target.unavailable()) else target.unsupported(program)
+        reasons = [why] if (why := target.unavailable()) else target.refused(program)
         if reasons:
             notes.append(f"Target {name} was left out: {reasons[0].rstrip('.')}.")
         else:

@@ -298,7 +298,7 @@ def programs() -> list[Answer]:
         program = make()
         for name, target in targets.items():
             if target.form == "program":
-                found.append(Answer(construct, name, "; ".join(target.unsupported(program))))
+                found.append(Answer(construct, name, "; ".join(target.refused(program))))
         found += [Answer(construct, chip, "; ".join(chips.unsupported(program, chip))) for chip in CHIPS.names()]
     return found
 

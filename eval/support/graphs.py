@@ -179,6 +179,6 @@ def files() -> list[Answer]:
             continue
         for name, target in targets.items():
             if target.form == "program":
-                found.append(Answer(construct, name, "; ".join(target.unsupported(made))))
+                found.append(Answer(construct, name, "; ".join(target.refused(made))))
         found += [Answer(construct, chip, "; ".join(chips.unsupported(made, chip))) for chip in CHIPS.names()]
     return found

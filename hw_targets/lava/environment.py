@@ -1,7 +1,7 @@
 """Environments in the user's cache folder, each keyed by the hash of its pinned requirements.
 
-``lava`` holds lava-nc, ``netx`` lava-dl's importer on top of it, both on Python 3.10; ``xylosim`` SynSense's simulator of
-Xylo, on Python 3.11.
+``lava`` holds lava-nc, ``netx`` lava-dl's importer on top of it, both on Python 3.10; ``xylosim`` SynSense's simulator
+of Xylo, on Python 3.11.
 """
 
 import os

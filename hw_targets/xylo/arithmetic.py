@@ -7,8 +7,8 @@ neurons, each sum clipped to 16 bits; then every neuron
     v <- clip(v + clip(clip(-decay(v, dash) + i_1 + i_2) + bias))
     n = number of thresholds in v, at most 31 (hidden) or 1 (output);  v <- v - n threshold
 
-with decay(x, d) = floor(x / 2^d), or the sign of x where that is 0. Hidden neurons see input of the same step; spikes of
-hidden neurons arrive in the next one. Written from these rules, which tests compare with xylosim itself.
+with decay(x, d) = floor(x / 2^d), or the sign of x where that is 0. Hidden neurons see input of the same step; spikes
+of hidden neurons arrive in the next one. Written from these rules, which tests compare with xylosim itself.
 """
 
 from collections.abc import Sequence
@@ -31,8 +31,6 @@ SHIFT_MAX = 7
 DASH_MAX = 15
 
 Numbers = NDArray[np.int64]
-
-
 
 
 @dataclass(frozen=True)
@@ -182,7 +180,7 @@ class Recording:
     spikes_out: Numbers
     i_out: Numbers
     v_out: Numbers
-    clipped: tuple[int, int, int, int]
+    clipped: tuple[int, ...]
 
 
 def simulate(core: Core, inputs: NDArray[Any], device: str = "cpu") -> Recording:
@@ -225,8 +223,10 @@ def simulate(core: Core, inputs: NDArray[Any], device: str = "cpu") -> Recording
         clipped[3] += int(((v_out == HIGH) | (v_out == LOW)).sum())
         sent, v_out = fired(v_out, own[2], OUTPUT_SPIKES)
         kept.append((spikes, torch.stack(i, -1), v, sent, i_out, v_out))
-    found = [torch.stack(part).cpu().numpy() for part in zip(*kept, strict=True)]
-    return Recording(*found, clipped=(clipped[0], clipped[1], clipped[2], clipped[3]))
+    spikes_of, i_of, v_of, sent_of, i_out_of, v_out_of = (
+        torch.stack(part).cpu().numpy() for part in zip(*kept, strict=True)
+    )
+    return Recording(spikes_of, i_of, v_of, sent_of, i_out_of, v_out_of, tuple(clipped))
 
 
 def _fire(v: Tensor, threshold: Tensor, aliases: Numbers) -> tuple[Tensor, Tensor]:

@@ -9,26 +9,29 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
 from xylosim.v2 import XyloLayer, XyloSynapse
 
+Arrays = dict[str, np.ndarray[Any, np.dtype[Any]]]
 
-def synapses(weights):
+
+def synapses(weights: np.ndarray[Any, np.dtype[Any]]) -> list[list[Any]]:
     """Return the synapses of each source: those that are not 0, (sources, targets, ports)."""
     return [
         [XyloSynapse(int(post), int(port), int(row[post, port])) for post, port in np.argwhere(row)] for row in weights
     ]
 
 
-def run(core):
+def run(core: Arrays) -> Arrays:
     """Return all that xylosim records of each sample."""
     into, rec = synapses(core["weights_in"]), synapses(core["weights_rec"])
     out = synapses(core["weights_out"][:, :, None])
     shifts = [int(shift) for shift in core["shifts"]]
 
-    def numbers(name):
+    def numbers(name: str) -> list[int]:
         return [int(value) for value in core[name]]
 
     layer = XyloLayer(
@@ -50,7 +53,7 @@ def run(core):
         dash_syns_out=[[int(value)] for value in core["dash_syn_out"]],
         name="core",
     )
-    found = {name: [] for name in ("spikes", "i", "v", "spikes_out", "i_out", "v_out")}
+    found: dict[str, list[Any]] = {name: [] for name in ("spikes", "i", "v", "spikes_out", "i_out", "v_out")}
     for sample in core["inputs"].transpose(1, 0, 2):
         # From state 0; the layer's own arrays of synapses are kept by this frame, xylosim only points at them.
         layer.reset_all()
@@ -65,7 +68,7 @@ def run(core):
     return {name: np.stack([np.asarray(one, dtype=np.int32) for one in each], 1) for name, each in found.items()}
 
 
-def main(folder):
+def main(folder: Path) -> None:
     """Run all cores of a folder."""
     number = 0
     while (path := folder / f"core-{number}.safetensors").exists():
