@@ -134,10 +134,10 @@ def core(program: Program) -> Core:
         else:
             rec[where[synapse.source], where[synapse.target], synapse.port] += weight
 
-    def each(values: list[Any]) -> Any:
-        return np.concatenate(
-            [np.full((int(np.prod(p.shape)),), value) for p, value in zip(inner, values, strict=True)]
-        )
+    sizes = [int(np.prod(population.shape)) for population in inner]
+
+    def each(values: list[int]) -> Any:
+        return np.repeat(np.array(values, dtype=np.int64), sizes)
 
     shifts = {kind: next(iter(found), 0) for kind, found in _shifts(program).items()}
     return Core(

@@ -11,7 +11,7 @@ from ...toolkit.errors import UnsupportedError
 from .arithmetic import SHIFT_MAX
 
 FINE = 2**10
-"""Weights are shifted until a threshold has about this many units: leaks round little, and 16 bits hold 32 thresholds."""
+"""Weights are shifted until a threshold has about this many units: leaks round little; 16 bits hold 32 thresholds."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,8 @@ def planned(
         UnsupportedError: no shifts fit.
     """
     hidden = {name: [source for source in sources if source not in first] for name, sources in arriving.items()}
-    for sources in hidden.values():
-        steps |= dict.fromkeys(sources, max((steps[source] for source in sources), default=0.0))
+    for alike in hidden.values():
+        steps |= dict.fromkeys(alike, max((steps[source] for source in alike), default=0.0))
     finest = {
         name: min(steps[source] * worth for source, worth in sources.items()) for name, sources in arriving.items()
     }

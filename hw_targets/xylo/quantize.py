@@ -298,11 +298,11 @@ def load_quantized(path: Path) -> tuple[SpikingNetwork, Recipe]:
     recipe, shape, classes = read_geometry(header, path)
     network = build_network(recipe, shape, classes)
     wanted_layers, steps = weight_layers(fold(network)), header.get("steps")
-    good = isinstance(steps, dict) and sorted(steps) == sorted(wanted_layers)
-    if not good or not all(type(step) is float and 2.0**-40 <= step <= 2.0**40 for step in steps.values()):
+    given = steps if isinstance(steps, dict) and sorted(steps) == sorted(wanted_layers) else {}
+    if not given or not all(type(step) is float and 2.0**-40 <= step <= 2.0**40 for step in given.values()):
         raise FileError(f"{path}: no weight steps for {', '.join(wanted_layers)}; write it again with 'quantize'")
     try:
-        quantized = quantized_network(network, recipe.quantize.bits, steps)
+        quantized = quantized_network(network, recipe.quantize.bits, given)
     except UnsupportedError as error:
         raise FileError(f"{path}: {error}") from error
     load_weights(quantized, to_tensors(arrays), path)
