@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, cast
 
+from torch import nn
+
 from ..export.chip.limits import PROFILES, load_limits
 from ..export.program import Program
 from ..toolkit.coding import Coder
@@ -78,6 +80,14 @@ class Family(ABC):
         """Return what quantization makes of a float network beside the rounding of its numbers, one sentence each."""
 
     @abstractmethod
+    def twin(self, program: Program, coder: Coder) -> nn.Module:
+        """Return the differentiable module that answers as a Program does: what a white-box attacker of the chip takes.
+
+        Raises:
+            UnsupportedError: the Program has none.
+        """
+
+    @abstractmethod
     def lower(self, quantized: SpikingNetwork, shape: tuple[int, int, int]) -> Program:
         """Return the Program of a quantized network.
 
@@ -104,7 +114,11 @@ def family_of(chip: str) -> Family:
     return get_family(load_limits(chip).family)
 
 
+def family_for(program: Program) -> Family:
+    """Return the family in whose integers a Program is."""
+    return get_family(next(name for name, profile in PROFILES.items() if profile == program.profile))
+
+
 def simulator(program: Program) -> Target[Program]:
     """Return the exact simulator of a Program's integers, which is what "deployed" means."""
-    name = next(name for name, profile in PROFILES.items() if profile == program.profile)
-    return get_target(get_family(name).target)
+    return get_target(family_for(program).target)

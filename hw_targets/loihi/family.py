@@ -12,6 +12,7 @@ from ...toolkit.config import Recipe
 from ...toolkit.network.network import SpikingNetwork
 from ...toolkit.quantize import Bits, load_quantized, quantized_network
 from ..family import Family
+from ..twin import Twin
 
 
 @final
@@ -39,6 +40,10 @@ class LoihiFamily(Family):
     def changes(self, network: SpikingNetwork) -> list[str]:
         """Return nothing: what Loihi has no form for is refused, and changed by ``adapt``."""
         return []
+
+    def twin(self, program: Program, coder: Coder) -> Twin:
+        """Return :class:`..twin.Twin`."""
+        return Twin(program, coder=coder)
 
     def lower(self, quantized: SpikingNetwork, shape: tuple[int, int, int]) -> Program:
         """Return the Program, over NIR."""

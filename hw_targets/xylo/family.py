@@ -12,6 +12,7 @@ from ..family import Family
 from .arithmetic import HIDDEN_SPIKES
 from .lower import lower
 from .quantize import changes, chip_coder, load_quantized, quantized_network
+from .twin import twin
 
 
 @final
@@ -38,6 +39,10 @@ class XyloFamily(Family):
     def changes(self, network: SpikingNetwork) -> list[str]:
         """Return :func:`.quantize.changes`."""
         return changes(network)
+
+    def twin(self, program: Program, coder: Coder) -> SpikingNetwork:
+        """Return :func:`.twin.twin`."""
+        return twin(program, coder)
 
     def lower(self, quantized: SpikingNetwork, shape: tuple[int, int, int]) -> Program:
         """Return :func:`.lower.lower`."""
