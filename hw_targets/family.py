@@ -15,6 +15,7 @@ from ..export.chip.limits import PROFILES, load_limits
 from ..export.program import Program
 from ..toolkit.coding import Coder
 from ..toolkit.config import Recipe
+from ..toolkit.errors import UnsupportedError
 from ..toolkit.network.network import SpikingNetwork
 from ..toolkit.quantize import Bits
 from ..toolkit.registry import resolve
@@ -117,6 +118,20 @@ def family_of(chip: str) -> Family:
 def family_for(program: Program) -> Family:
     """Return the family in whose integers a Program is."""
     return get_family(next(name for name, profile in PROFILES.items() if profile == program.profile))
+
+
+def loihi_only(program: Program, what: str) -> None:
+    """Refuse a Program that is not in Loihi's integers.
+
+    Args:
+        program: that is looked at.
+        what: what knows no others.
+
+    Raises:
+        UnsupportedError: it is of another profile.
+    """
+    if program.profile != PROFILES["loihi"]:
+        raise UnsupportedError(f"{what}: knows Loihi's integers; the Program is of profile {program.profile!r}")
 
 
 def simulator(program: Program) -> Target[Program]:

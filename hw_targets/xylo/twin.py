@@ -5,7 +5,7 @@ from collections import OrderedDict
 import torch
 from torch import nn
 
-from ...export.program import Program, Shifted, Shifting
+from ...export.program import Program, Shifting, Synapse
 from ...toolkit.coding import Coder
 from ...toolkit.errors import InputError, UnsupportedError
 from ...toolkit.network.network import INPUT, SpikingNetwork
@@ -37,6 +37,17 @@ def twin(program: Program, coder: Coder, gain: float = 1.0) -> SpikingNetwork:
         layers[INPUT] = InputGrid(coder)
     layers[FLAT], wiring[FLAT] = nn.Flatten(), (INPUT,)
     depths = program.depths()
+    name_of = {id(one): f"{_name(one.target)}-weights{number}" for number, one in enumerate(program.synapses)}
+
+    def add(synapse: Synapse) -> None:
+        first, name = synapse.source == program.input.name, name_of[id(synapse)]
+        linear = nn.Linear(synapse.weight.shape[1], synapse.weight.shape[0], bias=False)
+        with torch.no_grad():
+            scale = 2**synapse.exponent * (coder.levels if first else 1)
+            linear.weight.copy_(torch.from_numpy(synapse.weight.copy()) * scale)
+        layers[name] = linear.requires_grad_(False)
+        wiring[name] = (FLAT if first else _name(synapse.source),)
+
     for population in program.populations:
         assert isinstance(population, Shifting)
         reading = program.readout.population == population.name and program.readout.kind == "membrane"
@@ -44,18 +55,9 @@ def twin(program: Program, coder: Coder, gain: float = 1.0) -> SpikingNetwork:
             raise UnsupportedError(f"population {population.name!r}: the twin has one synaptic current a neuron")
         if population.bias.any() and depths[population.name] > 1:
             raise UnsupportedError(f"population {population.name!r}: its bias acts before the twin's window starts")
-        sources = []
-        for number, synapse in enumerate(program.incoming(population.name)):
-            assert isinstance(synapse, Shifted)
-            first = synapse.source == program.input.name
-            name = f"{_name(population.name)}-weights{number}"
-            linear = nn.Linear(synapse.weight.shape[1], synapse.weight.shape[0], bias=False)
-            with torch.no_grad():
-                scale = 2**synapse.exponent * (coder.levels if first else 1)
-                linear.weight.copy_(torch.from_numpy(synapse.weight.copy()) * scale)
-            layers[name] = linear.requires_grad_(False)
-            wiring[name] = (FLAT if first else _name(synapse.source),)
-            sources.append(name)
+        for synapse in program.incoming(population.name):
+            if program.forward(synapse):
+                add(synapse)
         worth = (program.readout.scale or 1.0) if reading else 1 / population.vth
         bias = torch.from_numpy(population.bias.copy()).to(torch.get_default_dtype()).flatten() * worth
         layers[_name(population.name)] = ShiftNeurons(
@@ -69,7 +71,11 @@ def twin(program: Program, coder: Coder, gain: float = 1.0) -> SpikingNetwork:
             bias=bias if population.bias.any() else None,
             spike_grad=Spike(Surrogate("arctan", 2.0)),
         ).requires_grad_(False)
-        wiring[_name(population.name)] = tuple(sources)
+        wiring[_name(population.name)] = tuple(name_of[id(one)] for one in program.incoming(population.name))
+        # What leads back, here or further, follows the neurons that it comes from.
+        for synapse in program.synapses:
+            if synapse.source == population.name and not program.forward(synapse):
+                add(synapse)
     return SpikingNetwork(layers, coder, gain, wiring).eval()
 
 
