@@ -64,7 +64,7 @@ def support(
     from . import show
 
     with show.loading(as_json, "walking the road with every network" if networks else "loading"):
-        from ..eval.support import constructs, graphs
+        from ..eval.support import constructs, cores, graphs
 
         if networks:
             from ..eval.support.networks import page, roads
@@ -73,11 +73,16 @@ def support(
     if networks:
         found = {"networks": walked}
     else:
-        found = {"programs": constructs.programs(), "layers": constructs.layers(), "files": graphs.files()}
+        found = {
+            "programs": constructs.programs(),
+            "programs of Xylo": cores.programs(),
+            "layers": constructs.layers(),
+            "files": graphs.files(),
+        }
     if markdown and networks:
         typer.echo(page(found["networks"]), nl=False)
     elif markdown:
-        typer.echo(constructs.page(found["programs"], found["layers"], found["files"]), nl=False)
+        typer.echo(constructs.page(*found.values()), nl=False)
     elif as_json:
         show.print_json({name: [asdict(answer) for answer in answers] for name, answers in found.items()})
     else:

@@ -152,6 +152,20 @@ class Reading:
         if not self.populations or self.populations[-1] != folded.readout:
             raise UnsupportedError("the last layer must be neurons: they are Xylo's read-out")
 
+    def check(self) -> None:
+        """Check that what leads back does so in the time that it takes on the chip.
+
+        Raises:
+            UnsupportedError: a loop over several populations, through which the chip needs as many steps.
+        """
+        for number, name in enumerate(self.populations):
+            for origin in self.weights(name).values():
+                if origin in self.populations[number:] and (late := self.depth(origin) - self.depth(name)):
+                    raise UnsupportedError(
+                        f"layer {name!r}: feeds back from {origin!r} in one step, but {late + 1} synapses lie in the "
+                        "loop, a step each on Xylo, which has no delays to make up for it"
+                    )
+
     def origin(self, name: str) -> str:
         """Return the population, or the input, whose signal a layer that is no population sends on."""
         while name != INPUT and not isinstance(self.layers[name], Membrane):
@@ -206,6 +220,7 @@ def quantized_network(network: SpikingNetwork, bits: Bits, steps: dict[str, floa
     # Steps depend on what a message is worth.
     folded.coder = coder = chip_coder(network.coder)
     reading = Reading(folded)
+    reading.check()
     widths = bits_by_layer(bits, weight_layers(folded))
     plan = _plan(reading, coder, steps_of(folded, bits) if steps is None else steps)
     layers: OrderedDict[str, nn.Module] = OrderedDict() if coder.binary else OrderedDict({INPUT: InputGrid(coder)})

@@ -227,6 +227,24 @@ REFUSED = {
         ),
         "paths of unequal depth",
     ),
+    "loop over two layers": (
+        lambda: SpikingNetwork(
+            OrderedDict(
+                flat=nn.Flatten(),
+                a=nn.Linear(16, 8),
+                cell=LIF(0.5, 1.0, 2.0),
+                b=nn.Linear(8, 8),
+                last=LIF(0.5, 1.0, 2.0),
+                back=nn.Linear(8, 8),
+                out=nn.Linear(8, 3),
+                end=LIF(0.5, 1.0, 2.0),
+            ),
+            4,
+            1.0,
+            {"cell": ("a", "back"), "out": ("last",)},
+        ),
+        "feeds back from 'last' in one step, but 2 synapses",
+    ),
     "no reset": (lambda: chain(Population({}, reset="none"), LIF(0.5, 1.0, 2.0)), "without a reset"),
     "a leak each": (
         lambda: chain(Population({"keep": torch.linspace(0.5, 0.9, 20)}), LIF(0.5, 1.0, 2.0)),
