@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from ...export.chip import CHIPS, chips
+from ...export.chip import chips
 from ...export.chip.mapper import place
 from ...export.program import Program
 from ...hw_targets.family import loihi_only
@@ -239,7 +239,7 @@ def measure_cost(
         samples=len(labels),
         images=fingerprints(conditions),
         forms=found,
-        chips=[chip_cost(program, found[-1].conditions, sent, chip) for chip in CHIPS.names()],
+        chips=[chip_cost(program, found[-1].conditions, sent, chip) for chip in chips.alike(program)],
         ann=AnnCost(
             macs=ann.macs,
             weights=ann.weights,

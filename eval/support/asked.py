@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from ...export.chip import CHIPS, chips
-from ...export.chip.limits import PROFILES, load_limits
+from ...export.chip import chips
 from ...export.program import Program
 from ...hw_targets.target import get_target, target_names
 
@@ -26,12 +25,11 @@ class Answer:
 def everywhere(construct: str, program: Program) -> list[Answer]:
     """Return where a Program runs: each target that computes its profile, and each chip that does."""
     targets = [target for target in map(get_target, target_names()) if target.form == "program"]
-    alike = [chip for chip in CHIPS.names() if PROFILES[load_limits(chip).family] == program.profile]
     return [
         *(
             Answer(construct, target.name, "; ".join(target.unsupported(program)))
             for target in targets
             if program.profile in target.profiles
         ),
-        *(Answer(construct, chip, "; ".join(chips.unsupported(program, chip))) for chip in alike),
+        *(Answer(construct, chip, "; ".join(chips.unsupported(program, chip))) for chip in chips.alike(program)),
     ]

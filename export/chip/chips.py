@@ -6,6 +6,11 @@ from . import CHIPS
 from .limits import PROFILES, load_limits
 
 
+def alike(program: Program) -> list[str]:
+    """Return the names of the chips that compute a Program's integers."""
+    return [name for name in CHIPS.names() if PROFILES[load_limits(name).family] == program.profile]
+
+
 def unsupported(program: Program, chip: str) -> list[str]:
     """Return the reasons why ``chip`` cannot hold ``program``; empty when nothing known speaks against it.
 
@@ -25,8 +30,7 @@ def unsupported(program: Program, chip: str) -> list[str]:
             f"populations {names}: how many sigma-delta neurons a core holds is not public, so whether and where they "
             "fit is not known; what they compute runs on every simulator here"
         ] * bool(names)
-    alike = [one for one in map(load_limits, CHIPS.names()) if one.family == limits.family]
-    where = ", ".join(one.title for one in alike if one.graded)
+    where = ", ".join(one.title for one in map(load_limits, alike(program)) if one.graded)
     coded = any(population.input_bias for population in program.stateful)
     taken = any(synapse.source == program.input.name for synapse in program.synapses)
     reasons = [
