@@ -142,8 +142,8 @@ def _print(record: "Fit", files: dict[str, str]) -> None:
             made.add_column(column, justify="right", no_wrap=True)
         return made
 
-    counts = ("neurons", "axons_in", "axons_out", "synapse_bits")
-    heads = ("neurons", "axons in", "axons out", "synapse bits")
+    counts = record.limits.main
+    heads = tuple(key.replace("_", " ") for key in counts)
     layers = table("what each population needs, as if one core held it", "population", *heads, "cores")
     for layer in record.layers:
         layers.add_row(

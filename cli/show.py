@@ -169,9 +169,8 @@ def _attacked(result: "Attacked") -> None:
 
 def _exported(result: "Exported") -> None:
     trip = result.round_trip
-    out.print(
-        f"NIR read back and executed: {trip.different} of {trip.compared:,} spike values differ, {trip.samples} images"
-    )
+    what = "NIR read back and executed" if result.nir else "Program against the network"
+    out.print(f"{what}: {trip.different} of {trip.compared:,} spike values differ, {trip.samples} images")
     columns = ("exponent", "vth", "dv", "bias exponent", "largest sum")
     rows = table("Program", ("population", "shape", "from"), columns)
     for row in result.populations:

@@ -130,14 +130,16 @@ def evaluate(
 
 def _road(recipe: str, out: Path, as_json: bool, samples: int) -> None:
     from ..eval.run.folder import Run
+    from ..hw_targets.family import family_of
     from ..hw_targets.lava.environment import environment_python, status
     from ..toolkit.config import load_recipe
     from . import show
 
     made = Run.create(out, load_recipe(recipe))
     _again(made)
-    targets: list[str] = [*made.recipe().evaluate.targets]
-    for kind in ("lava", "netx"):
+    chosen = made.recipe()
+    targets = family_of(chosen.export.chip).targets(chosen.evaluate.targets)
+    for kind in ("lava", "netx", "xylosim"):
         if kind in targets and environment_python(kind) is None:
             show.err.print(f"[yellow]note:[/] without {kind}: {status(kind).how}")
             targets.remove(kind)

@@ -1,7 +1,7 @@
 """Commands about targets: whether they agree, what each runs, and what this installation has."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 AGREE = ("loihi", "onnx", "lava")
 """What ``agree`` compares unless it is told."""
 
-lava = typer.Typer(help="Lava's own Python 3.10 environment.", no_args_is_help=True)
+lava = typer.Typer(help="Environments of other simulators: Lava's, lava-dl's, xylosim's.", no_args_is_help=True)
 Netx = Annotated[bool, typer.Option("--netx", help="The environment of target netx: lava-dl's importer.")]
+Xylosim = Annotated[bool, typer.Option("--xylosim", help="The environment of target xylosim, on Python 3.11.")]
 ProfileSamples = Annotated[int, typer.Option("--samples", "-n", min=1, help="How many test images.")]
 
 
@@ -63,7 +64,7 @@ def support(
     from . import show
 
     with show.loading(as_json, "walking the road with every network" if networks else "loading"):
-        from ..eval.support import constructs, graphs
+        from ..eval.support import constructs, cores, graphs
 
         if networks:
             from ..eval.support.networks import page, roads
@@ -72,11 +73,16 @@ def support(
     if networks:
         found = {"networks": walked}
     else:
-        found = {"programs": constructs.programs(), "layers": constructs.layers(), "files": graphs.files()}
+        found = {
+            "programs": constructs.programs(),
+            "programs of Xylo": cores.programs(),
+            "layers": constructs.layers(),
+            "files": graphs.files(),
+        }
     if markdown and networks:
         typer.echo(page(found["networks"]), nl=False)
     elif markdown:
-        typer.echo(constructs.page(found["programs"], found["layers"], found["files"]), nl=False)
+        typer.echo(constructs.page(*found.values()), nl=False)
     elif as_json:
         show.print_json({name: [asdict(answer) for answer in answers] for name, answers in found.items()})
     else:
@@ -134,30 +140,43 @@ def doctor(as_json: Json = False) -> None:
         raise typer.Exit(EXIT_TARGET)
 
 
+def _kind(netx: bool, xylosim: bool) -> Literal["lava", "netx", "xylosim"]:
+    from ..toolkit.errors import InputError
+
+    if netx and xylosim:
+        raise InputError("--netx and --xylosim: one environment at a time")
+    return "netx" if netx else "xylosim" if xylosim else "lava"
+
+
 @lava.command("install", cls=Once)
 def lava_install(
     python: Annotated[
-        str | None, typer.Option(help="Interpreter of Python 3.10.", envvar="SPIKEPROOF_LAVA_PYTHON")
+        str | None,
+        typer.Option(help="Interpreter of Python 3.10 (xylosim: 3.11).", envvar="SPIKEPROOF_LAVA_PYTHON"),
     ] = None,
     netx: Netx = False,
+    xylosim: Xylosim = False,
     as_json: Json = False,
 ) -> None:
-    """Make Lava's environment (about 300 MB; with --netx lava-dl's, about 430 MB) in the user's cache folder."""
+    """Make Lava's environment (about 300 MB; with --netx lava-dl's, about 430 MB) in the user's cache folder.
+
+    With --xylosim that of SynSense's simulator (about 100 MB), which is compiled here, and states no licence.
+    """
     from ..hw_targets.lava.environment import install
     from .show import values
 
-    values({"python": str(install(python, "netx" if netx else "lava"))}, as_json)
+    values({"python": str(install(python, _kind(netx, xylosim)))}, as_json)
 
 
 @lava.command("status", cls=Once)
-def lava_status(netx: Netx = False, as_json: Json = False) -> None:
-    """Tell whether Lava is installed, and how to get it; exit code 3 if not."""
+def lava_status(netx: Netx = False, xylosim: Xylosim = False, as_json: Json = False) -> None:
+    """Tell whether Lava (lava-dl, xylosim) is installed, and how to get it; exit code 3 if not."""
     from dataclasses import asdict
 
     from ..hw_targets.lava.environment import status
     from .show import values
 
-    found = status("netx" if netx else "lava")
+    found = status(_kind(netx, xylosim))
     values(asdict(found), as_json)
     if not found.installed:
         raise typer.Exit(EXIT_TARGET)

@@ -6,10 +6,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..export.chip import chips
+from ..export.chip import chips, core
 from ..export.chip.demand import demand
 from ..export.chip.limits import Limits, load_limits
-from ..export.chip.mapper import Mapper, excesses, place
+from ..export.chip.mapper import NAMES, Mapper, excesses, place
 from ..export.chip.mapping import Core, Mapping, Slice, hops
 from ..export.chip.split import split, whole
 from ..export.program import Program
@@ -107,6 +107,64 @@ def _integers(program: Program, mapping: Mapping, messages: NDArray[np.int32], e
     return Integers(samples=messages.shape[1], compared=sum(bits.compared for bits in compared), different=0)
 
 
+def _in_core(program: Program, chip: str, mapper: Mapper, limits: Limits, about: dict[str, Any] | None) -> Fit:
+    """Count what a Program asks of Xylo's one core, or refuse one of another arithmetic; nothing is cut or run."""
+    reasons = chips.unsupported(program, chip)
+    warnings: list[str] = []
+    needed = {} if reasons else core.total(program)
+    for key, count in needed.items():
+        limit = limits.limits[key]
+        if limit.high is None or limit.low is None or count <= limit.low:
+            continue
+        ends = f"{limit.low:,}" if limit.low == limit.high else f"{limit.low:,} to {limit.high:,}"
+        text = f"the Program: needs {count:,} {NAMES[key]}; {limits.title} has {ends} {limit.unit}"
+        (reasons if limit.hard and count > limit.high else warnings).append(text)
+    for key, (low, high) in ({} if not needed else core.values(program)).items():
+        allowed = limits.fields[key]
+        if low < allowed.low or high > allowed.high:
+            warnings.append(
+                f"{key.replace('_', ' ')} from {low} to {high}, documented are {allowed.low} to {allowed.high}"
+            )
+    sizes = {population.name: int(np.prod(population.shape)) for population in program.populations}
+    known = {key: (limit.high, limit.low) for key, limit in limits.limits.items() if limit.low and limit.high}
+    use = {key: (count / known[key][0], count / known[key][1]) for key, count in needed.items() if key in known}
+    call = f"spikeproof.eval.fit.fit(program, {chip!r}, {mapper!r}, messages)"
+    return Fit(
+        **(about or header("program", call, program=program)),
+        chip=chip,
+        mapper=mapper,
+        verdict="refused" if reasons else "unsure" if warnings else "fits",
+        reasons=reasons,
+        warnings=warnings,
+        unknown=[key for key, limit in limits.limits.items() if limit.high is None],
+        limits=limits,
+        layers=[
+            LayerFit(
+                population=name,
+                shape=list(program.shape_of(name)),
+                demand=each,
+                whole=None,
+                cores=[] if reasons else [0],
+            )
+            for name, each in (core.demand(program) if needed else {}).items()
+        ],
+        cores=[]
+        if reasons
+        else [
+            CoreFit(
+                number=0,
+                tile=(0, 0),
+                slices=[(name, 0, size) for name, size in sizes.items()],
+                demand=needed,
+                use=use,
+            )
+        ],
+        cut=0,
+        traffic=[],
+        integers=None,
+    )
+
+
 def fit(
     program: Program,
     chip: str,
@@ -128,6 +186,8 @@ def fit(
         InputError: the messages do not fit the Program.
     """
     limits = load_limits(chip)
+    if "xylo" in (limits.family, program.profile):
+        return _in_core(program, chip, mapper, limits, about)
     placed = _place(program, chip, mapper)
     mapping = placed.mapping
     cut = [p.name for p in program.populations if mapping is not None and len(mapping.slices(p.name)) > 1]

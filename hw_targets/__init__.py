@@ -1,4 +1,4 @@
-"""Targets that run a network: float PyTorch, exact Loihi integers, ONNX Runtime, Lava."""
+"""Targets that run a network: float PyTorch, exact integers of Loihi and Xylo, ONNX Runtime, Lava, xylosim."""
 
 from typing import Any
 
@@ -16,6 +16,8 @@ TARGETS: Registry[Any] = Registry(
         "onnx": "onnx:OnnxTarget",
         "lava": "lava.client:LavaTarget",
         "netx": "lava.netx:NetxTarget",
+        "xylo": "xylo.simulator:XyloTarget",
+        "xylosim": "xylo.simulator:XylosimTarget",
     },
     base="target:Target",
     failure=TargetError,

@@ -164,6 +164,17 @@ class Target(ABC, Generic[Form]):
     slow: ClassVar[bool] = False
     """Whether it takes seconds a sample, so that callers ask it for fewer."""
 
+    profiles: ClassVar[tuple[Literal["lava", "xylo"], ...]] = ("lava",)
+    """Of which arithmetic a Program must be; others are refused by :meth:`refused`."""
+
+    @final
+    def refused(self, network: Form) -> list[str]:
+        """Return every reason why this target cannot run ``network``: another chip's arithmetic, or its own reasons."""
+        if isinstance(network, Program) and network.profile not in self.profiles:
+            known = ", ".join(self.profiles)
+            return [f"the Program is in the integers of profile {network.profile!r}; this target computes {known}"]
+        return self.unsupported(network)
+
     def unavailable(self) -> str | None:
         """Return how to get what this target needs, or None if it can be used now."""
         return None
@@ -186,7 +197,7 @@ class Target(ABC, Generic[Form]):
         missing = self.unavailable()
         if missing is not None:
             raise TargetError(f"target {self.name!r}: unavailable: {missing}")
-        reasons = self.unsupported(network)
+        reasons = self.refused(network)
         if reasons:
             raise UnsupportedError(f"target {self.name!r}: " + "; ".join(reasons))
         return self._compile(network)

@@ -190,7 +190,7 @@ class Twin(nn.Module):
         # The direct coder's image is rounded once, and its gradients added up, for all steps.
         self.coder = None if isinstance(coder, Direct) else coder
         for index, population in enumerate(program.populations):
-            if not isinstance(population, Graded):
+            if isinstance(population, Population | SigmaDelta):
                 lsb = population.exponent if isinstance(population, SigmaDelta) else population.bias_exponent
                 bias = population.bias.astype(np.float64) * 2.0**lsb
                 self.register_buffer(f"bias_{index}", torch.from_numpy(bias))
@@ -267,7 +267,7 @@ class Twin(nn.Module):
             elif isinstance(population, SigmaDelta):
                 bias = self.get_buffer(f"bias_{index}")
                 cells[population.name] = Changes(population, batch, bias, record)
-            else:
+            elif isinstance(population, Graded):
                 cells[population.name] = _Units(population, batch, self.device)
         schedule = by_clock if self.program.recurrent else by_layer
         schedule(self.program, messages.to(self.device), self.wires(), cells)

@@ -150,6 +150,17 @@ def need_netx() -> Path:
 
 
 @pytest.fixture(scope="session")
+def need_xylosim() -> Path:
+    """Skip without xylosim's environment; fail if SPIKEPROOF_REQUIRE_XYLOSIM says that it must be there."""
+    python = environment_python("xylosim")
+    if python is None:
+        leave = pytest.fail if os.environ.get("SPIKEPROOF_REQUIRE_XYLOSIM") == "1" else pytest.skip
+        leave(f"xylosim is not installed: {status('xylosim').how}")
+    assert python is not None
+    return python
+
+
+@pytest.fixture(scope="session")
 def need_loops() -> Callable[[Status], None]:
     """Skip without the compiled loops of a C file; fail if SPIKEPROOF_REQUIRE_NATIVE says that they must be there."""
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from spikeproof.eval.support import constructs as support
-from spikeproof.eval.support import graphs
+from spikeproof.eval.support import cores, graphs
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -47,7 +47,7 @@ def test_the_page_of_the_family_shows_the_records():
 
 
 def test_the_support_tables_are_what_the_code_answers():
-    found = support.page(support.programs(), support.layers(), graphs.files())
+    found = support.page(support.programs(), cores.programs(), support.layers(), graphs.files())
     assert (ROOT / "docs" / "support.md").read_text(encoding="utf-8") == found
 
 

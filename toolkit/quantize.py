@@ -152,7 +152,8 @@ def _parts(network: SpikingNetwork) -> dict[str, float]:
     return found
 
 
-def _quantized_layer(name: str, layer: nn.Module, bits: int, step: float) -> nn.Module:
+def quantized_layer(name: str, layer: nn.Module, bits: int, step: float) -> nn.Module:
+    """Return a convolution or linear layer with weights of ``bits`` bits in steps of ``step``, by Brevitas."""
     with extra("train"):
         from brevitas.nn import QuantConv2d, QuantLinear
 
@@ -219,7 +220,7 @@ def quantized_network(network: SpikingNetwork, bits: Bits, steps: dict[str, floa
         if name == INPUT:
             raise UnsupportedError(f"layer {name!r}: this name is taken by the layer that rounds the input; rename it")
         if isinstance(layer, nn.Conv2d | nn.Linear):
-            layers[name] = _quantized_layer(name, layer, widths[name], steps[name])
+            layers[name] = quantized_layer(name, layer, widths[name], steps[name])
         elif isinstance(layer, Layer) and layer.undeployable is not None:
             raise UnsupportedError(f"layer {name!r}: {layer.undeployable}")
         elif isinstance(layer, Layer):

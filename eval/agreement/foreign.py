@@ -170,7 +170,7 @@ def measure(
         target = get_target(name)
         if target.form != "program":
             raise InputError(f"target {name!r}: runs no Programs; a foreign graph is run as its origin meant it anyway")
-        reasons = target.unsupported(program)
+        reasons = target.refused(program)
         if reasons:
             refused[name] = reasons
         else:

@@ -10,9 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from ...export.chip import CHIPS, chips
+from ...export.chip import chips
 from ...export.chip.mapper import place
 from ...export.program import Program
+from ...hw_targets.family import loihi_only
 from ...hw_targets.target import get_target
 from ...hw_targets.torch import TorchTarget
 from ...toolkit.data import Images
@@ -184,6 +185,7 @@ def measure_cost(
         InputError: an energy attack on input that it does not know.
     """
     program, coder = forms.program, forms.coder
+    loihi_only(program, "compare")
     worst = None
     if epsilon is not None:
         worst, costly = worst_energy(program, coder, conditions["clean"], epsilon, queries=queries, track=track)
@@ -237,7 +239,7 @@ def measure_cost(
         samples=len(labels),
         images=fingerprints(conditions),
         forms=found,
-        chips=[chip_cost(program, found[-1].conditions, sent, chip) for chip in CHIPS.names()],
+        chips=[chip_cost(program, found[-1].conditions, sent, chip) for chip in chips.alike(program)],
         ann=AnnCost(
             macs=ann.macs,
             weights=ann.weights,

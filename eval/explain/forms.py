@@ -5,6 +5,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from ...hw_targets.family import loihi_only
 from ...hw_targets.target import get_target
 from ...toolkit.data import Images
 from ...toolkit.progress import Track, silent
@@ -53,11 +54,12 @@ def explain_forms(
         TargetError: Lava was asked for and is not there.
     """
     begun = time.perf_counter()
+    loihi_only(forms.program, "explain")
     target, notes, most = get_target("lava"), list[str](), 0
     if lava:
         target.compile(forms.program)  # Unavailable or refused: said now.
     missing = target.unavailable()
-    reasons = ["--no-lava"] if lava is False else [missing] if missing else target.unsupported(forms.program)
+    reasons = ["--no-lava"] if lava is False else [missing] if missing else target.refused(forms.program)
     if reasons:
         notes.append(f"Lava was not run: {reasons[0]}.")
     else:

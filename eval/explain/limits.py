@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...export.program import Program
-from ...export.program.parts import Convolution, Graded, Population, Synapse
+from ...export.program import Program, Synapse
+from ...export.program.parts import Convolution, Graded, Population
 from ...hw_targets.loihi.arithmetic import LIMIT
 from ...toolkit.errors import UnsupportedError
 from .model import Cells, Field, Model

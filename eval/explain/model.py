@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from ...export.program import Convolution, Dense, Graded, Program, Synapse
+from ...export.program import Convolution, Dense, Graded, Program, Sparse, Synapse
 from ...hw_targets.loihi.arithmetic import LIMIT, wrap_current
 from ...hw_targets.loihi.schedule import by_clock, by_layer
 from .judge import Answers, Judge
@@ -142,6 +142,7 @@ class _Wires:
         if isinstance(synapse, Dense):
             total: Tensor = x.flatten(1) @ self.weight.T
             return cast(Tensor, total.unflatten(1, self.shape))
+        assert isinstance(synapse, Sparse)
         rows, columns = (torch.from_numpy(index.astype(np.int64)) for index in (synapse.rows, synapse.columns))
         total = x.new_zeros(len(x), synapse.shape[0])
         total = total.index_add(1, rows, x.flatten(1)[:, columns] * self.weight)

@@ -16,8 +16,8 @@ from ...export.lowering.wires import Wire, matched
 from ...export.nir.dynamics import ORIGINS
 from ...export.nir.graph import flatten
 from ...export.nir.write import to_nir
-from ...export.program import Program
-from ...export.program.parts import BIAS_MANTISSA, Neurons, Population, Sparse
+from ...export.program import Neurons, Program
+from ...export.program.parts import BIAS_MANTISSA, Population, Sparse
 from ...toolkit.errors import UnsupportedError
 from ...toolkit.network.layers import Membrane
 from ...toolkit.network.network import SpikingNetwork

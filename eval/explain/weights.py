@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...export.program.parts import Convolution, Synapse
+from ...export.program import Synapse
+from ...export.program.parts import Convolution
 
 Numbers = NDArray[Any]
 

@@ -255,8 +255,8 @@ def fit(
     rows = [
         {
             "population": layer.population,
-            "neurons": layer.demand["neurons"],
-            "synapse bits": layer.demand["synapse_bits"],
+            "neurons": int(np.prod(layer.shape)),
+            **{key.replace("_", " "): layer.demand[key] for key in (record.limits.main[-1],)},
             "cores": len(layer.cores),
         }
         for layer in record.layers

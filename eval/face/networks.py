@@ -14,6 +14,8 @@ from ...export.lowering.lower import lower as lower_graph
 from ...export.nir.roundtrip import check_round_trip
 from ...export.nir.write import read_nir, write_nir
 from ...export.program import Program
+from ...hw_targets.family import family_for, family_of
+from ...hw_targets.integers import check_integers
 from ...hw_targets.target import Trace, get_target
 from ...toolkit.attacks import ATTACKS
 from ...toolkit.attacks.base import Attack, Attacked
@@ -28,7 +30,7 @@ from ...toolkit.errors import InputError, UnsupportedError
 from ...toolkit.models import build_network as build_recipe
 from ...toolkit.network.network import SpikingNetwork
 from ...toolkit.progress import bars
-from ...toolkit.quantize import Bits, quantized_network
+from ...toolkit.quantize import Bits
 from ...toolkit.task import CLASSES, Task
 from ...toolkit.train import Epoch, Loss, seeded, train_network
 from ..measure.forms import DRAWS, Forms
@@ -205,18 +207,20 @@ def quantize(
     data: Training | None = None,
     *,
     bits: Bits = 8,
+    chip: str = "loihi2",
     epochs: int = 0,
     rate: float = 1e-3,
     defences: Sequence[Any] = (),
     loss: Loss | None = None,
     **settings: Any,
 ) -> SpikingNetwork:
-    """Return the network on Loihi's weight grid: batch norm folded, weights fake-quantized, fine-tuned if asked.
+    """Return the network on a chip's weight grid: batch norm folded, weights fake-quantized, fine-tuned if asked.
 
     Args:
         network: in float; not changed.
         data: as of :func:`train`; needed for epochs.
         bits: a weight, 2 to 8: of all layers, or by layer, {"default": 8, "conv1": 4}.
+        chip: whose; for Xylo leaks become bit shifts, resets subtract, and the network computes in integers.
         epochs: of fine-tuning; 0 rounds only.
         rate: its initial learning rate.
         defences: as of :func:`train`, in fine-tuning.
@@ -231,9 +235,10 @@ def quantize(
         "train": settings,
         "quantize": {"bits": bits if isinstance(bits, int) else dict(bits), "epochs": epochs, "rate": rate},
         "defences": list(defences),
+        "export": {"chip": chip},
     }
     recipe = parse_recipe(values, "quantize")
-    quantized = quantized_network(network, bits)
+    quantized = family_of(chip).quantized(network, bits)
     if not epochs:
         return quantized
     if data is None:
@@ -263,7 +268,7 @@ def lower(
     relays: bool = False,
     check: Images | None = None,
 ) -> Program:
-    """Return the Program of a quantized network: over NIR, as ``spikeproof export`` does.
+    """Return the Program of a quantized network: for Loihi over NIR, as ``spikeproof export`` does.
 
     Args:
         quantized: from :func:`quantize`.
@@ -277,6 +282,12 @@ def lower(
         UnsupportedError: a layer has no exact form; named with the reason.
         DisagreementError: the graph's spikes are not the network's.
     """
+    family = family_of(chip)
+    if not family.nir:
+        program = family.lower(quantized, shape)
+        if check is not None:
+            check_integers(family, quantized, program, check)
+        return program
     with TemporaryDirectory() as folder:
         path = Path(folder) / "network.nir"
         write_nir(path, quantized, shape)
@@ -290,24 +301,33 @@ def lower(
     return program
 
 
-def deploy(network: SpikingNetwork, data: Dataset, *, bits: Bits = 8, epochs: int = 20, **settings: Any) -> Forms:
+def deploy(
+    network: SpikingNetwork,
+    data: Dataset,
+    *,
+    bits: Bits = 8,
+    chip: str = "loihi2",
+    epochs: int = 20,
+    **settings: Any,
+) -> Forms:
     """Return all forms of a network: itself, quantized and fine-tuned, and its Program.
 
     Args:
         network: in float, trained.
         data: for fine-tuning, and the shape of an image.
         bits: a weight, as of :func:`quantize`.
+        chip: as of :func:`quantize`.
         epochs: of fine-tuning.
         settings: as of :func:`quantize`.
     """
-    quantized = quantize(network, data, bits=bits, epochs=epochs, **settings)
-    return Forms(network, quantized, lower(quantized, data.shape, check=data.test_images[:64]))
+    quantized = quantize(network, data, bits=bits, chip=chip, epochs=epochs, **settings)
+    return Forms(network, quantized, lower(quantized, data.shape, chip=chip, check=data.test_images[:64]))
 
 
 def run(
     program: Program,
     inputs: NDArray[Any],
-    target: str = "loihi",
+    target: str | None = None,
     *,
     coder: Coder | SpikingNetwork | None = None,
     rasters: bool = False,
@@ -317,7 +337,7 @@ def run(
     Args:
         program: from :func:`lower` or a file.
         inputs: integer messages (time, batch, ...); with ``coder``, images (batch, ...) in [0, 1].
-        target: where (``spikeproof list target``).
+        target: where (``spikeproof list target``); by default the exact simulator of its integers.
         coder: makes messages of images; a network's, or the network.
         rasters: keep spikes, currents and voltages of every step.
 
@@ -326,12 +346,13 @@ def run(
         UnsupportedError: the target cannot run it exactly, with the reasons.
         TargetError: the target is unavailable or failed.
     """
-    found = get_target(target)
+    family = family_for(program)
+    found = get_target(family.target if target is None else target)
     if found.form != "program":
-        raise InputError(f"target {target!r}: runs the float network, not the Program")
+        raise InputError(f"target {found.name!r}: runs the float network, not the Program")
     compiled = found.compile(program)
     if coder is not None:
-        coder = coder.coder if isinstance(coder, SpikingNetwork) else coder
+        coder = family.coder(coder.coder if isinstance(coder, SpikingNetwork) else coder)
         with seeded(DRAWS):
             inputs = coder.integers(np.asarray(inputs))
     with bars() as track:

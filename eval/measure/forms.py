@@ -38,8 +38,8 @@ class Forms:
 
     @property
     def coder(self) -> Coder:
-        """How images become messages."""
-        return self.network.coder
+        """How images become messages: as the deployed network receives them."""
+        return self.quantized.coder
 
 
 @dataclass(frozen=True)

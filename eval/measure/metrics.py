@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from ...export.program import Dense, Program, Sparse, Synapse
+from ...export.program import Dense, Program, Shifted, Sparse, Synapse
 from ...hw_targets.target import Counts, Trace
 from ...toolkit.errors import InputError
 from ...toolkit.task import CLASSES, Task
@@ -157,7 +157,7 @@ def fan_out(program: Program, synapse: Synapse) -> NDArray[np.int64]:
     source, target = program.shape_of(synapse.source), program.shape_of(synapse.target)
     if isinstance(synapse, Sparse):
         return np.bincount(synapse.columns, minlength=int(np.prod(source))).astype(np.int64).reshape(source)
-    if isinstance(synapse, Dense):
+    if isinstance(synapse, Dense | Shifted):
         return np.full(source, int(np.prod(target)), dtype=np.int64)
     x = torch.zeros(1, *source, dtype=torch.float64, requires_grad=True)
     ones = torch.ones(synapse.weight.shape, dtype=torch.float64)

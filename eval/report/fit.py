@@ -14,16 +14,11 @@ CELL, GAP, MARGIN = 44, 10, 1
 """Pixels: a core's side, the room between tiles, the room around them."""
 COLOURS = 8
 """Colours that the page's style has; populations beyond take the first ones again."""
-KEYS = ("neurons", "axons_in", "axons_out", "synapse_bits")
 
 
 def render_fit(name: str, records: Sequence[Fit]) -> str:
     """Return the page of a run's records, one section a chip, as HTML."""
-    page = (
-        environment()
-        .get_template("fit.html.j2")
-        .render(name=name, chips=[_chip(record) for record in records], keys=[(key, NAMES[key]) for key in KEYS])
-    )
+    page = environment().get_template("fit.html.j2").render(name=name, chips=[_chip(record) for record in records])
     return page.strip() + "\n"
 
 
@@ -55,12 +50,14 @@ def _share(use: tuple[float, float]) -> str:
 def _chip(record: Fit) -> dict[str, Any]:
     mesh = record.limits.mesh
     colours = {layer.population: index % COLOURS for index, layer in enumerate(record.layers)}
-    cores = [_core(core, mesh, colours) for core in record.cores]
+    main = record.limits.main
+    cores = [_core(core, mesh, colours, main) for core in record.cores]
     used = {core.number for core in record.cores}
     rows = 1 + max([mesh.rows - 1, *(core.tile[1] for core in record.cores)])
     side = 2 * CELL + GAP
     return {
         "record": record,
+        "main": [(key, NAMES[key]) for key in main],
         "verdict": {
             "fits": "fits every known limit",
             "unsure": "may not fit",
@@ -88,18 +85,18 @@ def _place(core: int, mesh: Mesh) -> tuple[int, int]:
     return MARGIN + column * side + inner % 2 * CELL, MARGIN + row * side + inner // 2 * CELL
 
 
-def _core(core: CoreFit, mesh: Mesh, colours: dict[str, int]) -> dict[str, Any]:
+def _core(core: CoreFit, mesh: Mesh, colours: dict[str, int], main: Sequence[str]) -> dict[str, Any]:
     left, top = _place(core.number, mesh)
     fullest, use = max(core.use.items(), key=lambda item: item[1][1])
     height = min(use[1], 1) * (CELL - 4)
-    neurons = core.demand["neurons"]
+    neurons = sum(stop - first for _, first, stop in core.slices)
     bars, start = [], left + 2.0
     for name, first, stop in core.slices:
         width = (stop - first) / neurons * (CELL - 4)
         bars.append((start, top + CELL - 2 - height, width, height, colours[name]))
         start += width
     held = words.listed([f"{name} {first:,} to {stop - 1:,}" for name, first, stop in core.slices])
-    shares = {key: _share(core.use[key]) if key in core.use else "" for key in KEYS}
+    shares = {key: _share(core.use[key]) if key in core.use else "" for key in main}
     needs = ", ".join(
         f"{core.demand[key]:,} {NAMES[key]}" + (f" ({share})" if share else "") for key, share in shares.items()
     )

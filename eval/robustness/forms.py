@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ...hw_targets.family import simulator
 from ...hw_targets.target import get_target
 from ...toolkit.attacks.protocol import Protocol, check_name
 from ...toolkit.attacks.shifts import Shifts
@@ -22,7 +23,6 @@ from .shards import merged, shards
 from .summary import summary
 from .threat import USUAL_EPSILON, Threat, Timing, threat_of
 
-DEFAULT_TARGETS = ("torch", "loihi")
 SLOW = 64
 """Samples that slow simulators get where nobody said how many."""
 
@@ -102,9 +102,10 @@ def measure_robustness(
         check_name(protocol)
     if forms.network is None and "torch" in (targets or ()):
         raise InputError("--targets torch: a Program from elsewhere has no float network; leave it out")
-    names = list(DEFAULT_TARGETS if targets is None else targets)
-    found = {name: get_target(name) for name in names}
     coder, program = forms.coder, forms.program
+    own = simulator(program).name
+    names = list(("torch", own) if targets is None else targets)
+    found = {name: get_target(name) for name in names}
     model = threat_of(protocol, coder, threat, epsilon, budget, shifts)
     if model.name == "pixel" and epsilon is None:
         epsilon = USUAL_EPSILON if isinstance(protocol, str) else protocol.radius
@@ -115,7 +116,7 @@ def measure_robustness(
     others = {
         name: slow if target.slow else len(labels)
         for name, target in found.items()
-        if target.form == "program" and name != "loihi"
+        if target.form == "program" and name != own
     }
     for name in others:
         found[name].compile(program)  # Unavailable or refused: said now, not after an hour of attacks.

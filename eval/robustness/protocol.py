@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from ...export.program import Program
+from ...hw_targets.family import family_for, simulator
 from ...hw_targets.target import Compiled, get_target
-from ...hw_targets.twin import Twin
 from ...toolkit.attacks.base import Attack
 from ...toolkit.attacks.protocol import Protocol
 from ...toolkit.attacks.shifts import Shifts
@@ -34,7 +34,7 @@ from .summary import summary
 from .threat import AsGiven, Pixel, Threat, Timing, threat_of
 
 JUDGE = "loihi"
-"""The target that answers for the Program."""
+"""The target that answers for a Program of Loihi's integers; for others it is their own simulator."""
 
 
 @dataclass(frozen=True)
@@ -251,7 +251,7 @@ def run_protocol(
             results.append(found.result)
             examples[side.form] = found.worst
             if side.form == "program" and subject.program is not None:
-                compiled = get_target(JUDGE).compile(subject.program)
+                compiled = simulator(subject.program).compile(subject.program)
                 judged = {
                     name: _judged(
                         get_target(name).compile(subject.program), compiled, threat, x[:count], labels[:count], found
@@ -274,10 +274,11 @@ def _sides(subject: Subject, protocol: Protocol, threat: Threat, draws: int) -> 
                 every.append((Side(name, "torch", module, grid=threat.grid), protocol.on(module, draws=draws)))
     program = subject.program
     if program is not None and threat.unreceivable is None:
-        answer = threat.function(get_target(JUDGE).compile(program))
-        twin = threat.module(Twin(program, coder=subject.coder))
+        family = family_for(program)
+        answer = threat.function(get_target(family.target).compile(program))
+        twin = threat.module(family.twin(program, family.coder(subject.coder)))
         source = None if subject.network is None else threat.module(subject.network)
-        side = Side("program", JUDGE, twin, answer, program.sha256(), grid=threat.grid)
+        side = Side("program", family.target, twin, answer, program.sha256(), grid=threat.grid)
         every.append((side, protocol.on(twin, deployed=True, source=source, draws=draws)))
     if not every:
         why = "no network and no Program" if threat.unreceivable is None or program is None else threat.unreceivable

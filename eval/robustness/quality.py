@@ -25,7 +25,7 @@ from ..measure.activity import input_gradient
 from ..measure.forms import DRAWS, Deployed, Forms
 from ..records.base import MeanQuality, mean_of
 from ..records.quality import Attempt, FormQuality, QualityUnderAttack
-from .forms import DEFAULT_TARGETS, SLOW
+from .forms import SLOW
 from .protocol import JUDGE, one_thread
 from .threat import USUAL_EPSILON, Pixel, threat_of
 
@@ -175,7 +175,7 @@ def measure_quality(
     if not isinstance(model, Pixel):
         raise InputError(f"--threat {model.name}: the task of these data is {task.name}; attack pixels")
     chosen = model.protocol(protocol).later(seed)
-    wanted = list(DEFAULT_TARGETS if names is None else names)
+    wanted = list(("torch", JUDGE) if names is None else names)
     clean, known = coder.on_grid(images), task.check(targets, "targets", len(images))
     mapped = {attack.label: for_harm(attack) for attack in chosen.attacks}
     left_out = [label for label, attack in mapped.items() if attack is None]

@@ -5,6 +5,7 @@ from typing import Any
 from ...export.formats.onnx import read_onnx
 from ...export.program import Program
 from ...export.program.describe import describe
+from ...hw_targets.family import family_of
 from ...hw_targets.target import get_target
 from ...toolkit.coding import Events, make_coder
 from ...toolkit.config import Recipe
@@ -120,9 +121,11 @@ def evaluate(
         run.require(step)
     recipe, forms, data = run.recipe(), run.forms(), run.data()
     network, quantized, program = forms.network, forms.quantized, forms.program
-    read_onnx(run.path("network.onnx"), program)
+    family = family_of(recipe.export.chip)
+    if family.nir:
+        read_onnx(run.path("network.onnx"), program)
     conditions = {"clean": data.test_images, **attacked(run, recipe, data)}
-    names = list(recipe.evaluate.targets) if targets is None else targets
+    names = family.targets(recipe.evaluate.targets) if targets is None else targets
     counts = {
         name: recipe.evaluate.lava_samples if target.slow else len(data.test_labels)
         for name in names
@@ -181,7 +184,7 @@ def _runnable(program: Program, names: list[str]) -> tuple[list[str], list[str]]
     able, notes = [], []
     for name in names:
         target = get_target(name)
-        reasons = [why] if (why := target.unavailable()) else target.unsupported(program)
+        reasons = [why] if (why := target.unavailable()) else target.refused(program)
         if reasons:
             notes.append(f"Target {name} was left out: {reasons[0].rstrip('.')}.")
         else:

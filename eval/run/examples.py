@@ -2,13 +2,12 @@
 
 import numpy as np
 
-from ...hw_targets.target import get_target
+from ...hw_targets.family import simulator
 from ...toolkit.attacks.shifts import Shifts
 from ...toolkit.attacks.victim import Victim, predict
 from ...toolkit.errors import DisagreementError, FileError, InputError
 from ...toolkit.files import digest, read_arrays
 from ..records.robustness import SURVIVED, is_letter, read
-from ..robustness.protocol import JUDGE
 from ..robustness.threat import make_threat
 from .folder import Run
 from .robustness import EXAMPLES, step_of
@@ -44,7 +43,7 @@ def check_examples(run: Run, threat: str = "pixel") -> dict[str, int]:
     epsilon = record.epsilon if threat in ("pixel", "encoded") else None
     model = make_threat(threat, forms.coder, epsilon, edits, shifts)
     images, labels = model.inputs(data.test_images[: record.samples]), data.test_labels[: record.samples]
-    victims: dict[str, Victim] = {"program": model.function(get_target(JUDGE).compile(forms.program))}
+    victims: dict[str, Victim] = {"program": model.function(simulator(forms.program).compile(forms.program))}
     for name, network in (("float", forms.network), ("quantized", forms.quantized)):
         if network is not None:
             victims[name] = model.module(network)

@@ -44,6 +44,8 @@ MADE = {"train": "quantize", "attacks": "attack", "quantize": "quantize", "expor
 """The first step that another section changes; all before it stays. Of ``train``: where the network was given."""
 NEXT = {"quantize": "export"}
 """Which step reads what the one before it in the recipe makes; measurements read what all of them make."""
+FORMS = ("network.nir", "network.json", "network.onnx", "network.net", "network-qcdq.onnx")
+"""Files of ``export`` that hold Loihi's integers: a run for another family of chips has none of them."""
 MAKERS = ("train", "attack", "quantize", "export")
 
 # Other threat models, and quality in the place of classes.

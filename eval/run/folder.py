@@ -14,7 +14,7 @@ from ...toolkit.config import DataSettings, Recipe, parse_recipe
 from ...toolkit.errors import FileError, InputError
 from ...toolkit.files import check_format, digest, json_text, read_bytes, read_json, write_json, write_text
 from ..records.imported import read_imported
-from .files import FORMAT, GIVEN, MADE, MAKERS, MANIFEST, NEXT, PLACE, READS, TRAINED, WITHOUT_NETWORK, WRITES
+from .files import FORMAT, FORMS, GIVEN, MADE, MAKERS, MANIFEST, NEXT, PLACE, READS, TRAINED, WITHOUT_NETWORK, WRITES
 from .samples import read_samples
 
 if TYPE_CHECKING:
@@ -99,6 +99,8 @@ class Run:
                 "differ, and the float network depends on that)"
             )
         lost = {MADE[name] for name in differ}
+        if "export" in differ and self._another_family(recipe):
+            lost.add("quantize")
         lost |= {NEXT[name] for name in lost if name in NEXT}
         steps = self._manifest()
         kept = {name: entry for name, entry in steps.items() if name in MAKERS and name not in lost}
@@ -115,6 +117,13 @@ class Run:
             self.path("quantize-state.safetensors").unlink(missing_ok=True)
         write_text(self.path("recipe.json"), text)
         return tuple(name for name in steps if name not in kept)
+
+    def _another_family(self, recipe: Recipe) -> bool:
+        """Return whether a recipe is for chips of another arithmetic than the run's own."""
+        from ...export.chip.limits import load_limits
+
+        before, after = (load_limits(one.export.chip).family for one in (self.recipe(), recipe))
+        return before != after
 
     def keep_data_of(self, other: "Run") -> None:
         """Find the data where another run of the same recipe finds them."""
@@ -210,7 +219,10 @@ class Run:
 
         if self.imported:
             return read_imported(self.path("import.json")).coder()
-        return make_coder(self.recipe().coding)
+        from ...hw_targets.family import family_of
+
+        recipe = self.recipe()
+        return family_of(recipe.export.chip).coder(make_coder(recipe.coding))
 
     def data(self) -> "Dataset":
         """Return the recipe's data set, or the samples of a Program from elsewhere, loaded once."""
@@ -240,15 +252,16 @@ class Run:
         """
         self.needs_network("all forms")
         from ...export.program import read_program
+        from ...hw_targets.family import family_of
         from ...toolkit.checkpoint import load_network
-        from ...toolkit.quantize import load_quantized
         from ..measure.forms import Forms
 
         paths = [self.path(f"{name}.safetensors") for name in ("model", "quantized", "program")]
         hashes = [digest(read_bytes(path)) for path in paths] if all(path.exists() for path in paths) else None
         if hashes is None or self._kept.get("forms", (None, None))[0] != hashes:
             model, quantized, program = paths
-            forms = Forms(load_network(model)[0], load_quantized(quantized)[0], read_program(program))
+            family = family_of(self.recipe().export.chip)
+            forms = Forms(load_network(model)[0], family.load(quantized)[0], read_program(program))
             self._kept["forms"] = hashes, forms
         for step in ("train", "quantize", "export"):
             self.require(step)
@@ -301,8 +314,9 @@ class Run:
             threads: that torch added in, where weights depend on it.
         """
         steps = self._manifest()
-        reads = [name for name in READS[step] if not self.imported or self.path(name).exists()]
-        read, wrote = self._hashes(reads), self._hashes([*WRITES[step], *(extra or [])])
+        reads = [name for name in READS[step] if not (self.imported or name in FORMS) or self.path(name).exists()]
+        writes = [name for name in WRITES[step] if name not in FORMS or self.path(name).exists()]
+        read, wrote = self._hashes(reads), self._hashes([*writes, *(extra or [])])
         steps[step] = _Entry(read=read, wrote=wrote, code=code_hash(), threads=threads)
         write_json(self.path(MANIFEST), _Manifest(format=FORMAT, steps=steps).model_dump())
 

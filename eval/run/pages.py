@@ -1,7 +1,7 @@
 """The pages of a run: written again when another page appears, so that each links to those that exist."""
 
 from ...export.program import read_program
-from ...hw_targets.target import get_target
+from ...hw_targets.family import simulator
 from ...toolkit.errors import InputError
 from ...toolkit.files import read_bytes, write_text
 from ..cost.table import SideBySide, side_by_side
@@ -36,7 +36,7 @@ def write_run_report(run: Run, record: Evaluation) -> None:
 
     write_record(run.path("record.json"), record)
     program = read_program(run.path("program.safetensors"))
-    trace = get_target("loihi").compile(program).run(chip_input(run, 1), rasters=True)
+    trace = simulator(program).compile(program).run(chip_input(run, 1), rasters=True)
     write_report(run.path("report.html"), record, trace, _links(run, "report.html"))
     run.finished("evaluate")
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from ...export.program import read_program
+from ...hw_targets.family import loihi_only
 from ...toolkit.files import write_arrays
 from ...toolkit.progress import Track, silent
 from ..proof.prove import LIMIT, prove_samples, record_of, strength_of
@@ -58,6 +59,7 @@ def prove(
     """
     begun = time.perf_counter()
     program = read_program(run.path("program.safetensors"))
+    loihi_only(program, "prove")
     run.require("export")
     recipe, data = run.recipe(), run.data()
     data.task.needs_classes("prove")

@@ -1,6 +1,6 @@
 """What the steps of a run answer with; ``to_dict`` gives what the command line prints with ``--json``."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel
@@ -75,6 +75,7 @@ class Quantized(Result):
         samples: how many test images.
         quality: after it, where answers are no classes.
         rounded_quality: before it.
+        changes: what the chip has not as the network has it, beside the rounding of numbers.
     """
 
     step = "quantize"
@@ -84,6 +85,7 @@ class Quantized(Result):
     samples: int
     quality: MeanQuality | None = None
     rounded_quality: MeanQuality | None = None
+    changes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ class Exported(Result):
         qcdq: how Brevitas' ONNX form agrees with the network; None where there is none.
         without_qcdq: why there is none.
         populations: one row a synapse, for people.
+        nir: whether ``round_trip`` is of a NIR file; else of the network and its Program, both in integers.
     """
 
     step = "export"
@@ -106,6 +109,7 @@ class Exported(Result):
     qcdq: dict[str, Any] | None
     without_qcdq: list[str]
     populations: list[dict[str, Any]]
+    nir: bool = True
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from ...hw_targets.family import family_of
 from ...toolkit.progress import Track, silent
 from ..records.evaluation import Evaluation
 from .evaluate import evaluate
@@ -28,7 +29,8 @@ def run_all(
         track: progress.
     """
     tell = report or (lambda result: None)
-    names: list[str] = [*run.recipe().evaluate.targets] if targets is None else targets
+    recipe = run.recipe()
+    names = family_of(recipe.export.chip).targets(recipe.evaluate.targets) if targets is None else targets
     for name, step in {"train": train, "attack": attack, "quantize": quantize, "export": export}.items():
         if not run.is_done(name):
             tell(step(run, track))

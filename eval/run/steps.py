@@ -13,6 +13,7 @@ from ...export.nir.roundtrip import check_round_trip
 from ...export.nir.write import read_nir, write_nir
 from ...export.program import write_program
 from ...export.program.describe import describe
+from ...hw_targets.family import family_of
 from ...toolkit.attacks.ball import BallAttack
 from ...toolkit.attacks.base import WHITE, Attack
 from ...toolkit.attacks.harm import harm
@@ -27,12 +28,13 @@ from ...toolkit.files import digest, read_arrays, write_arrays, write_json
 from ...toolkit.models import build_network
 from ...toolkit.network.network import SpikingNetwork
 from ...toolkit.progress import Track, silent
-from ...toolkit.quantize import load_quantized, quantized_network, save_quantized
+from ...toolkit.quantize import save_quantized
 from ...toolkit.train import Epoch, seeded, train_network
 from ..measure.gradients import gradients_of, watch
 from ..measure.trail import TrailKeeper
 from ..records.base import MeanQuality, mean_of
 from ..robustness.threat import levels
+from . import direct
 from .files import TRAINED
 from .folder import Run
 from .results import Attacked, Exported, Quantized, Trained
@@ -49,7 +51,8 @@ def _attack_file(label: str) -> str:
 
 
 def _identity(recipe: Recipe, data: Dataset, what: str) -> str:
-    sections = {*TRAINED, *(["attacks"] if recipe.train.trail else []), *(["quantize"] if what == "quantize" else [])}
+    quantized = ["quantize"] if what.startswith("quantize") else []
+    sections = {*TRAINED, *(["attacks"] if recipe.train.trail else []), *quantized}
     return digest(f"{what} {recipe.model_dump_json(include=sections)} {data.sha256}".encode())
 
 
@@ -193,14 +196,16 @@ def attacked(run: Run, recipe: Recipe, data: Dataset) -> dict[str, Images]:
 
 
 def quantize(run: Run, track: Track = silent) -> Quantized:
-    """Fold, quantize and fine-tune on Loihi's grid: quantized.safetensors."""
+    """Fold, quantize and fine-tune on the grid of the recipe's chip: quantized.safetensors."""
     run.needs_network("quantize")
     network, recipe = load_network(run.path("model.safetensors"))[0], run.recipe()
     run.require("train")
     data = run.data()
-    quantized = quantized_network(network, recipe.quantize.bits)
+    family = family_of(recipe.export.chip)
+    quantized = family.quantized(network, recipe.quantize.bits)
     rounded = _told(_judged(quantized, data.test_images, data, recipe), data)
     history: list[Epoch] = []
+    identity = _identity(recipe, data, "quantize" if family.nir else f"quantize {family.name}")
     if recipe.quantize.epochs:
         history = train_network(
             quantized,
@@ -211,7 +216,7 @@ def quantize(run: Run, track: Track = silent) -> Quantized:
             rate=recipe.quantize.rate,
             defences=recipe.defences,
             state=run.path("quantize-state.safetensors"),
-            identity=_identity(recipe, data, "quantize") + digest(run.path("model.safetensors").read_bytes()),
+            identity=identity + digest(run.path("model.safetensors").read_bytes()),
             task=data.task,
             what="quantize",
             track=track,
@@ -219,7 +224,7 @@ def quantize(run: Run, track: Track = silent) -> Quantized:
     tuned = _told(_judged(quantized, data.test_images, data, recipe), data)
     save_quantized(run.path("quantized.safetensors"), quantized, recipe, data.shape, data.classes)
     run.finished("quantize", threads=history[-1].threads if history else None)
-    return Quantized(recipe.quantize.bits, rounded[0], *tuned, rounded[2])
+    return Quantized(recipe.quantize.bits, rounded[0], *tuned, rounded[2], family.changes(network))
 
 
 def _qcdq(run: Run, network: SpikingNetwork, data: Dataset) -> tuple[dict[str, Any] | None, list[str]]:
@@ -239,9 +244,13 @@ def export(run: Run, track: Track = silent) -> Exported:
     run.needs_network("export")
     from ...export.formats.onnx import write_onnx
 
-    network, recipe = load_quantized(run.path("quantized.safetensors"))[0], run.recipe()
+    recipe = run.recipe()
+    family = family_of(recipe.export.chip)
+    network = family.load(run.path("quantized.safetensors"))[0]
     run.require("quantize")
     data = run.data()
+    if not family.nir:
+        return direct.export(run, family, network, data.test_images[:ROUND_TRIP_SAMPLES], data.shape)
     write_nir(run.path("network.nir"), network, data.shape)
     trip = check_round_trip(run.path("network.nir"), network, data.test_images[:ROUND_TRIP_SAMPLES])
     graph, sidecar = read_nir(run.path("network.nir"))

@@ -2,39 +2,19 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from torch import nn
 
-from ...export.chip import CHIPS, chips
-from ...export.lowering.lower import Deployment, lower_graph
-from ...export.nir.dynamics import ORIGINS
-from ...export.nir.graph import flatten
-from ...export.nir.write import to_nir
 from ...export.program import Convolution, Dense, Graded, Input, Population, Program, Readout, SigmaDelta, Sparse
-from ...hw_targets.target import get_target, target_names
+from ...hw_targets.family import FAMILIES, get_family
 from ...toolkit.errors import UnsupportedError
 from ...toolkit.network.joins import Join, Kind, Mix
 from ...toolkit.network.network import SpikingNetwork
 from ...toolkit.network.neurons import CUBA, LIF, PLIF, Delay, Integrator, Neuron
-from ...toolkit.quantize import quantized_network
-
-
-@dataclass(frozen=True)
-class Answer:
-    """Whether a construct runs somewhere.
-
-    Attributes:
-        construct: its name.
-        where: a target, a chip, or ``export``.
-        reason: why not; empty where it does.
-    """
-
-    construct: str
-    where: str
-    reason: str
+from ...toolkit.network.population import Population as Cells
+from .asked import Answer, everywhere
 
 
 def _population(shape: tuple[int, ...], name: str = "b", **options: Any) -> Population:
@@ -255,6 +235,11 @@ def _looped(over_two: bool) -> SpikingNetwork:
     return _network({name: layers[name] for name in order}, {k: v for k, v in wiring.items() if k in order})
 
 
+def _linear(cell: Neuron, last: nn.Module | None = None) -> SpikingNetwork:
+    layers: dict[str, nn.Module] = {"flatten": nn.Flatten(), "enter": nn.Linear(64, 6), "cell": cell}
+    return _network({**layers, "linear": nn.Linear(6, 3), "last": last or _lif()})
+
+
 NETWORKS: dict[str, Callable[[], SpikingNetwork]] = {
     "convolution, linear, LIF with hard reset": lambda: _between({}, 128),
     "batch norm after a convolution": lambda: _between(
@@ -283,6 +268,11 @@ NETWORKS: dict[str, Callable[[], SpikingNetwork]] = {
     "read-out by the membrane": _read_by_membrane,
     "recurrent layer": lambda: _looped(False),
     "loop over two layers without a delay": lambda: _looped(True),
+    "linear layers alone, LIF with hard reset": lambda: _linear(_lif()),
+    "linear layers alone, LIF with soft reset": lambda: _linear(_lif(reset="subtract")),
+    "linear layers alone, CUBA": lambda: _linear(CUBA(0.5, 0.5, 1.0, 2.0)),
+    "linear layers alone, several spikes a step": lambda: _linear(Cells({}, reset="subtract", several=True)),
+    "linear layers alone, read-out by the membrane": lambda: _linear(_lif(), Integrator()),
     "delay": lambda: _between({"delay": Delay(2)}, 128),
     "dropout": lambda: _between({"drop": nn.Dropout()}, 128),
     "layer norm": lambda: _between({"norm": nn.LayerNorm((2, 8, 8))}, 128),
@@ -291,42 +281,43 @@ NETWORKS: dict[str, Callable[[], SpikingNetwork]] = {
 
 
 def programs() -> list[Answer]:
-    """Return for every construct of a Program where it runs: each target that runs Programs, and each chip."""
-    found = []
-    targets = {name: get_target(name) for name in target_names()}
-    for construct, make in PROGRAMS.items():
-        program = make()
-        for name, target in targets.items():
-            if target.form == "program":
-                found.append(Answer(construct, name, "; ".join(target.unsupported(program))))
-        found += [Answer(construct, chip, "; ".join(chips.unsupported(program, chip))) for chip in CHIPS.names()]
-    return found
+    """Return for every construct of a Program where it runs: each target of Loihi's integers, and each of its chips."""
+    return [answer for construct, make in PROGRAMS.items() for answer in everywhere(construct, make())]
 
 
 def layers() -> list[Answer]:
-    """Return for every construct of a network in PyTorch whether the exporter writes it as an exact Program."""
+    """Return for every construct of a network in PyTorch whether it has a Program, one column a family of chips."""
     found = []
     for construct, make in NETWORKS.items():
-        reason = ""
-        try:
-            nodes, grids = to_nir(quantized_network(make(), 8), (1, 8, 8))
-            lower_graph(flatten(nodes, "network"), Deployment(4, 8, ORIGINS["spikeproof"], grids))
-        except UnsupportedError as error:
-            reason = str(error)
-        found.append(Answer(construct, "export", reason))
+        for name in FAMILIES:
+            family, reason = get_family(name), ""
+            try:
+                family.lower(family.quantized(make(), 8), (1, 8, 8))
+            except UnsupportedError as error:
+                reason = str(error)
+            found.append(Answer(construct, name, reason))
     return found
 
 
-def page(about_programs: list[Answer], about_layers: list[Answer], about_files: list[Answer]) -> str:
+def page(
+    about_programs: list[Answer], about_cores: list[Answer], about_layers: list[Answer], about_files: list[Answer]
+) -> str:
     """Return docs/support.md."""
     return f"""# What runs where
 
 Made by `spikeproof support --markdown`, which puts a small Program with each construct to every target, and a
-small network with each layer to the exporter. "yes" means: the same integers as `loihi`, bit for bit (conformance
-tests run each). The last two columns say what the chip itself can hold, apart from sizes.
+small network with each layer to the exporter. "yes" means: the same integers as `loihi`, or `xylo`, bit for bit
+(conformance tests run each). Columns named after a chip say what the chip itself can hold, apart from sizes.
+
+## Programs in Loihi's integers
 
 {markdown(about_programs)}
+## Programs in Xylo's integers
+
+{markdown(about_cores)}
 ## From PyTorch
+
+One column a family of chips: `export.chip` of a recipe says for which a network is quantized and lowered.
 
 {markdown(about_layers)}
 ## From NIR files

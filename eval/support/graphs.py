@@ -8,14 +8,12 @@ import nir
 import numpy as np
 from numpy.typing import NDArray
 
-from ...export.chip import CHIPS, chips
 from ...export.lowering.lower import Deployment, lower_graph
 from ...export.nir.dynamics import Settings
 from ...export.nir.graph import Graph, flatten
 from ...export.program import Program
-from ...hw_targets.target import get_target, target_names
 from ...toolkit.errors import UnsupportedError
-from .constructs import Answer
+from .asked import Answer, everywhere
 
 DT = 1e-4
 STEPS = 12
@@ -169,16 +167,10 @@ def program(construct: str) -> Program:
 
 def files() -> list[Answer]:
     """Return for every construct of a NIR file where its Program runs, or why there is none."""
-    found = []
-    targets = {name: get_target(name) for name in target_names()}
+    found: list[Answer] = []
     for construct in GRAPHS:
         try:
-            made = program(construct)
+            found += everywhere(construct, program(construct))
         except UnsupportedError as error:
             found.append(Answer(construct, "lowering", str(error)))
-            continue
-        for name, target in targets.items():
-            if target.form == "program":
-                found.append(Answer(construct, name, "; ".join(target.unsupported(made))))
-        found += [Answer(construct, chip, "; ".join(chips.unsupported(made, chip))) for chip in CHIPS.names()]
     return found

@@ -3,7 +3,12 @@
 from ..program import Program
 from ..program.parts import Graded
 from . import CHIPS
-from .limits import load_limits
+from .limits import PROFILES, load_limits
+
+
+def alike(program: Program) -> list[str]:
+    """Return the names of the chips that compute a Program's integers."""
+    return [name for name in CHIPS.names() if PROFILES[load_limits(name).family] == program.profile]
 
 
 def unsupported(program: Program, chip: str) -> list[str]:
@@ -11,13 +16,21 @@ def unsupported(program: Program, chip: str) -> list[str]:
 
     Only what a message may carry is looked at, not numbers of neurons, axons and synapses.
     """
-    if load_limits(chip).graded:
+    limits = load_limits(chip)
+    if program.profile != PROFILES[limits.family]:
+        return [
+            f"the Program is in the integers of profile {program.profile!r}; {limits.title} computes those of "
+            f"{PROFILES[limits.family]!r}: quantize and export the network for it (export.chip = {chip!r})"
+        ]
+    if limits.family == "xylo":
+        return []
+    if limits.graded:
         names = ", ".join(repr(population.name) for population in program.sigma_delta)
         return [
             f"populations {names}: how many sigma-delta neurons a core holds is not public, so whether and where they "
             "fit is not known; what they compute runs on every simulator here"
         ] * bool(names)
-    where = ", ".join(limits.title for limits in map(load_limits, CHIPS.names()) if limits.graded)
+    where = ", ".join(one.title for one in map(load_limits, alike(program)) if one.graded)
     coded = any(population.input_bias for population in program.stateful)
     taken = any(synapse.source == program.input.name for synapse in program.synapses)
     reasons = [

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import csr_array
 
-from ..program import Program
+from ..program import Neurons, Program, Synapse
 from ..program.connections import connections
-from ..program.parts import Convolution, Dense, Neurons, Population, Sparse, Synapse
+from ..program.parts import Convolution, Dense, Population, Sparse
 from .mapping import Index, Mapping, routes
 
 WORD = 64

@@ -22,8 +22,28 @@ QUANTITIES = (
 )
 """What is limited: the first three a chip, the others a core, see :class:`.demand.Demand`."""
 
+CORE_QUANTITIES = (
+    "channels",
+    "hidden",
+    "outputs",
+    "synapses",
+    "fan_out",
+    "connections",
+    "fan_in",
+    "input_projection",
+    "output_projection",
+)
+"""What is limited of Xylo's one core, see :func:`.core.demand`."""
+
 FIELDS = ("weight_bits", "weight_exponent", "vth", "du", "dv", "bias_mantissa", "bias_exponent", "message_bits")
 """Integers of a Program that have a documented range."""
+
+CORE_FIELDS = ("weight_bits", "weight_exponent", "vth", "dash", "bias", "message_bits")
+"""The same of a Program of profile ``xylo``."""
+
+Family = Literal["loihi", "xylo"]
+PROFILES: dict[Family, str] = {"loihi": "lava", "xylo": "xylo"}
+"""The profile of the Programs that a family of chips computes."""
 
 Count = Annotated[int, Field(ge=1)]
 Confidence = Literal["high", "medium", "low", "none"]
@@ -95,9 +115,16 @@ class Limits(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     title: str
+    family: Family = "loihi"
     mesh: Mesh
     limits: dict[str, Limit]
     fields: dict[str, Range]
+
+    @property
+    def main(self) -> tuple[str, ...]:
+        """What is shown first of what a core holds."""
+        one_core = ("hidden", "outputs", "connections", "fan_out")
+        return one_core if self.family == "xylo" else ("neurons", "axons_in", "axons_out", "synapse_bits")
 
     @property
     def graded(self) -> bool:
@@ -106,7 +133,8 @@ class Limits(BaseModel):
 
     @model_validator(mode="after")
     def _complete(self) -> "Limits":
-        for kind, found, expected in (("limits", self.limits, QUANTITIES), ("fields", self.fields, FIELDS)):
+        quantities, fields = (QUANTITIES, FIELDS) if self.family == "loihi" else (CORE_QUANTITIES, CORE_FIELDS)
+        for kind, found, expected in (("limits", self.limits, quantities), ("fields", self.fields, fields)):
             if set(found) != set(expected):
                 raise ValueError(f"{kind}: {sorted(found)}, expected {sorted(expected)}")
         return self

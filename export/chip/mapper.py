@@ -31,6 +31,15 @@ NAMES = {
     "thresholds": "distinct thresholds",
     "formats": "distinct synapse formats",
     "delay": "steps of delay",
+    "connections": "connections",
+    "channels": "input channels",
+    "hidden": "hidden neurons",
+    "outputs": "read-out neurons",
+    "synapses": "synaptic currents a neuron",
+    "fan_out": "targets of a neuron",
+    "fan_in": "sources of a neuron",
+    "input_projection": "neurons with input",
+    "output_projection": "neurons read out",
 }
 
 

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from ...toolkit.errors import InputError
-from ..program import Program
+from ..program import Program, Synapse
 from ..program.connections import connections
-from ..program.parts import Synapse
 from .limits import load_limits
 
 Index = NDArray[np.int64]

@@ -9,9 +9,9 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from ...toolkit.errors import UnsupportedError
-from ..program import Program
+from ..program import Neurons, Program, Synapse
 from ..program.connections import connections
-from ..program.parts import Convolution, Dense, Graded, Neurons, Sparse, Synapse
+from ..program.parts import Convolution, Dense, Graded, Sparse
 from .mapping import Index, Mapping
 
 

@@ -275,6 +275,7 @@ def to_onnx(program: Program) -> onnx.ModelProto:
                 updated.append(_value(body.add("Identity", new), TensorProto.INT64, shape))
             observed += [_value(name, TensorProto.INT64, shape) for name in (messages, *after[:2])]
             continue
+        assert isinstance(population, Population)
         before = f"_before_u/{population.name}", f"_before_v/{population.name}"
         u, v, spikes = body.neurons(population, arriving, *before, message)
         sent[population.name] = body.add("Cast", spikes, to=TensorProto.FLOAT)

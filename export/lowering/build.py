@@ -11,7 +11,9 @@ import numpy as np
 from ...toolkit.errors import UnsupportedError
 from ..nir.graph import Graph
 from ..nir.nodes import Slice, geometry
-from ..program.parts import Convolution, Dense, Graded, Neurons, Population, Readout, Sparse, Synapse
+from ..program import Neurons
+from ..program.parts import Convolution, Dense, Graded, Population, Readout, Sparse
+from ..program.parts import LoihiSynapse as Synapse
 from .divide import Part, Places, collector, cut, driver, listed, part_of, widened
 from .exponents import Wanted, choose, choose_input_bias
 from .latency import MEMORYLESS

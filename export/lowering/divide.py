@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from ...toolkit.errors import UnsupportedError
 from ..program.connections import unrolled
-from ..program.parts import Convolution, Dense, Population, Sparse, Synapse
+from ..program.parts import Convolution, Dense, Population, Sparse
+from ..program.parts import LoihiSynapse as Synapse
 from .latency import MEMORYLESS
 
 Places = NDArray[np.int64]

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ...toolkit.errors import UnsupportedError
-from ..program import Program
-from ..program.parts import DELAY_MAX, Graded, Input, Neurons, Population, Sparse, Synapse
+from ..program import Neurons, Program, Synapse
+from ..program.parts import DELAY_MAX, Graded, Input, Population, Sparse
 
 MEMORYLESS = 4095
 """du and dv of a neuron that forgets within a step (below threshold, its voltage is 0 anyway)."""

@@ -9,7 +9,8 @@ from ...toolkit.errors import UnsupportedError
 from ..nir.graph import Graph, flatten
 from ..nir.write import SideCar
 from ..program import Program
-from ..program.parts import Input, Synapse
+from ..program.parts import Input
+from ..program.parts import LoihiSynapse as Synapse
 from .build import Lowering
 from .divide import Part
 from .latency import balanced

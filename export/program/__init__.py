@@ -11,14 +11,13 @@ from .parts import (
     Graded,
     Input,
     Integers,
-    Neurons,
     Population,
     Readout,
     SigmaDelta,
     Sparse,
-    Synapse,
 )
-from .program import Program, read_program, write_program
+from .program import Neurons, Program, Synapse, read_program, write_program
+from .shifting import Shifted, Shifting
 
 __all__ = [
     "BIAS_EXPONENT_MAX",
@@ -35,6 +34,8 @@ __all__ = [
     "Population",
     "Program",
     "Readout",
+    "Shifted",
+    "Shifting",
     "SigmaDelta",
     "Sparse",
     "Synapse",

@@ -3,14 +3,15 @@
 import numpy as np
 from scipy.sparse import csr_array
 
-from .parts import Convolution, Dense, Synapse
-from .program import Program
+from .parts import Convolution, Dense
+from .program import Program, Synapse
+from .shifting import Shifted
 
 
 def connections(program: Program, synapse: Synapse) -> csr_array:
     """Return the weights that are not 0, (target neurons, source neurons), both flattened as (C, H, W); int32."""
     source, target = program.shape_of(synapse.source), program.shape_of(synapse.target)
-    if isinstance(synapse, Dense):
+    if isinstance(synapse, Dense | Shifted):
         return csr_array(synapse.weight)
     if isinstance(synapse, Convolution):
         rows, columns, weight = unrolled(synapse, source, target)

@@ -69,7 +69,9 @@ class Input(Part):
         return min(self.peak, round(1 / self.scale)) if self.scale < 1 else self.peak
 
 
-class _Neurons(Part):
+class NeuronsPart(Part):
+    """What all populations have."""
+
     name: Name
     shape: Shape
     vth: Annotated[int, Field(ge=0, le=VTH_MAX)]
@@ -81,7 +83,7 @@ class _Neurons(Part):
             raise UnsupportedError(f"population {self.name!r}: shape {self.shape} is impossibly large")
 
 
-class Population(_Neurons):
+class Population(NeuronsPart):
     """Current-based leaky integrate-and-fire neurons that share decays, threshold and bias exponent.
 
     u <- u (1 - (du+1)/4096) + 64 a;  v <- v (1 - dv/4096) + u + mantissa 2^exponent;  s = v > 64 vth;  v <- 0 if s.
@@ -114,7 +116,7 @@ class Population(_Neurons):
             raise UnsupportedError(f"population {self.name!r}: bias of shape {self.bias.shape}, expected {self.shape}")
 
 
-class Graded(_Neurons):
+class Graded(NeuronsPart):
     """Units without state that send their input itself, Loihi 2's graded spikes: s = a if a > vth else 0.
 
     A join of two paths (the ADD of a SEW block) is one such population that both end in.
@@ -130,7 +132,7 @@ class Graded(_Neurons):
     message_bits: Annotated[int, Field(ge=1, le=24)]
 
 
-class SigmaDelta(_Neurons):
+class SigmaDelta(NeuronsPart):
     """Sigma-delta neurons, as of lava-nc: they add up what arrives, and send by how much their activation has changed.
 
     e = spike_exponent + state_exponent, all in 32 bits:
@@ -307,8 +309,8 @@ class Convolution(_Synapse):
         return out, size[0], size[1]
 
 
-Synapse = Dense | Sparse | Convolution
-Neurons = Population | Graded | SigmaDelta
+LoihiSynapse = Dense | Sparse | Convolution
+"""Synapses of profile ``lava``."""
 
 
 class Readout(Part):

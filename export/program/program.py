@@ -22,14 +22,16 @@ from .parts import (
     Graded,
     Input,
     Integers,
-    Neurons,
     Part,
     Population,
     Readout,
     SigmaDelta,
     Sparse,
-    Synapse,
 )
+from .shifting import Shifted, Shifting
+
+Synapse = Dense | Sparse | Convolution | Shifted
+Neurons = Population | Graded | SigmaDelta | Shifting
 
 FORMAT = 1
 """Version of the file, not of what it holds: a Program's hash does not depend on it."""
@@ -38,11 +40,16 @@ FORMAT = 1
 def _kind_of_neurons(values: Any) -> str:
     if isinstance(values, dict):
         return "graded" if "message_bits" in values else str(values.get("kind", "lif"))
-    return "graded" if isinstance(values, Graded) else "sigma_delta" if isinstance(values, SigmaDelta) else "lif"
+    if isinstance(values, SigmaDelta | Shifting):
+        return values.kind
+    return "graded" if isinstance(values, Graded) else "lif"
 
 
 _AnyNeurons = Annotated[
-    Annotated[Population, Tag("lif")] | Annotated[Graded, Tag("graded")] | Annotated[SigmaDelta, Tag("sigma_delta")],
+    Annotated[Population, Tag("lif")]
+    | Annotated[Graded, Tag("graded")]
+    | Annotated[SigmaDelta, Tag("sigma_delta")]
+    | Annotated[Shifting, Tag("shifting")],
     Discriminator(_kind_of_neurons),
 ]
 
@@ -67,7 +74,7 @@ class Program(Part):
     synapses: Annotated[tuple[Annotated[Synapse, Field(discriminator="kind")], ...], Field(max_length=2**15)]
     readout: Readout
     steps: Annotated[int, Field(ge=1, le=2**16)]
-    profile: Literal["lava"] = "lava"
+    profile: Literal["lava", "xylo"] = "lava"
     _places: dict[str, int] = PrivateAttr(default_factory=dict)
     _depths: dict[str, int] = PrivateAttr(default_factory=dict)
 
@@ -89,7 +96,7 @@ class Program(Part):
             if synapse.source in ends:
                 raise UnsupportedError(f"{synapse.label}: its source sends sigma itself, which only a host takes")
             source, target = shapes[synapse.source], shapes[synapse.target]
-            if isinstance(synapse, Dense):
+            if isinstance(synapse, Dense | Shifted):
                 given: tuple[int, ...] = synapse.weight.shape
                 expected: tuple[int, ...] = (int(np.prod(target)), int(np.prod(source)))
             elif isinstance(synapse, Sparse):
@@ -110,8 +117,20 @@ class Program(Part):
                 f"read-out: population {last.name!r} sends graded changes, so read its membrane, not "
                 f"{self.readout.kind!r}"
             )
+        self._check_profile()
         self._check_messages()
         self._find_depths()
+
+    def _check_profile(self) -> None:
+        """Check that all parts are of the profile's arithmetic."""
+        for part in (*self.populations, *self.synapses):
+            if isinstance(part, Shifting | Shifted) != (self.profile == "xylo"):
+                label = part.label if isinstance(part, Synapse) else f"population {part.name!r}"
+                raise UnsupportedError(f"{label}: {type(part).__name__} is no part of profile {self.profile!r}")
+        for synapse in self.synapses:
+            target = self.population(synapse.target)
+            if isinstance(target, Shifting) and isinstance(synapse, Shifted) and synapse.port >= len(target.dash_syn):
+                raise UnsupportedError(f"{synapse.label}: its target has no synaptic current {synapse.port}")
 
     def _check_messages(self) -> None:
         """Check that bias-coded input fits the bias, and graded messages their bits."""
@@ -198,8 +217,8 @@ class Program(Part):
         return tuple(population for population in self.populations if isinstance(population, SigmaDelta))
 
     @property
-    def stateful(self) -> tuple[Population | SigmaDelta, ...]:
-        """The populations with state: those that spike, and those of sigma-delta neurons."""
+    def stateful(self) -> tuple[Population | SigmaDelta | Shifting, ...]:
+        """The populations with state: all that are not graded."""
         return tuple(population for population in self.populations if not isinstance(population, Graded))
 
     def incoming(self, name: str) -> Iterator[Synapse]:
@@ -241,6 +260,8 @@ class Program(Part):
         population = self.population(name)
         if isinstance(population, SigmaDelta):
             return population.peak
+        if isinstance(population, Shifting):
+            return population.most
         return int(2**population.message_bits) - 1 if isinstance(population, Graded) else 1
 
     def signed(self, name: str) -> bool:
@@ -340,6 +361,8 @@ def read_program(path: str | Path) -> Program:
             if _kind_of_neurons(population) != "graded":
                 population["bias"] = arrays.pop(f"bias/{population['name']}")
             population["shape"] = tuple(population["shape"])
+            if isinstance(population.get("dash_syn"), list):
+                population["dash_syn"] = tuple(population["dash_syn"])
         for index, synapse in enumerate(values["synapses"]):
             for name in ("weight", "rows", "columns") if synapse.get("kind") == "sparse" else ("weight",):
                 synapse[name] = arrays.pop(f"{name}/{index}")

@@ -1,6 +1,7 @@
-"""Python 3.10 environments in the user's cache folder, each keyed by the hash of its pinned requirements.
+"""Environments in the user's cache folder, each keyed by the hash of its pinned requirements.
 
-``lava`` holds lava-nc, ``netx`` lava-dl's importer on top of it.
+``lava`` holds lava-nc, ``netx`` lava-dl's importer on top of it, both on Python 3.10; ``xylosim`` SynSense's simulator
+of Xylo, on Python 3.11.
 """
 
 import os
@@ -15,7 +16,7 @@ from ...toolkit.cache import cache_folder
 from ...toolkit.errors import TargetError
 from ...toolkit.files import digest
 
-Kind = Literal["lava", "netx"]
+Kind = Literal["lava", "netx", "xylosim"]
 
 PYTHON_VARIABLE = "SPIKEPROOF_LAVA_PYTHON"
 
@@ -29,12 +30,14 @@ class _Environment:
         requirements: file beside this one.
         options: for pip.
         check: Python that must run in it.
+        version: of Python.
     """
 
     command: str
     requirements: str
     options: tuple[str, ...]
     check: str
+    version: str = "3.10"
 
     @property
     def path(self) -> Path:
@@ -53,13 +56,22 @@ _KINDS: dict[str, _Environment] = {
         # The importer itself asks for the PyTorch that is left out, see worker_netx.py.
         "import h5py, safetensors, lava.proc.lif.process, lava.lib.dl",
     ),
+    "xylosim": _Environment(
+        "spikeproof lava install --xylosim",
+        "requirements-xylosim.txt",
+        (),
+        "import xylosim.v2, numpy, safetensors",
+        "3.11",
+    ),
 }
 
 
 def _how(kind: Kind) -> str:
+    version = _KINDS[kind].version
     return (
-        "Lava needs an interpreter of Python 3.10 (pyenv install 3.10, uv python install 3.10, or your system's "
-        f"package); then run '{_KINDS[kind].command} [--python PATH]', or set {PYTHON_VARIABLE}"
+        f"{'xylosim' if kind == 'xylosim' else 'Lava'} needs an interpreter of Python {version} (pyenv install "
+        f"{version}, uv python install {version}, or your system's package); then run '{_KINDS[kind].command} "
+        f"[--python PATH]', or set {PYTHON_VARIABLE}"
     )
 
 
@@ -80,8 +92,8 @@ def environment_python(kind: Kind = "lava") -> Path | None:
     return python if python.exists() and (folder(kind) / "complete").exists() else None
 
 
-def _is_310(python: Path) -> bool:
-    code = "import sys; print(sys.version_info[:2] == (3, 10))"
+def _is_version(python: Path, version: str) -> bool:
+    code = f"import sys; print('%d.%d' % sys.version_info[:2] == {version!r})"
     try:
         answer = subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired):
@@ -90,27 +102,28 @@ def _is_310(python: Path) -> bool:
 
 
 def find_python(given: str | None = None, kind: Kind = "lava") -> Path:
-    """Return an interpreter of Python 3.10: the given one, else from PATH, pyenv's versions, or uv's.
+    """Return an interpreter of the kind's Python: the given one, else from PATH, pyenv's versions, or uv's.
 
     Raises:
         TargetError: there is none, or the given one is another version.
     """
+    version = _KINDS[kind].version
     given = given or os.environ.get(PYTHON_VARIABLE)
     if given:
         found = Path(shutil.which(given) or given)
-        if not _is_310(found):
-            raise TargetError(f"target {kind!r}: {given} is not an interpreter of Python 3.10; {_how(kind)}")
+        if not _is_version(found, version):
+            raise TargetError(f"target {kind!r}: {given} is not an interpreter of Python {version}; {_how(kind)}")
         return found
     home = Path.home()
     pyenv = Path(os.environ.get("PYENV_ROOT") or home / ".pyenv")
     uv = Path(os.environ.get("UV_PYTHON_INSTALL_DIR") or home / ".local/share/uv/python")
-    candidates = [Path(path) for path in [shutil.which("python3.10")] if path]
-    candidates += sorted(pyenv.glob("versions/3.10*/bin/python"), reverse=True)
-    candidates += sorted(uv.glob("cpython-3.10*/bin/python3.10"), reverse=True)
+    candidates = [Path(path) for path in [shutil.which(f"python{version}")] if path]
+    candidates += sorted(pyenv.glob(f"versions/{version}*/bin/python"), reverse=True)
+    candidates += sorted(uv.glob(f"cpython-{version}*/bin/python{version}"), reverse=True)
     for candidate in candidates:
-        if _is_310(candidate):
+        if _is_version(candidate, version):
             return candidate
-    raise TargetError(f"target {kind!r}: no Python 3.10 found; {_how(kind)}")
+    raise TargetError(f"target {kind!r}: no Python {version} found; {_how(kind)}")
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from spikeproof.toolkit import registry
 from spikeproof.toolkit.errors import InputError, TargetError, UnsupportedError
 from spikeproof.toolkit.progress import Track
 
-BUILT_IN = ["torch", "loihi", "twin", "onnx", "lava", "netx"]
+BUILT_IN = ["torch", "loihi", "twin", "onnx", "lava", "netx", "xylo", "xylosim"]
 
 
 def small(message_bits: int = 4) -> Program:
