@@ -63,29 +63,46 @@ CONVOLUTION = """
 /* The same for a convolution: the kernel's weights are added where they meet source neuron i. */
 static void convolution_WEIGHT(const struct convolution *c, const WEIGHT *restrict weight, int32_t i, uint32_t x,
                                uint32_t *restrict to) {
-    const int32_t pixel = i / c->channels, channel = i - pixel * c->channels;
-    const int32_t y = pixel / c->width + c->pad_y, x0 = pixel % c->width + c->pad_x;
-    const WEIGHT *mine = weight + channel * c->kernel_y * c->kernel_x * c->together;
+    const int32_t pixel = i / c->channels, channel = i - pixel * c->channels, y = pixel / c->width;
+    int32_t row, column;
+    const int32_t first_y = meeting(y + c->pad_y, &c->y, &row);
+    const int32_t first_x = meeting(pixel - y * c->width + c->pad_x, &c->x, &column);
+    weight += channel * c->y.kernel * c->x.kernel * c->together;
     to += channel / c->per_group * c->together;
-    for (int32_t ky = 0, row = y; ky < c->kernel_y && row >= 0; ky++, row -= c->dilation_y) {
-        const int32_t to_y = row / c->stride_y;
-        if (to_y * c->stride_y != row || to_y >= c->to_height) continue;
-        for (int32_t kx = 0, column = x0; kx < c->kernel_x && column >= 0; kx++, column -= c->dilation_x) {
-            const int32_t to_x = column / c->stride_x;
-            if (to_x * c->stride_x != column || to_x >= c->to_width) continue;
-            const WEIGHT *restrict tap = mine + (ky * c->kernel_x + kx) * c->together;
-            uint32_t *restrict at = to + (to_y * c->to_width + to_x) * c->to_channels;
-            for (int32_t o = 0; o < c->together; o++) at[o] += (uint32_t)(int32_t)tap[o] * x;
+    for (int32_t ky = first_y; ky < c->y.kernel && row >= 0; ky += c->y.jump, row -= c->y.drop) {
+        if (row >= c->y.size) continue;
+        for (int32_t kx = first_x, at = column; kx < c->x.kernel && at >= 0; kx += c->x.jump, at -= c->x.drop) {
+            if (at >= c->x.size) continue;
+            const WEIGHT *restrict tap = weight + (ky * c->x.kernel + kx) * c->together;
+            uint32_t *restrict sums_here = to + (row * c->x.size + at) * c->to_channels;
+            for (int32_t o = 0; o < c->together; o++) sums_here[o] += (uint32_t)(int32_t)tap[o] * x;
         }
     }
 }
 """
 CONVOLUTION_STRUCT = """
-/* channels, width: of the source; to_...: of the target; together: target channels of a group; per_group: source's. */
-struct convolution {
-    int32_t channels, width, to_channels, to_height, to_width, together, per_group, kernel_y, kernel_x;
-    int32_t stride_y, stride_x, pad_y, pad_x, dilation_y, dilation_x;
+/* One axis of a convolution. size: of the target; jump: from one place of the kernel that meets a target to the next,
+ * drop: and by how much that target lies before the other. */
+struct axis {
+    int32_t size, kernel, stride, dilation, jump, drop;
 };
+/* channels, width: of the source; together: target channels of a group; per_group: source channels of one. */
+struct convolution {
+    int32_t channels, width, to_channels, together, per_group, pad_y, pad_x;
+    struct axis y, x;
+};
+"""
+MEETING = """
+/* The first place of the kernel at which a source meets a target, and that target; its size if there is none. */
+static int32_t meeting(int32_t place, const struct axis *a, int32_t *target) {
+    int32_t k = 0;
+    while (k < a->jump && place >= 0 && place % a->stride) {
+        k++;
+        place -= a->dilation;
+    }
+    *target = place / a->stride;
+    return k < a->jump && place >= 0 ? k : a->kernel;
+}
 """
 
 _LIF = """

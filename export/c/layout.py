@@ -77,6 +77,11 @@ class Node:
         return np.argsort(self.order)
 
 
+def message_type(program: Program) -> np.dtype[np.integer]:
+    """Return the type of ``snn_message``, as NumPy has it."""
+    return np.dtype(width_of(program.input.peak).removesuffix("_t"))
+
+
 def takes_input(program: Program) -> bool:
     """Return whether any population takes the input as its bias."""
     return any(part.input_bias for part in program.stateful)

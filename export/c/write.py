@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import gcd
 from typing import Literal
 
 import numpy as np
@@ -139,6 +140,7 @@ class _Writer:
                 helpers = kernels.HELPERS[helper] + helpers
                 used += kernels.HELPERS[helper]
         structs = kernels.CONVOLUTION_STRUCT if "convolution_" in loops else ""
+        helpers += kernels.MEETING if structs else ""
         zeros = "".join(f"    memset({name}, 0, sizeof {name});\n" for _, name, dims in self.state if dims)
         return "".join(
             (
@@ -254,13 +256,17 @@ class _Writer:
         conv = wire.synapse
         assert conv.kind == "convolution"
         channels, _, width = wire.source.planes
+        to_channels, *to_size = wire.target.planes
         out, per_group, *kernel = conv.weight.shape
-        numbers = [channels, width, *wire.target.planes, out // conv.groups, per_group, *kernel]
-        numbers += [*conv.stride, *conv.padding, *conv.dilation]
+        axes = []
+        for size, k, stride, dilation in zip(to_size, kernel, conv.stride, conv.dilation, strict=True):
+            both = gcd(stride, dilation)
+            axes.append([size, k, stride, dilation, stride // both, dilation // both])
+        numbers = [channels, width, to_channels, out // conv.groups, per_group, *conv.padding]
         name = f"{wire.c}_shape"
-        values = ", ".join(map(str, numbers))
-        self.tables.append(f"static const struct convolution {name} = {{{values}}};\n")
-        self.constant_bytes += 4 * len(numbers)
+        parts = [*map(str, numbers), *(f"{{{', '.join(map(str, axis))}}}" for axis in axes)]
+        self.tables.append(f"static const struct convolution {name} = {{{', '.join(parts)}}};\n")
+        self.constant_bytes += 4 * (len(numbers) + sum(map(len, axes)))
         return name
 
     def _bias(self, node: Node, bias: NDArray[np.int32]) -> tuple[str, int]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...export.c import to_c, unsupported
-from ...export.c.layout import Node, nodes, width_of
+from ...export.c.layout import Node, message_type, nodes
 from ...export.c.write import Main
 from ...export.program import Program
 from ...toolkit.errors import TargetError
@@ -30,7 +30,7 @@ class _Executable(CompiledProgram):
         self.populations = [self.at[part.name] for part in program.populations]
         self.stateful = {part.name for part in program.stateful}
         self.inputs = self.at[program.input.name].size
-        self.message = np.dtype(width_of(program.input.peak).removesuffix("_t"))
+        self.message = message_type(program)
 
     def _build(self, main: Main) -> Path:
         try:
