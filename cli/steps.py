@@ -77,19 +77,32 @@ def export(
         Path | None,
         typer.Option(metavar="DIR", help="Write a folder, too, that runs the Program on Lava without spikeproof."),
     ] = None,
+    c: Annotated[
+        Path | None,
+        typer.Option("--c", metavar="FILE", help="Write the Program, too, as one file of C99, and its sizes."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Write NIR (checked by executing it), the integer Program and its ONNX form."""
-    if lava_project is None:
-        step(run, as_json, _steps("export"))
-        return
+    if lava_project is not None and c is not None:
+        raise typer.BadParameter("give --lava-project or --c, one at a time")
 
-    def find() -> Callable[..., "Result"]:
+    def find_lava() -> Callable[..., "Result"]:
         from ..eval.run.lava_project import lava_project as write
 
         return write
 
-    step(run, as_json, find, place=lava_project)
+    def find_c() -> Callable[..., "Result"]:
+        from ..eval.run.c_file import c_file as write
+
+        return write
+
+    if lava_project is not None:
+        step(run, as_json, find_lava, place=lava_project)
+    elif c is not None:
+        step(run, as_json, find_c, place=c)
+    else:
+        step(run, as_json, _steps("export"))
 
 
 def simulate(

@@ -1,4 +1,4 @@
-"""Targets that run a network: float PyTorch, exact integers of Loihi and Xylo, ONNX Runtime, Lava, xylosim."""
+"""Targets that run a network: float PyTorch, exact integers of Loihi and Xylo, ONNX Runtime, C, Lava, xylosim."""
 
 from typing import Any
 
@@ -14,6 +14,7 @@ TARGETS: Registry[Any] = Registry(
         "loihi": "loihi.simulator:LoihiTarget",
         "twin": "twin:TwinTarget",
         "onnx": "onnx:OnnxTarget",
+        "c": "c.target:CTarget",
         "lava": "lava.client:LavaTarget",
         "netx": "lava.netx:NetxTarget",
         "xylo": "xylo.simulator:XyloTarget",

@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = {
     "adopted": "benchmarks",
     "attacks_calibration": "attacks",
+    "c_beside_loihi": "benchmarks",
     "deployed_robustness": "robustness",
     "faults_ann": "benchmarks",
     "loihi_vs_lava": "benchmarks",

@@ -131,6 +131,42 @@ class LavaProject(Result):
 
 
 @dataclass(frozen=True)
+class CFile(Result):
+    """``export --c``: the Program as one file of C99.
+
+    Attributes:
+        file: its path.
+        samples_file: samples as its ``main`` reads them.
+        samples: how many.
+        program_sha256: of the Program.
+        expected_file: what ``main`` prints on them, by target ``loihi``.
+        equal_to_loihi: that the compiled file gives the same outputs; None where there is no compiler.
+        without_compiler: why it was not compiled.
+        constant_bytes: of weights, biases and indices.
+        state_bytes: of variables.
+        compiled: sizes of code and constants (flash) and of variables (RAM), by compiler; without ``main``.
+        updates_a_step: neurons.
+        additions_a_step: weights added, mean over the samples' steps.
+        most_additions_a_step: if all neurons spiked.
+    """
+
+    step = "c-file"
+    file: str
+    samples_file: str
+    samples: int
+    program_sha256: str
+    expected_file: str
+    equal_to_loihi: bool | None
+    without_compiler: str
+    constant_bytes: int
+    state_bytes: int
+    compiled: list[dict[str, Any]]
+    updates_a_step: int
+    additions_a_step: float
+    most_additions_a_step: int
+
+
+@dataclass(frozen=True)
 class Simulated(Result):
     """``simulate``: the Program on one target.
 

@@ -165,7 +165,7 @@ def test_every_target_is_listed(call: Call) -> None:
     answer = call("targets", "--json")
     assert answer.code == 0
     rows = json.loads(answer.out)["targets"]
-    assert [row["target"] for row in rows][:6] == ["torch", "loihi", "twin", "onnx", "lava", "netx"]
+    assert [row["target"] for row in rows][:7] == ["torch", "loihi", "twin", "onnx", "c", "lava", "netx"]
     assert all(row["what"] for row in rows)
 
 

@@ -15,6 +15,7 @@ from spikeproof.export.lowering.lower import lower
 from spikeproof.export.nir.roundtrip import check_round_trip
 from spikeproof.export.nir.write import read_nir, write_nir
 from spikeproof.export.program import Convolution, Dense, Graded, Input, Population, Program, Readout, Sparse
+from spikeproof.hw_targets.c.target import CTarget
 from spikeproof.hw_targets.lava.client import LavaTarget, run_jobs
 from spikeproof.hw_targets.lava.netx import NetxTarget
 from spikeproof.hw_targets.loihi import neurons
@@ -48,11 +49,15 @@ class WithoutLoops:
             return self.compiled.run(inputs, rasters=rasters)
 
 
+UNDEFINED = ("-O1", "-fsanitize=undefined", "-fno-sanitize-recover")
+"""Target ``c`` stops where C leaves open what happens."""
+
 TARGETS = {
     "loihi-delayed": lambda: LoihiTarget(latency=1),
     "loihi-without-loops": WithoutLoops,
     "twin": TwinTarget,
     "onnx": OnnxTarget,
+    "c": lambda: CTarget(flags=UNDEFINED),
     "lava": LavaTarget,
     "netx": NetxTarget,
 }

@@ -6,6 +6,7 @@ import pytest
 
 from spikeproof.export.program import Dense, Input, Population, Program, Readout
 from spikeproof.hw_targets import TARGETS
+from spikeproof.hw_targets.c.target import CTarget
 from spikeproof.hw_targets.loihi.simulator import LoihiTarget
 from spikeproof.hw_targets.onnx import OnnxTarget
 from spikeproof.hw_targets.target import (
@@ -22,7 +23,7 @@ from spikeproof.toolkit import registry
 from spikeproof.toolkit.errors import InputError, TargetError, UnsupportedError
 from spikeproof.toolkit.progress import Track
 
-BUILT_IN = ["torch", "loihi", "twin", "onnx", "lava", "netx", "xylo", "xylosim"]
+BUILT_IN = ["torch", "loihi", "twin", "onnx", "c", "lava", "netx", "xylo", "xylosim"]
 
 
 def small(message_bits: int = 4) -> Program:
@@ -38,7 +39,9 @@ def small(message_bits: int = 4) -> Program:
 GOOD = np.zeros((3, 5, 2, 1, 1), dtype=np.int32)
 
 
-@pytest.mark.parametrize("target", [LoihiTarget(), LoihiTarget(latency=1), OnnxTarget()], ids=["loihi", "late", "onnx"])
+@pytest.mark.parametrize(
+    "target", [LoihiTarget(), LoihiTarget(latency=1), OnnxTarget(), CTarget()], ids=["loihi", "late", "onnx", "c"]
+)
 @pytest.mark.parametrize(
     ("inputs", "why"),
     [

@@ -38,13 +38,27 @@ def compile_c(command: str, source: Path, into: Path, flags: tuple[str, ...]) ->
     Raises:
         NotCompiled: with what the compiler said.
     """
-    step = [command, *FLAGS, *flags, "-o", str(into), str(source), "-lm"]
+    run_compiler([command, *FLAGS, *flags, "-o", str(into), str(source), "-lm"])
+
+
+def run_compiler(step: list[str], seconds: float = 120) -> str:
+    """Run a compiler, or a tool of it, and return what it wrote on standard output.
+
+    Args:
+        step: its command line.
+        seconds: that it may take.
+
+    Raises:
+        NotCompiled: with what the compiler said.
+    """
+    command = step[0]
     try:
-        done = subprocess.run(step, capture_output=True, text=True, errors="replace", timeout=120, check=False)
+        done = subprocess.run(step, capture_output=True, text=True, errors="replace", timeout=seconds, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise NotCompiled(f"{command} could not be run: {error}") from error
     if done.returncode != 0:
         raise NotCompiled(f"{command} failed with exit code {done.returncode}: {done.stderr.strip()}")
+    return done.stdout
 
 
 def shipped(source: Path, level: str) -> Path:

@@ -102,8 +102,20 @@ def _cpu() -> str:
     return " ".join([platform.machine(), platform.processor(), *features])
 
 
-def build(folder: Path, source: Path = SOURCE) -> Path:
-    """Return the library of ``source`` in ``folder``, compiled now if not there.
+def cache_folder() -> Path:
+    """Return where compiled files are kept: that of :data:`CACHE_VARIABLE`, else in the user's cache folder."""
+    given = os.environ.get(CACHE_VARIABLE)
+    return Path(given) if given else user_cache_path("spikeproof", appauthor=False)
+
+
+def kept(folder: Path, name: str, content: bytes, make: Callable[[str, Path], None]) -> Path:
+    """Return a compiled file in ``folder``, made now if not there.
+
+    Args:
+        folder: where it is kept.
+        name: how its name begins and ends; a ``*`` stands for what tells it apart.
+        content: what it is made from, beside the compiler and this CPU.
+        make: calls the compiler, whose path it is given, with the path to write.
 
     Raises:
         NotCompiled: no compiler, what it says, or a folder that cannot be written.
@@ -111,19 +123,28 @@ def build(folder: Path, source: Path = SOURCE) -> Path:
     command = compiler()
     if command is None:
         raise NotCompiled("no C compiler ($CC, cc, gcc or clang); install one, for example gcc")
-    named = digest(source.read_bytes() + f"{command} {FLAGS} {NATIVE} {_cpu()}".encode())[:16]
-    made = folder / f"native-{named}.so"
+    made = folder / name.replace("*", digest(content + f"{command} {_cpu()}".encode())[:16])
     if made.exists():
         return made
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as work:
-            fresh = Path(work) / "native.so"
-            compile_c(command, source, fresh, NATIVE)
+            fresh = Path(work) / "made"
+            make(command, fresh)
             fresh.replace(made)
     except OSError as error:
         raise NotCompiled(f"{folder} cannot be written: {error}; choose another with {CACHE_VARIABLE}") from error
     return made
+
+
+def build(folder: Path, source: Path = SOURCE) -> Path:
+    """Return the library of ``source`` in ``folder``, compiled now if not there.
+
+    Raises:
+        NotCompiled: no compiler, what it says, or a folder that cannot be written.
+    """
+    content = source.read_bytes() + f"{FLAGS} {NATIVE}".encode()
+    return kept(folder, "native-*.so", content, lambda command, into: compile_c(command, source, into, NATIVE))
 
 
 def _find(source: Path) -> tuple[Path, str]:
