@@ -25,6 +25,7 @@ from ..measure.activity import views
 from ..measure.forms import Deployed, Forms
 from ..measure.metrics import fan_out
 from ..records.cost import AnnCost, ChipCost, Cost, FormCost, Memory, Metering, Timing, Views
+from . import board
 from .baselines import int8_ann, metered, nvml, program_ann, rapl
 from .constants import table
 from .energy import Traffic, count_events, estimate, mapped, steps_an_inference, unmapped
@@ -131,10 +132,13 @@ def chip_cost(
             ),
             chip,
             constants,
-        ).to_dict()
+        )
         for name, seen in conditions.items()
     }
-    parts: Any = {key: {name: one[key] for name, one in found.items()} for key in ("terms", "total", "step", "time")}
+    shown = {name: one.to_dict() for name, one in found.items()}
+    parts: Any = {key: {name: one[key] for name, one in shown.items()} for key in ("terms", "total", "step", "time")}
+    if board.known(chip, constants):
+        parts["board"] = {name: board.streamed(one, constants).to_dict() for name, one in found.items()}
     unsuitable = chips.unsupported(program, chip)
     return ChipCost(chip=chip, steps=steps, basis=traffic.basis, unsuitable=unsuitable, **parts)
 

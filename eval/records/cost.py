@@ -112,6 +112,8 @@ class ChipCost(Part):
         total: joules by condition.
         step: seconds a time step, by condition.
         time: seconds an inference, by condition.
+        board: the same on a board that inputs are streamed to, by condition: joules of events, running, idle, dynamic
+            and total, seconds as "time"; empty where no such board was measured.
         basis: where populations are assumed to be.
         unsuitable: reasons why this chip could not hold the Program: the estimate then only borrows its prices.
         absent: why there is no estimate.
@@ -123,6 +125,7 @@ class ChipCost(Part):
     total: dict[str, Ends] = Field(default_factory=dict)
     step: dict[str, Ends] = Field(default_factory=dict)
     time: dict[str, Ends] = Field(default_factory=dict)
+    board: dict[str, dict[str, Ends]] = Field(default_factory=dict)
     basis: str = ""
     unsuitable: list[str] = Field(default_factory=list)
     absent: str | None = None
