@@ -24,7 +24,7 @@ from ...toolkit.task import CLASSES, Task
 from ..measure.activity import views
 from ..measure.forms import Deployed, Forms
 from ..measure.metrics import fan_out
-from ..records.cost import AnnCost, ChipCost, Cost, FormCost, Memory, Metering, Timing, Views
+from ..records.cost import AnnCost, ChipCost, Cost, FormCost, Memory, Metering, Timing, TrainedAnn, Views
 from . import board
 from .baselines import int8_ann, metered, nvml, program_ann, rapl
 from .constants import table
@@ -169,6 +169,7 @@ def measure_cost(
     task: Task = CLASSES,
     epsilon: float | None = None,
     queries: int = QUERIES,
+    trained: TrainedAnn | None = None,
     track: Track = silent,
 ) -> Cost:
     """Measure the float and quantized network and the Program: sparsity, time, energy where metered, memory.
@@ -182,6 +183,7 @@ def measure_cost(
         task: what outputs are for.
         epsilon: of an energy attack, whose images become one more condition; None: no such attack.
         queries: that it spends, a sample.
+        trained: the ANN of the same recipe, where one was trained.
         track: progress.
 
     Raises:
@@ -247,6 +249,7 @@ def measure_cost(
             weights=ann.weights,
             activations=ann.activations,
             joules=(ann.joules.low, ann.joules.high),
+            trained=trained,
         ),
         worst=worst,
     )

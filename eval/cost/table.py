@@ -13,7 +13,9 @@ from ..records.evaluation import Evaluation
 from ..records.quality import QualityUnderAttack
 from ..records.robustness import Robustness
 from .cells import ANN, Cell, Row, column, missing
+from .constants import table
 from .judged import accuracy_rows, quality_rows, robustness_rows
+from .pays import pays_rows, trained_cells
 
 
 @dataclass(frozen=True)
@@ -174,7 +176,8 @@ def _energy(cost: Cost, forms: dict[str, FormCost], columns: Sequence[str]) -> I
         form = forms.get(each)
         if each == ANN:
             low, high = cost.ann.joules
-            said = f"{cost.ann.macs:,} multiply-accumulates and memory in 45 nm; such an ANN was not trained"
+            said = f"{cost.ann.macs:,} multiply-accumulates and memory in 45 nm"
+            said += "" if cost.ann.trained else "; such an ANN was not trained: compare --ann"
             cells[each] = Cell("estimated", None, low, high, None, said)
         elif form is not None and form.energy.joules is None:
             cells[each] = missing(str(form.energy.absent))
@@ -287,6 +290,7 @@ def side_by_side(
     forms = {column(form.form, form.target, form.device): form for form in cost.forms}
     columns = list(forms)
     wide = [*columns, ANN]
+    program = _program_column(columns)
     rows = [
         *accuracy_rows(record, columns, folder),
         *(
@@ -295,11 +299,13 @@ def side_by_side(
             else robustness_rows(robustness, columns, folder)
         ),
         *_sparsity(cost, forms, columns),
-        *_worst(cost, _program_column(columns)),
+        *_worst(cost, program),
         *_latency(cost, forms, columns),
         *_energy(cost, forms, wide),
+        *pays_rows(cost, forms[program], program, table()),
         *_memory(cost, forms, wide),
     ]
+    trained_cells(cost, rows)
     made = {"record.json": record, attacked: robustness, "cost.json": cost}
     sources = {name: one.created for name, one in made.items() if one is not None}
     return SideBySide(cost.name, wide, rows, list(_notes(robustness, cost, stale)), sources)
