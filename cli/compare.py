@@ -25,6 +25,12 @@ def compare(
             help="Search the ball for the images that cost most, and bound what any can cost; direct coding.",
         ),
     ] = None,
+    ann: Annotated[
+        bool,
+        typer.Option(
+            "--ann", help="Train the same layers with ReLU, in INT8: accuracy, time, and the run's protocol on it, too."
+        ),
+    ] = False,
     trace: Annotated[
         Path | None,
         typer.Option(
@@ -50,7 +56,7 @@ def compare(
     from . import show
 
     if trace is not None:
-        _traced(run, trace, columns, clock, first, as_json, samples or csv or again or worst_energy is not None)
+        _traced(run, trace, columns, clock, first, as_json, samples or csv or again or ann or worst_energy is not None)
         return
     if columns is not None or clock or first:
         raise InputError("--columns, --clock and --first belong to --trace")
@@ -59,7 +65,7 @@ def compare(
         from ..eval.run.compare import compare as put_beside
         from ..toolkit.files import write_text
     with show.progress(as_json) as track:
-        result = put_beside(found, samples=samples, again=again, worst_energy=worst_energy, track=track)
+        result = put_beside(found, samples=samples, again=again, worst_energy=worst_energy, ann=ann, track=track)
     if csv is not None:
         write_text(csv, result.table.to_csv())
     if as_json:

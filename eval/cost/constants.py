@@ -48,7 +48,7 @@ class Constant(Part):
     """One constant.
 
     Attributes:
-        chip: which chip, or ``int8-45nm`` for the estimate of an ANN.
+        chip: which chip, ``CHIP-board`` for a board with one, or ``int8-45nm`` for the estimate of an ANN.
         term: what it is the price of.
         kind: of synapse; None for all kinds.
         unit: pJ or ns an event, mW, or a count.

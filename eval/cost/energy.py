@@ -124,6 +124,7 @@ def count_events(
     operations: Mapping[str, float],
     active: Mapping[str, float],
     traffic: Traffic,
+    steps: int | None = None,
 ) -> Events:
     """Return the events of an inference from what was counted on it.
 
@@ -134,6 +135,7 @@ def count_events(
         active: neuron updates a sample that change the voltage or fire, by population; populations without voltage
             are active when they send.
         traffic: where the populations are.
+        steps: of an inference; None: as of one alone, see :func:`steps_an_inference`.
     """
     kinds: dict[str, float] = {}
     for name, count in operations.items():
@@ -143,7 +145,7 @@ def count_events(
         sizes = [float(fan_out(program, synapse).sum()) for synapse in here]
         for synapse, size in zip(here, sizes, strict=True):
             kinds[synapse.kind] = kinds.get(synapse.kind, 0.0) + count * (size / sum(sizes) if sum(sizes) else 0.0)
-    steps = steps_an_inference(program)
+    steps = steps_an_inference(program) if steps is None else steps
     updates = steps * sum(int(np.prod(population.shape)) for population in program.populations)
     total = {name: float(counts.sum()) for name, counts in sent.items()}
     busy = sum(active[p.name] if isinstance(p, Population) else total[p.name] for p in program.populations)

@@ -25,7 +25,8 @@ from ...toolkit.task import CLASSES, Task
 from ..measure.activity import views
 from ..measure.forms import Deployed, Forms
 from ..measure.metrics import fan_out
-from ..records.cost import AnnCost, ChipCost, Cost, FormCost, Memory, Metering, Timing, Views
+from ..records.cost import AnnCost, ChipCost, Cost, FormCost, Memory, Metering, Timing, TrainedAnn, Views
+from . import board
 from .baselines import int8_ann, metered, nvml, program_ann, rapl
 from .constants import table
 from .energy import Traffic, count_events, estimate, mapped, steps_an_inference, unmapped
@@ -132,10 +133,13 @@ def chip_cost(
             ),
             chip,
             constants,
-        ).to_dict()
+        )
         for name, seen in conditions.items()
     }
-    parts: Any = {key: {name: one[key] for name, one in found.items()} for key in ("terms", "total", "step", "time")}
+    shown = {name: one.to_dict() for name, one in found.items()}
+    parts: Any = {key: {name: one[key] for name, one in shown.items()} for key in ("terms", "total", "step", "time")}
+    if board.known(chip, constants):
+        parts["board"] = {name: board.streamed(one, constants).to_dict() for name, one in found.items()}
     unsuitable = chips.unsupported(program, chip)
     return ChipCost(chip=chip, steps=steps, basis=traffic.basis, unsuitable=unsuitable, **parts)
 
@@ -166,6 +170,7 @@ def measure_cost(
     task: Task = CLASSES,
     epsilon: float | None = None,
     queries: int = QUERIES,
+    trained: TrainedAnn | None = None,
     track: Track = silent,
 ) -> Cost:
     """Measure the float and quantized network and the Program: sparsity, time, energy where metered, memory.
@@ -179,6 +184,7 @@ def measure_cost(
         task: what outputs are for.
         epsilon: of an energy attack, whose images become one more condition; None: no such attack.
         queries: that it spends, a sample.
+        trained: the ANN of the same recipe, where one was trained.
         track: progress.
 
     Raises:
@@ -245,6 +251,7 @@ def measure_cost(
             weights=ann.weights,
             activations=ann.activations,
             joules=(ann.joules.low, ann.joules.high),
+            trained=trained,
         ),
         worst=worst,
     )

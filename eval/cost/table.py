@@ -13,7 +13,9 @@ from ..records.evaluation import Evaluation
 from ..records.quality import QualityUnderAttack
 from ..records.robustness import Robustness
 from .cells import ANN, Cell, Row, column, missing
+from .constants import table
 from .judged import accuracy_rows, quality_rows, robustness_rows
+from .pays import pays_rows, trained_cells
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,7 @@ def _latency(cost: Cost, forms: dict[str, FormCost], columns: Sequence[str]) -> 
     steps = Cell("counted", float(cost.chips[0].steps), note="one image at a time, until the last window ends")
     yield Row("latency", "time steps an image", "", "steps", "lower", {program: steps})
     yield from _on_chip(cost, program, "latency", "one image on the chip", "s", lambda chip: {"": chip.time})
+    yield from _on_board(cost, program, "latency", "s", {"": "time"})
 
 
 def _program_column(columns: Sequence[str]) -> str:
@@ -155,13 +158,26 @@ def _on_chip(
                 yield Row(group, title, condition, unit, "lower", {program: cell}, part)
 
 
+def _on_board(cost: Cost, program: str, group: str, unit: str, parts: dict[str, str]) -> Iterator[Row]:
+    """Yield rows of the boards that were measured; ``parts``: what the record calls the whole and its parts."""
+    yield from _on_chip(
+        cost.model_copy(update={"chips": [chip for chip in cost.chips if chip.board]}),
+        program,
+        group,
+        "an image streamed to a board" if group == "energy" else "one image streamed to a board",
+        unit,
+        lambda chip: {part: {name: found[key] for name, found in chip.board.items()} for part, key in parts.items()},
+    )
+
+
 def _energy(cost: Cost, forms: dict[str, FormCost], columns: Sequence[str]) -> Iterator[Row]:
     cells = {}
     for each in columns:
         form = forms.get(each)
         if each == ANN:
             low, high = cost.ann.joules
-            said = f"{cost.ann.macs:,} multiply-accumulates and memory in 45 nm; such an ANN was not trained"
+            said = f"{cost.ann.macs:,} multiply-accumulates and memory in 45 nm"
+            said += "" if cost.ann.trained else "; such an ANN was not trained: compare --ann"
             cells[each] = Cell("estimated", None, low, high, None, said)
         elif form is not None and form.energy.joules is None:
             cells[each] = missing(str(form.energy.absent))
@@ -172,6 +188,9 @@ def _energy(cost: Cost, forms: dict[str, FormCost], columns: Sequence[str]) -> I
     yield Row("energy", "an image, elsewhere", "clean", "J", "lower", cells)
     program = _program_column(columns)
     yield from _on_chip(cost, program, "energy", "an image on the chip", "J", lambda chip: {"": chip.total})
+    yield from _on_board(
+        cost, program, "energy", "J", {"": "total", "events": "events", "running": "running", "idle board": "idle"}
+    )
     yield from _attack_price(cost, program)
     yield from _on_chip(
         cost.model_copy(update={"chips": [chip for chip in cost.chips if not chip.absent]}),
@@ -219,8 +238,8 @@ def _memory(cost: Cost, forms: dict[str, FormCost], columns: Sequence[str]) -> I
 
 def _notes(robustness: Robustness | QualityUnderAttack | None, cost: Cost, stale: Sequence[str]) -> Iterator[str]:
     yield (
-        "No chip was used. Energy and time on the chip are events counted on the Program times public constants: an "
-        "interval to plan with, not a measurement."
+        "No chip was used. Energy and time on the chip are modelled, not measured: events counted on the Program times "
+        "public constants, an interval to plan with."
     )
     for chip in cost.chips:
         if chip.absent:
@@ -229,6 +248,11 @@ def _notes(robustness: Robustness | QualityUnderAttack | None, cost: Cost, stale
             reasons = "; ".join(chip.unsuitable)
             title = load_limits(chip.chip).title
             yield f"{title} cannot hold this Program as it is; only its prices are borrowed: {reasons}."
+    if any(chip.board for chip in cost.chips):
+        yield (
+            "A board takes far more than its chip's events: power while anything runs, for a step's time with input "
+            "streamed in, both as measured on one board in 2019 ('spikeproof energy --silicon')."
+        )
     for form in cost.forms:
         if form.form == "float" and form.energy.absent:
             yield f"Energy of float on {form.device}: not measured: {form.energy.absent}."
@@ -266,6 +290,7 @@ def side_by_side(
     forms = {column(form.form, form.target, form.device): form for form in cost.forms}
     columns = list(forms)
     wide = [*columns, ANN]
+    program = _program_column(columns)
     rows = [
         *accuracy_rows(record, columns, folder),
         *(
@@ -274,11 +299,13 @@ def side_by_side(
             else robustness_rows(robustness, columns, folder)
         ),
         *_sparsity(cost, forms, columns),
-        *_worst(cost, _program_column(columns)),
+        *_worst(cost, program),
         *_latency(cost, forms, columns),
         *_energy(cost, forms, wide),
+        *pays_rows(cost, forms[program], program, table()),
         *_memory(cost, forms, wide),
     ]
+    trained_cells(cost, rows)
     made = {"record.json": record, attacked: robustness, "cost.json": cost}
     sources = {name: one.created for name, one in made.items() if one is not None}
     return SideBySide(cost.name, wide, rows, list(_notes(robustness, cost, stale)), sources)

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import Field
 
-from .base import FormName, Machine, Part, ProgramId, Record, read_model
+from .base import FormName, Machine, Part, ProgramId, Record, Share, read_model
 
 Ends = tuple[float, float]
 
@@ -112,6 +112,8 @@ class ChipCost(Part):
         total: joules by condition.
         step: seconds a time step, by condition.
         time: seconds an inference, by condition.
+        board: the same on a board that inputs are streamed to, by condition: joules of events, running, idle, dynamic
+            and total, seconds as "time"; empty where no such board was measured.
         basis: where populations are assumed to be.
         unsuitable: reasons why this chip could not hold the Program: the estimate then only borrows its prices.
         absent: why there is no estimate.
@@ -123,18 +125,70 @@ class ChipCost(Part):
     total: dict[str, Ends] = Field(default_factory=dict)
     step: dict[str, Ends] = Field(default_factory=dict)
     time: dict[str, Ends] = Field(default_factory=dict)
+    board: dict[str, dict[str, Ends]] = Field(default_factory=dict)
     basis: str = ""
     unsuitable: list[str] = Field(default_factory=list)
     absent: str | None = None
 
 
+class AnnRobustness(Part):
+    """The run's protocol on the ANN.
+
+    Attributes:
+        protocol: its name.
+        epsilon: radius of the ball, as for the run.
+        samples: the first so many.
+        float_worst: of the float ANN.
+        quantized_worst: of the fake-quantized one in PyTorch, attacked by itself.
+        worst: right in ONNX Runtime on the image and on the worst-case examples of both.
+        reliable: whether no alarm was raised on either.
+    """
+
+    protocol: str
+    epsilon: float
+    samples: int
+    float_worst: Share
+    quantized_worst: Share
+    worst: Share
+    reliable: bool
+
+
+class TrainedAnn(Part):
+    """An INT8 ANN that was trained by the run's recipe, with ReLU for neurons.
+
+    Attributes:
+        epochs: of training, and of fine-tuning in INT8.
+        float_accuracy: before quantization.
+        quantized_accuracy: fake-quantized, in PyTorch.
+        accuracy: of the QCDQ file in ONNX Runtime.
+        same: classes that it gives as PyTorch does.
+        operators: that ONNX Runtime made of the file on this processor.
+        size: of the file, bytes.
+        timing: in ONNX Runtime.
+        robustness: under the run's protocol; None: ``absent`` says why.
+        absent: why it was not attacked.
+    """
+
+    epochs: tuple[int, int]
+    float_accuracy: Share
+    quantized_accuracy: Share
+    accuracy: Share
+    same: int
+    operators: dict[str, int]
+    size: int
+    timing: Timing
+    robustness: AnnRobustness | None
+    absent: str | None
+
+
 class AnnCost(Part):
-    """The estimate of an INT8 ANN of the same layers."""
+    """The estimate of an INT8 ANN of the same layers; ``trained``: what it does, where one was trained."""
 
     macs: int
     weights: int
     activations: int
     joules: Ends
+    trained: TrainedAnn | None = None
 
 
 class WorstEnergy(Part):

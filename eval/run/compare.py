@@ -2,9 +2,11 @@
 
 from ...toolkit.code import code_hash
 from ...toolkit.progress import Track, silent
+from ..cost.ann import NOT_ATTACKED, train_ann
 from ..cost.measure import fingerprints, measure_cost
 from ..records.base import command_line, header, write_record
 from ..records.cost import read_cost
+from ..records.robustness import read as read_robustness
 from .folder import Run
 from .pages import beside, write_pages
 from .results import Compared
@@ -17,6 +19,7 @@ def cost(
     samples: int | None = None,
     again: bool = False,
     worst_energy: float | None = None,
+    ann: bool = False,
     track: Track = silent,
 ) -> bool:
     """Measure the cost of a run's forms: cost.json; return False if this code has it on record already.
@@ -26,6 +29,7 @@ def cost(
         samples: the first so many test images; all if None.
         again: measure even so.
         worst_energy: epsilon of an energy attack; None: none, but one that is on record is kept.
+        ann: train the ANN of the recipe, and measure it in INT8; one that is on record is kept, too.
         track: progress.
 
     Raises:
@@ -42,12 +46,20 @@ def cost(
         worst = kept.worst
         same = {name: sha for name, sha in kept.images.items() if worst is None or name != worst.condition}
         enough = worst_energy is None or (worst is not None and worst.epsilon == worst_energy)
+        attackable = run.path("robustness.json").exists()
+        made = kept.ann.trained
+        enough = enough and (not ann or (made is not None and not (made.absent == NOT_ATTACKED and attackable)))
         if kept.code == code_hash() and same == fingerprints(conditions) and enough:
             return False
+    trained = None
+    if ann:
+        run.needs_network("compare --ann")
+        attacked_by = read_robustness(run.path("robustness.json")) if run.path("robustness.json").exists() else None
+        trained = train_ann(recipe, data, run.path("ann.onnx"), samples=samples, robustness=attacked_by, track=track)
     found = measure_cost(
         header(
             recipe.name,
-            command_line("compare", "DIR", samples=samples, again=again, worst_energy=worst_energy),
+            command_line("compare", "DIR", samples=samples, again=again, worst_energy=worst_energy, ann=ann),
             data=data,
             program=forms.program,
             recipe=run.recipe_on_record(),
@@ -58,6 +70,7 @@ def cost(
         batch=recipe.evaluate.batch,
         task=data.task,
         epsilon=worst_energy,
+        trained=trained,
         track=track,
     )
     write_record(run.path("cost.json"), found)
@@ -71,6 +84,7 @@ def compare(
     samples: int | None = None,
     again: bool = False,
     worst_energy: float | None = None,
+    ann: bool = False,
     track: Track = silent,
 ) -> Compared:
     """Measure what is not on record, and put the forms side by side; cost.json and compare.html.
@@ -80,12 +94,13 @@ def compare(
         samples: the first so many test images; all if None.
         again: measure costs that are on record, too.
         worst_energy: epsilon of an energy attack, L-infinity in pixels of [0, 1]; None: none.
+        ann: train the ANN of the recipe, and measure it in INT8.
         track: progress.
 
     Raises:
         FileError: a step is missing, or a file has changed since.
     """
-    measured = cost(run, samples=samples, again=again, worst_energy=worst_energy, track=track)
+    measured = cost(run, samples=samples, again=again, worst_energy=worst_energy, ann=ann, track=track)
     table = beside(run)
     write_pages(run)
     return Compared(measured, table, str(run.path("cost.json")), str(run.path("compare.html")))

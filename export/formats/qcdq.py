@@ -6,8 +6,11 @@ the quantized network computes in PyTorch. What the chip computes is in the othe
 
 import copy
 import warnings
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -128,6 +131,35 @@ class Agreement:
     largest: float
 
 
+def open_qcdq(path: Path) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    """Return what a file that :func:`write_qcdq` wrote gives in ONNX Runtime: from its input to logits.
+
+    Raises:
+        FileError: the file is missing.
+    """
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(read_bytes(path), options, providers=["CPUExecutionProvider"])
+    (name,) = (entry.name for entry in session.get_inputs())
+
+    def run(given: NDArray[np.float32]) -> NDArray[np.float32]:
+        (found,) = session.run(["logits"], {name: given})
+        return np.asarray(found)
+
+    return run
+
+
+def operators(path: Path) -> dict[str, int]:
+    """Return how many operators of each kind ONNX Runtime makes of a file on this processor: QLinear... are integer."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    with TemporaryDirectory() as folder:
+        options.optimized_model_filepath = str(Path(folder) / "optimized.onnx")
+        onnxruntime.InferenceSession(read_bytes(path), options, providers=["CPUExecutionProvider"])
+        kinds = Counter(node.op_type for node in onnx.load(options.optimized_model_filepath).graph.node)
+    return dict(sorted(kinds.items()))
+
+
 @torch.no_grad()
 def check_qcdq(path: Path, network: SpikingNetwork, images: NDArray[np.float32]) -> Agreement:
     """Run a file that :func:`write_qcdq` wrote in ONNX Runtime and compare its logits with the network's.
@@ -141,13 +173,10 @@ def check_qcdq(path: Path, network: SpikingNetwork, images: NDArray[np.float32])
         DisagreementError: the logits of more than one image in 50 differ by more than 1e-4.
         FileError: the file is missing.
     """
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(read_bytes(path), options, providers=["CPUExecutionProvider"])
-    (name,) = (entry.name for entry in session.get_inputs())
+    run = open_qcdq(path)
     given = torch.from_numpy(np.array(images, dtype=np.float32))
     given = given if shows_images(network) else network.coder.encode(given)
-    (found,) = session.run(["logits"], {name: given.contiguous().numpy()})
+    found = run(given.contiguous().numpy())
     expected = (network(given) if shows_images(network) else network.from_encoded(given)).numpy()
     distance = np.abs(found - expected).max(1)
     same = distance <= TOLERANCE

@@ -221,3 +221,30 @@ def test_rows_without_any_figure_are_counted_and_not_listed(
     assert "25.0" in text
     assert text.count("run 'spikeproof robustness RUN'") == 2  # once a group
     assert "memory" in text
+
+
+def test_an_ann_is_trained_attacked_and_put_beside(run_folder: Path, call: Call) -> None:
+    assert call("robustness", run_folder, "--protocol", "quick", "-n", 12, "--json").code == 0
+    told = json.loads(call("compare", run_folder, "-n", 20, "--ann", "--json").out)
+    ann = read_cost(run_folder / "cost.json").ann.trained
+    assert ann is not None
+    assert ann.robustness is not None
+    assert (run_folder / "ann.onnx").exists()
+    assert sum(count for kind, count in ann.operators.items() if kind.startswith("QLinear")) >= 1
+    # What survives is right on the clean image, too, and no more than the float form's own examples leave it.
+    assert ann.robustness.worst.correct <= ann.robustness.worst.samples == 12
+    rows = {(row["group"], row["name"], row["condition"]): row["cells"] for row in told["rows"]}
+    assert rows["accuracy", "accuracy", "clean"]["INT8 ANN"]["value"] == ann.accuracy.value
+    assert rows["latency", "one image alone", "clean"]["INT8 ANN"]["how"] == "measured"
+    (robust,) = [cells["INT8 ANN"] for key, cells in rows.items() if key[0] == "robustness" and "INT8 ANN" in cells]
+    assert robust["value"] == ann.robustness.worst.value
+    # It is on record now, and not trained again.
+    assert json.loads(call("compare", run_folder, "-n", 20, "--ann", "--json").out)["measured"] is False
+
+
+def test_an_ann_of_a_run_that_was_not_attacked_says_so(run_folder: Path, call: Call) -> None:
+    call("compare", run_folder, "-n", 8, "--ann", "--json")
+    ann = read_cost(run_folder / "cost.json").ann.trained
+    assert ann is not None
+    assert ann.robustness is None
+    assert "run 'spikeproof robustness RUN'" in str(ann.absent)

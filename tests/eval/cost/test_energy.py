@@ -65,7 +65,7 @@ def test_three_neurons_cost_what_they_cost_on_paper() -> None:
     # Time of all events in ns, one after the other:
     #   low  7 3.1 + 5 8.4 + 7 5.3 + 4 0.0 + 5 2.1 + 0 4.1 = 111.3
     #   high 7 4.7 + 5 9.7 + 7 6.0 + 4 30.0 + 5 21.1 + 50 6.5 = 673.9
-    # Static, 104 mW: low end one of 128 cores for 4 113 + 111.3 ns; high end the chip for 4 1800 + 673.9 ns.
+    # Static: low end 7.4 mW for one of 128 cores and 4 113 + 111.3 ns; high end 104 mW for 4 1800 + 673.9 ns.
     paper = {
         "synapse": (7 * 23.6, 7 * 35.5),
         "active": (5 * 72.8, 5 * 81.0),
@@ -73,10 +73,10 @@ def test_three_neurons_cost_what_they_cost_on_paper() -> None:
         "spike": (0.0, 4 * 69.3),
         "message": (5 * 1.7, 5 * 111.0),
         "hop": (0.0, 50 * 4.2),
-        "static": (104 * 563.3 / 128, 104 * 7873.9),
+        "static": (7.4 * 563.3 / 128, 104 * 7873.9),
     }
     assert pico == {name: pytest.approx(ends) for name, ends in paper.items()}
-    assert (1e12 * found.total.low, 1e12 * found.total.high) == pytest.approx((1353.78125, 820_945.3))
+    assert (1e12 * found.total.low, 1e12 * found.total.high) == pytest.approx((896.1 + 7.4 * 563.3 / 128, 820_945.3))
     assert (1e9 * found.time.low, 1e9 * found.time.high) == pytest.approx((4 * 113 + 111.3 / 128, 7873.9))
     assert (1e9 * found.step.low, 1e9 * found.step.high) == pytest.approx((113 + 111.3 / 512, 7873.9 / 4))
 

@@ -126,11 +126,20 @@ def test_the_terms_of_the_energy_add_up_and_an_attack_is_what_it_costs_beside_cl
         parts = [
             row.cells[PROGRAM]
             for row in found.rows
-            if row.part and row.group == "energy" and row.condition == condition
+            if row.part and row.name == "an image on the chip, Loihi 1" and row.condition == condition
         ]
         assert len(parts) == 7
         assert sum(part.low or 0 for part in parts) == pytest.approx(total.low)
         assert sum(part.high or 0 for part in parts) == pytest.approx(total.high)
+        board = find(found, "an image streamed to a board, Loihi 1", condition).cells[PROGRAM]
+        parts = [
+            row.cells[PROGRAM]
+            for row in found.rows
+            if row.part and row.name == "an image streamed to a board, Loihi 1" and row.condition == condition
+        ]
+        assert len(parts) == 3
+        assert sum(part.low or 0 for part in parts) == pytest.approx(board.low)
+        assert sum(part.high or 0 for part in parts) == pytest.approx(board.high)
         if condition != "clean":
             clean = find(found, "an image on the chip, Loihi 1").cells[PROGRAM]
             price = find(found, "what the attack costs", condition).cells[PROGRAM]
