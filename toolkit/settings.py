@@ -231,6 +231,7 @@ class TrainSettings(Section):
 class AttackSettings(Named):
     """One attack on the pixels, L-infinity; ``epsilon`` in units of the [0, 1] pixel range.
 
+    Of events also one on their spikes: ``budget`` of them change, or move in time by ``largest`` steps.
     ``fgsm`` and ``pgd`` have these keys, every other attack has the arguments of its constructor.
     """
 
@@ -238,6 +239,7 @@ class AttackSettings(Named):
         "attack",
         described=dict.fromkeys(("fgsm", "pgd"), ("epsilon", "steps", "seed")),
         needed=("epsilon",),
+        instead=("budget", "largest"),
         given=("batch", "space", "norm", "backward"),
     )
 
@@ -253,7 +255,8 @@ class AttackSettings(Named):
         fields = type(self).model_fields
         others = [key for key in self.brought if key not in AttackSettings.model_fields]
         unusual = [f"-{key}-{getattr(self, key)}" for key in others if getattr(self, key) != fields[key].default]
-        return f"{self.name}{steps}{''.join(unusual)}@{self.epsilon:g}"
+        radius = f"@{self.epsilon:g}" if "epsilon" in self.takes else ""
+        return f"{self.name}{steps}{''.join(unusual)}{radius}"
 
 
 Attacking = Annotated[SerializeAsAny[AttackSettings], by_name(AttackSettings)]

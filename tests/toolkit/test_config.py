@@ -22,7 +22,7 @@ UNKNOWN = [
         {"model": {"Pool": "max"}},
         "model.Pool",
         "kind, layers, pool, channels, blocks, depth, stem, residual, widen, hidden, neuron, beta, current, threshold, "
-        "surrogate, alpha, readout, attention, gain",
+        "surrogate, alpha, readout, every_step, readout_beta, attention, gain",
     ),
     (
         {"train": {"epoch": 3}},
@@ -42,7 +42,8 @@ WRONG = [
         {"data": {"name": "cifar"}},
         "data.name",
         "dataset 'cifar': unknown; known datasets: digits, digits-x2, set5, mnist, fashion-mnist, cifar10, "
-        "cifar10-exact, n-mnist, n-mnist-small, qtdb, cora, citeseer, digits-graph, folder, arrays",
+        "cifar10-exact, n-mnist, n-mnist-small, qtdb, qtdb-steps, cora, citeseer, digits-graph, folder, arrays, "
+        "sequences",
     ),
     ({"data": {"name": "arrays"}}, "data", "path"),
     ({"data": {"name": "folder"}}, "data", "path"),
