@@ -1,13 +1,15 @@
-"""ECG waves named at every step, beside a recurrent snnTorch network: python benchmarks/qtdb.py [SEEDS].
+"""ECG waves named at every step, beside a recurrent snnTorch network: python benchmarks/qtdb.py [--epochs N] [SEEDS].
 
 The recipes qtdb-recurrent and qtdb-feedforward, and snnTorch's RLeaky of the same width with a Leaky read-out, trained
 on the same sequences with the same loss, optimizer, rate and batch, for as many epochs as the recurrent recipe's
-training and fine-tuning together; its feedback is a linear layer, its constants are those of the recipe. Writes
-benchmarks/qtdb.json under --out (runs/benchmarks).
+training and fine-tuning together; its feedback is a linear layer, its constants are those of the recipe. ``--epochs``,
+``--steps`` and ``--train`` shorten the training, cut the recordings otherwise, and take the first so many sequences;
+``--only NAME`` measures one of the three. Writes benchmarks/qtdb.json, or qtdb-NAME.json, under --out
+(runs/benchmarks), again after every seed.
 """
 
+import argparse
 import math
-import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,13 +22,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from spikeproof.eval.measure.by_step import BalancedAccuracy, StepAccuracy
+from spikeproof.eval.measure.forms import evaluate
 from spikeproof.eval.records.base import header, write_record
 from spikeproof.eval.records.benchmark import Benchmark
 from spikeproof.eval.run import steps
-from spikeproof.eval.run.evaluate import evaluate
 from spikeproof.eval.run.folder import Run
 from spikeproof.eval.run.simulate import agree, require_equal
-from spikeproof.toolkit.config import Recipe, load_recipe
+from spikeproof.toolkit.config import Recipe, load_recipe, parse_recipe
 from spikeproof.toolkit.data import Dataset, load_data
 from spikeproof.toolkit.progress import bars
 from spikeproof.toolkit.task.steps import Steps
@@ -37,6 +39,7 @@ RECIPES = ("qtdb-recurrent", "qtdb-feedforward")
 BATCH = 250
 AGREE = 10
 """Sequences on which every spike, current and voltage of loihi and onnx is compared."""
+BASELINE = "snntorch"
 OUT = given_out.USUAL / "benchmarks"
 
 
@@ -94,9 +97,20 @@ def judged(outputs: NDArray[Any], data: Dataset, task: Steps) -> dict[str, Any]:
     return found
 
 
-def baseline(seed: int) -> dict[str, Any]:
+def chosen(name: str, asked: argparse.Namespace, seed: int) -> Recipe:
+    """Return a recipe with what the command line changes."""
+    recipe = load_recipe(name)
+    changes: dict[str, Any] = {"train": {"seed": seed, "epochs": asked.epochs}}
+    changes |= {"coding": {"steps": asked.steps}, "data": {"train_samples": asked.train}}
+    values = recipe.model_dump(mode="json")
+    for section, keys in changes.items():
+        values[section] |= {key: value for key, value in keys.items() if value is not None}
+    return parse_recipe(values, name)
+
+
+def baseline(asked: argparse.Namespace, seed: int) -> dict[str, Any]:
     """Return what the baseline reaches."""
-    recipe = load_recipe(RECIPES[0])
+    recipe = chosen(RECIPES[0], asked, seed)
     data = load_data(recipe.data, recipe.coding.steps)
     task = data.task
     assert isinstance(task, Steps)
@@ -105,49 +119,61 @@ def baseline(seed: int) -> dict[str, Any]:
         parts = torch.from_numpy(data.test_images).split(BATCH)
         outputs = np.concatenate([network(part).numpy() for part in parts])
     weights = sum(part.numel() for part in network.parameters())
-    return {"network": "snnTorch RLeaky", "seed": seed, "weights": weights, "float": judged(outputs, data, task)}
+    return {"network": BASELINE, "seed": seed, "weights": weights, "float": judged(outputs, data, task)}
 
 
-def ours(name: str, seed: int) -> dict[str, Any]:
+def ours(name: str, asked: argparse.Namespace, seed: int) -> dict[str, Any]:
     """Return what a recipe reaches, as float, quantized, and Program on loihi and onnx."""
-    recipe = load_recipe(name)
-    recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"seed": seed})})
+    recipe = chosen(name, asked, seed)
     row: dict[str, Any] = {"network": name, "seed": seed}
     with TemporaryDirectory() as folder, bars(quiet=True) as track:
         run = Run.create(Path(folder) / "run", recipe)
-        for step in (steps.train, steps.attack, steps.quantize, steps.export):
+        for step in (steps.train, steps.quantize, steps.export):
             step(run, track)
         compared = agree(run, ["loihi", "onnx"], AGREE, track).record
         require_equal(compared)
-        record = evaluate(run, ["loihi", "onnx"], "cpu", track).record
+        data, forms = run.data(), run.forms()
+        targets = dict.fromkeys(("loihi", "onnx"), len(data.test_labels))
+        found = evaluate(
+            forms, {"clean": data.test_images}, data.test_labels, targets, batch=BATCH, task=data.task, track=track
+        )
     row["compared values"] = compared.spike_values_compared + compared.state_values_compared
-    for form in record.forms:
-        key = form.target if form.form == "program" else form.form
-        row[key] = {
-            condition: {
-                "accuracy": found.judged.value,
-                **{metric: one.value for metric, one in found.others.items()},
-            }
-            for condition, found in form.conditions.items()
+    for form in found:
+        clean = form.conditions["clean"]
+        row[form.target if form.form == "program" else form.form] = {
+            "accuracy": clean.judged.value,
+            **{metric: one.value for metric, one in clean.others.items()},
         }
     return row
 
 
-def main(seeds: list[int]) -> None:
+def main(asked: argparse.Namespace) -> None:
     rows: list[dict[str, Any]] = []
-    data = load_data(load_recipe(RECIPES[0]).data, load_recipe(RECIPES[0]).coding.steps)
-    for seed in seeds:
-        for name in reversed(RECIPES):
-            rows.append(ours(name, seed))
+    first = chosen(RECIPES[0], asked, 0)
+    data = load_data(first.data, first.coding.steps)
+    given = {"epochs": asked.epochs, "steps": asked.steps, "train": asked.train, "only": asked.only}
+    words = [f"--{name} {value}" for name, value in given.items() if value is not None]
+    command = " ".join(["python benchmarks/qtdb.py", *words, *map(str, asked.seeds)])
+    name = "qtdb" if asked.only is None else f"qtdb-{asked.only}"
+    for seed in asked.seeds:
+        for network in (*reversed(RECIPES), BASELINE) if asked.only is None else (asked.only,):
+            rows.append(baseline(asked, seed) if network == BASELINE else ours(network, asked, seed))
             print(rows[-1], flush=True)
-        rows.append(baseline(seed))
-        print(rows[-1], flush=True)
-    about = header("qtdb", "python benchmarks/qtdb.py " + " ".join(map(str, seeds)), data=data)
-    OUT.mkdir(parents=True, exist_ok=True)
-    found = {"about": __doc__.split("\n\n")[1].replace("\n", " "), "data_used": data.provenance, "rows": rows}
-    write_record(OUT / "qtdb.json", Benchmark.model_validate({**about, **found}))
+        found = {"data_used": data.provenance, "time_steps": first.coding.steps, "rows": rows}
+        OUT.mkdir(parents=True, exist_ok=True)
+        write_record(OUT / f"{name}.json", Benchmark.model_validate({**header(name, command, data=data), **found}))
+
+
+def arguments() -> argparse.Namespace:
+    """Return what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name in ("--epochs", "--steps", "--train"):
+        parser.add_argument(name, type=int)
+    parser.add_argument("--only", choices=(*RECIPES, BASELINE))
+    parser.add_argument("seeds", nargs="*", type=int, default=list(SEEDS))
+    return parser.parse_args()
 
 
 if __name__ == "__main__":
     OUT = given_out.out("benchmarks")
-    main([int(one) for one in sys.argv[1:]] or list(SEEDS))
+    main(arguments())
