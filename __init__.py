@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # for editors, type checkers and the documentation; a test co
     from .eval.face.adopt import adopt as adopt
     from .eval.face.conversion import Converted as Converted
     from .eval.face.conversion import convert as convert
+    from .eval.face.decision import decision as decision
     from .eval.face.faults import faults as faults
     from .eval.face.measures import agree as agree
     from .eval.face.measures import compare as compare
@@ -58,6 +59,7 @@ _WHERE = {
     "eval.face.measures": ("agree", "compare", "explain", "fit", "robustness"),
     "eval.face.adaptation": ("Adapted", "adapt"),
     "eval.face.conversion": ("Converted", "convert"),
+    "eval.face.decision": ("decision",),
     "eval.face.faults": ("faults",),
     "eval.face.proofs": ("prove",),
     "eval.face.sensitivity": ("sensitivity",),

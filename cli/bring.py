@@ -78,8 +78,8 @@ def bring(
 ) -> None:
     """Bring a .net file of lava-dl, or a Program's own file, as a run.
 
-    It has no float network; simulate, evaluate, agree, profiles, robustness, prove, compare, explain, fit and faults
-    work on it.
+    It has no float network; simulate, evaluate, agree, profiles, robustness, prove, compare, explain, fit, faults and
+    decision work on it.
     """
     from ..toolkit.errors import InputError
     from . import show

@@ -13,7 +13,7 @@ def under_attack(run: "Run", protocol: str, unfit: dict[str, bool], as_json: boo
     Args:
         run: trained, quantized and exported.
         protocol: its name.
-        unfit: options that are about classes or spikes, by name, and whether they were given.
+        unfit: options that are about classes, by name, and whether they were given.
         as_json: print JSON.
         options: as of :func:`..eval.run.quality.quality_under_attack`.
 
@@ -44,9 +44,10 @@ def _print(record: "QualityUnderAttack") -> None:
     from .show import out, table
 
     first = record.forms[0].clean
+    ball = f", epsilon {record.epsilon:.4f} ({record.levels} levels of the chip's input)" if record.levels else ""
     out.print(
-        f"{record.name}, protocol {record.protocol}, {record.samples} samples, epsilon {record.epsilon:.4f} "
-        f"({record.levels} levels of the chip's input)\nthreat model: {record.threat_model}",
+        f"{record.name}, protocol {record.protocol}, {record.samples} samples{ball}\n"
+        f"threat model: {record.threat_model}",
         highlight=False,
     )
     for form in record.forms:

@@ -85,19 +85,15 @@ def robustness(
         from ..toolkit.errors import DisagreementError
         from ..toolkit.progress import bars
         from .quality import under_attack
-    if not found.classed():
-        unfit = {
-            "--budget": budget is not None,
-            "--largest-shift, --total-shift": largest_shift is not None or total_shift is not None,
-            "--draws": draws != 1,
-            "--ray": ray is not None,
-        }
-        options: dict[str, Any] = {"targets": names(targets), "epsilon": epsilon, "samples": samples}
-        under_attack(found, protocol, unfit, as_json, **options, threat=threat, seed=seed)
-        return
     moves = None
     if largest_shift is not None or total_shift is not None:
         moves = Shifts(1 if largest_shift is None else largest_shift, total_shift)
+    if not found.classed():
+        unfit = {"--draws": draws != 1, "--ray": ray is not None}
+        options: dict[str, Any] = {"targets": names(targets), "epsilon": epsilon, "samples": samples}
+        options |= {"threat": threat, "budget": budget, "shifts": moves, "seed": seed}
+        under_attack(found, protocol, unfit, as_json, **options)
+        return
     # Some fifty attacks: bars of those that are done would push the others off the screen.
     with bars(as_json, show.err, keep=False) as track:
         record = measure(

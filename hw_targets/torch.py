@@ -52,7 +52,7 @@ class _Network(Compiled):
         for name, sources in parts.items():
             spikes[name] = torch.stack([heard[source] for source in sources]).sum(0) != 0
         return Trace(
-            (last[-1] if self.network.membrane else last.sum(0).to(torch.int64)).flatten(1).cpu().numpy(),
+            self.network.read(last).cpu().numpy(),
             {name: signal.sum(0).cpu().numpy() for name, signal in spikes.items()},
             None,
             {name: Raster(signal.cpu().numpy()) for name, signal in spikes.items()} if rasters else {},

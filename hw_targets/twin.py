@@ -92,12 +92,16 @@ class _Cells:
         self.silence = torch.zeros((batch, *population.shape), dtype=torch.float64, device=self.bias.device)
         self.u = self.v = self.silence
         self.sent: list[Tensor] = []
-        self.states: list[tuple[Tensor, Tensor]] | None = [] if record else None
-        self.sums = population.name == twin.program.readout.population
+        readout = twin.program.readout
+        self.sums = population.name == readout.population
+        self.stepwise = self.sums and readout.every_step and readout.kind == "membrane"
+        self.states: list[tuple[Tensor, Tensor]] | None = [] if record or self.stepwise else None
         self.received: Tensor | None = None
         """Synaptic input summed over time, (batch, ...), of the read-out."""
 
     def run(self, a: Tensor) -> Tensor | None:
+        if self.stepwise:
+            return None  # the loop gives a gradient to the last voltage alone
         keep = {"raw": a.requires_grad and not self.routed, "states": self.states is not None}
         done = neurons.run(a.detach(), self.population, self.bound, **keep)
         if done is None:
@@ -266,7 +270,8 @@ class Twin(nn.Module):
                 cells[population.name] = _Cells(self, population, batch, record)
             elif isinstance(population, SigmaDelta):
                 bias = self.get_buffer(f"bias_{index}")
-                cells[population.name] = Changes(population, batch, bias, record)
+                every = self.program.readout.every_step and self.program.readout.population == population.name
+                cells[population.name] = Changes(population, batch, bias, record or every)
             elif isinstance(population, Graded):
                 cells[population.name] = _Units(population, batch, self.device)
         schedule = by_clock if self.program.recurrent else by_layer
@@ -274,13 +279,18 @@ class Twin(nn.Module):
         return cells
 
     def read(self, parts: Parts) -> Tensor:
-        """Return the read-out (batch, classes) of a run: integers in float64."""
+        """Return the read-out (batch, classes), or (batch, time classes), of a run: integers in float64."""
         readout = self.program.readout
         cells = parts[readout.population]
         assert not isinstance(cells, _Units)
+        if readout.every_step and readout.kind == "membrane":
+            assert cells.states is not None
+            return torch.stack([v for _, v in cells.states], 1).flatten(1)
         if readout.kind == "membrane":
             return cells.v.flatten(1)
         spikes = torch.stack(cells.sent)
+        if readout.every_step:
+            return spikes.transpose(0, 1).flatten(1)
         if readout.kind == "spike_count":
             return spikes.sum(0).flatten(1)
         left = torch.arange(len(spikes), 0, -1, device=spikes.device).view(-1, *[1] * (spikes.dim() - 1))
@@ -307,7 +317,8 @@ class Twin(nn.Module):
         parts = self.run(self.nearest(inputs) if encoded else self.messages(inputs))
         cells = parts[self.program.readout.population]
         logits = self.logits(self.read(parts))
-        if self.program.readout.kind == "membrane" or not isinstance(cells, _Cells) or cells.received is None:
+        readout = self.program.readout
+        if readout.kind == "membrane" or readout.every_step or not isinstance(cells, _Cells) or cells.received is None:
             return logits, None
         return logits, cells.received.flatten(1) / max(cells.population.vth, 1)
 

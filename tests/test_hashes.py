@@ -20,9 +20,13 @@ SHAPES = {
     "digits-x2": (1, 4, 4),
     "set5-x2": (1, 16, 16),
     "set5-x4": (1, 8, 8),
+    "qtdb-feedforward": (4, 1, 1),
+    "qtdb-recurrent": (4, 1, 1),
 }
 """Of an image, where it is not that of the digits."""
-CLASSES = {"cora": 7, "digits-x2": 64, "set5-x2": 1024, "set5-x4": 1024}
+CLASSES = {"cora": 7, "digits-x2": 64, "set5-x2": 1024, "set5-x4": 1024} | dict.fromkeys(
+    ("qtdb-feedforward", "qtdb-recurrent"), 6
+)
 """How many, or how many pixels, where it is not 10."""
 
 

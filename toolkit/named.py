@@ -112,7 +112,8 @@ class Rules:
         kind: of the registry.
         described: the names whose keys the section itself has, with those keys; all others bring their own.
         shared: keys that every name has.
-        needed: arguments that every constructor must take.
+        needed: arguments that every constructor must take, or one of ``instead``.
+        instead: see there.
         given: arguments that are not keys, since they come from elsewhere.
     """
 
@@ -120,6 +121,7 @@ class Rules:
     described: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     shared: tuple[str, ...] = ()
     needed: tuple[str, ...] = ()
+    instead: tuple[str, ...] = ()
     given: tuple[str, ...] = ()
 
 
@@ -177,7 +179,7 @@ def _model(base: type[Named], kind: type, name: str) -> type[Named]:
     own = []
     taken = arguments(kind)
     for key in base.rules.needed:
-        if key not in taken:
+        if key not in taken and not set(base.rules.instead).intersection(taken):
             raise InputError(f"{base.rules.kind} {name!r}: takes no {key!r}, so that a recipe cannot name it")
     for key, (annotation, default) in taken.items():
         if key in base.rules.given or key in base.rules.shared:

@@ -233,7 +233,7 @@ def quantized_network(network: SpikingNetwork, bits: Bits, steps: dict[str, floa
                 "Conv2d, Linear, batch norm after them, neurons, Delay, MaxPool2d of spikes, AvgPool2d, Flatten and "
                 "joins of spikes"
             )
-    return SpikingNetwork(layers, network.coder, network.gain, folded.wiring).eval()
+    return SpikingNetwork(layers, network.coder, network.gain, folded.wiring, every_step=network.every_step).eval()
 
 
 def weight_steps(network: SpikingNetwork) -> dict[str, float]:

@@ -8,7 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from .named import Named, Positive, Rules, Section, by_name, known, own_settings, parse_named
 
-PUBLISHED = ("mnist", "fashion-mnist", "cifar10", "cifar10-exact", "n-mnist", "n-mnist-small", "qtdb")
+PUBLISHED = ("mnist", "fashion-mnist", "cifar10", "cifar10-exact", "n-mnist", "n-mnist-small", "qtdb", "qtdb-steps")
 """Data sets that are read from their published files."""
 
 
@@ -17,7 +17,7 @@ class DataSettings(Named):
 
     scikit-learn's digits; a published data set from its files in the folder ``path`` (or under ``$SPIKEPROOF_DATA``);
     the images of the folder ``path``; or the arrays ``x_train y_train x_test y_test`` of the ``.npz`` file ``path``,
-    channels first unless ``layout`` says "channels-last".
+    channels first unless ``layout`` says "channels-last"; in ``sequences`` every step has a label.
     A data set of another package brings its own keys.
     """
 
@@ -27,6 +27,7 @@ class DataSettings(Named):
             "digits": (),
             **dict.fromkeys((*PUBLISHED, "folder"), ("path",)),
             "arrays": ("path", "layout"),
+            "sequences": ("path",),
         },
         shared=("train_samples", "test_samples"),
     )
@@ -39,7 +40,7 @@ class DataSettings(Named):
 
     @model_validator(mode="after")
     def _path(self) -> "DataSettings":
-        if self.name in ("arrays", "folder") and self.path is None:
+        if self.name in ("arrays", "sequences", "folder") and self.path is None:
             raise ValueError(f"name = \"{self.name}\" needs 'path'")
         return self
 
@@ -70,7 +71,7 @@ class CodingSettings(Named):
     rules: ClassVar = Rules("coder", described=CODER_KEYS, shared=("steps",), needed=("steps",))
 
     name: Annotated[str, known("coder")] = "direct"
-    steps: Annotated[int, Field(ge=1, le=256)] = 4
+    steps: Annotated[int, Field(ge=1, le=2048)] = 4
     weighted: bool | None = None
     stochastic: bool | None = None
     dark: Literal["silent", "last"] | None = None
@@ -131,6 +132,9 @@ class ModelSettings(Section):
     the synaptic current of ``cuba`` (neurons of another package may have keys of their own: neuron = { name = "..." }),
     ``surrogate`` and ``alpha`` shape and sharpness of ds/dv. ``gain`` is the logit of
     a class whose neuron fires at every step or, read by its membrane, whose input is 1 on average.
+
+    ``every_step`` reads at each step, for data with a label at every step: its spikes, or the membrane behind it.
+    ``readout_beta`` is the membrane factor of what is read by its membrane: below 1 it forgets.
     """
 
     kind: Literal["conv", "sew", "spiking-resnet", "vgg", "wrn", "mlp", "recurrent", "delayed", "spikesr", "layers"] = (
@@ -154,6 +158,8 @@ class ModelSettings(Section):
     surrogate: Literal["arctan", "triangular", "sigmoid", "rectangular", "gaussian"] = "arctan"
     alpha: Annotated[float, Field(gt=0.0)] = 2.0
     readout: Literal["spikes", "membrane"] = "spikes"
+    every_step: Annotated[bool, Field(exclude_if=lambda found: not found)] = False
+    readout_beta: Annotated[float, Field(ge=0.0, le=1.0, exclude_if=lambda found: found == 1.0)] = 1.0
     attention: Annotated[Literal["none", "hda", "dsa", "both"], Field(exclude_if=lambda found: found == "none")] = (
         "none"
     )
@@ -170,6 +176,8 @@ class ModelSettings(Section):
     def _fits(self) -> "ModelSettings":
         if (self.kind == "layers") != bool(self.layers):
             raise ValueError("'layers' belong to kind = \"layers\", which needs them")
+        if self.readout_beta != 1.0 and self.readout != "membrane":
+            raise ValueError("'readout_beta' belongs to readout = \"membrane\"")
         if self.attention != "none" and self.kind != "spikesr":
             raise ValueError(f"'attention' belongs to kind = \"spikesr\", not to {self.kind!r}")
         family = {"sew": "resnet", "spiking-resnet": "resnet", "vgg": "vgg", "wrn": "wrn"}.get(self.kind)
@@ -225,6 +233,7 @@ class TrainSettings(Section):
 class AttackSettings(Named):
     """One attack on the pixels, L-infinity; ``epsilon`` in units of the [0, 1] pixel range.
 
+    Of events also one on their spikes: ``budget`` of them change, or move in time by ``largest`` steps.
     ``fgsm`` and ``pgd`` have these keys, every other attack has the arguments of its constructor.
     """
 
@@ -232,6 +241,7 @@ class AttackSettings(Named):
         "attack",
         described=dict.fromkeys(("fgsm", "pgd"), ("epsilon", "steps", "seed")),
         needed=("epsilon",),
+        instead=("budget", "largest"),
         given=("batch", "space", "norm", "backward"),
     )
 
@@ -247,7 +257,8 @@ class AttackSettings(Named):
         fields = type(self).model_fields
         others = [key for key in self.brought if key not in AttackSettings.model_fields]
         unusual = [f"-{key}-{getattr(self, key)}" for key in others if getattr(self, key) != fields[key].default]
-        return f"{self.name}{steps}{''.join(unusual)}@{self.epsilon:g}"
+        radius = f"@{self.epsilon:g}" if "epsilon" in self.takes else ""
+        return f"{self.name}{steps}{''.join(unusual)}{radius}"
 
 
 Attacking = Annotated[SerializeAsAny[AttackSettings], by_name(AttackSettings)]

@@ -174,6 +174,20 @@ def step_gradients(
     return compute()
 
 
+def check_answers(network: SpikingNetwork, task: Task) -> None:
+    """Check that a network answers as often as a task wants it to.
+
+    Raises:
+        InputError: it answers once and labels are of steps, or the other way round.
+    """
+    if network.every_step != task.by_step:
+        told = "at every step" if task.by_step else "once a sample"
+        raise InputError(
+            f"model.every_step: the task of these data is {task.name}, which is answered {told}; set every_step = "
+            f"{str(task.by_step).lower()}"
+        )
+
+
 def train_network(
     network: SpikingNetwork,
     images: "Images | Samples[Any] | DataLoader[Any]",
@@ -223,6 +237,7 @@ def train_network(
         OtherProcessError: several devices: in every process but the first, once its share is done.
     """
     task = task.trained_by(settings.loss)
+    check_answers(network, task)
     if not task.classed and defences:
         task.needs_classes(f"defence {defences[0].name!r}")
     if not task.classed and settings.flip:

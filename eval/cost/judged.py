@@ -93,4 +93,5 @@ def quality_rows(record: QualityUnderAttack, columns: Sequence[str]) -> Iterator
     told = record.forms[0].worst
     name = f"{told.name}, worst case, protocol {record.protocol}"
     better: Literal["higher", "lower"] = "higher" if told.higher_is_better else "lower"
-    yield Row("robustness", name, f"epsilon {record.epsilon:.4f}", told.unit, better, cells)
+    within = f"epsilon {record.epsilon:.4f}" if record.threat == "pixel" else f"{record.threat}, {record.epsilon:g}"
+    yield Row("robustness", name, within, told.unit, better, cells)

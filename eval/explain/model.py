@@ -163,6 +163,8 @@ class _State:
             self.bias, self.feed = self.bias - cells.moved, cells.moved * (1 - cells.keep_u.meant)
         self.sent: list[Tensor] = []
         self.membranes: list[Tensor] | None = [] if membranes else None
+        self.held: list[Tensor] | None = None
+        """The voltage behind each step, where a list is given to be filled."""
 
     def _decayed(self, x: Tensor, keep: Tensor) -> Tensor:
         return torch.trunc(x * keep) if "state_rounding" in self.on else x * keep
@@ -193,6 +195,8 @@ class _State:
             assert late is not None
             v = v - (spikes * self.threshold - late)
         self.v = v
+        if self.held is not None:
+            self.held.append(v)
         self.sent.append(spikes)
         return spikes
 
@@ -241,14 +245,16 @@ def simulate(
             neurons[population.name] = _Units(shape, population.vth)
         else:
             neurons[population.name] = _State(shape, model.cells[population.name], on, membranes)
-    (by_clock if program.recurrent else by_layer)(program, signal, wires, neurons)
-    spikes = {name: torch.stack(state.sent).bool().numpy() for name, state in neurons.items()}
     readout = program.readout
     read_from = readout.population
     read = neurons[read_from]
     assert isinstance(read, _State)
+    read.held = [] if readout.every_step else None
+    (by_clock if program.recurrent else by_layer)(program, signal, wires, neurons)
+    spikes = {name: torch.stack(state.sent).bool().numpy() for name, state in neurons.items()}
     # Classes by membrane are those of the real numbers: as integers, two of them could be equal.
-    output = read.v.flatten(1).numpy() if readout.kind == "membrane" else readout.output(spikes[read_from], None)
+    membrane = read.v if read.held is None else torch.stack(read.held, 1)
+    output = membrane.flatten(1).numpy() if readout.kind == "membrane" else readout.output(spikes[read_from], None)
     return Outcome(
         spikes,
         (judge or Judge()).read(output, program.largest_output),

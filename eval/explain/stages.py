@@ -77,7 +77,7 @@ def classes_of(network: SpikingNetwork, batch: Shown, watch: Callable[[str, Tens
     """Return the answers (batch, ...) of a network in evaluation mode; ``watch`` sees what each layer sends."""
     with seeded(batch.seed), torch.no_grad():
         last = network.respond(batch.encoded, watch)
-    return batch.judge.read((last[-1] if network.membrane else last.sum(0)).flatten(1).numpy(), network.steps)
+    return batch.judge.read(network.read(last).numpy(), network.largest_output)
 
 
 def _network(network: SpikingNetwork) -> Callable[[Shown], Outcome]:

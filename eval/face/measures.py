@@ -131,9 +131,10 @@ def robustness(
         raise InputError("bounds, preprocessing, output: belong to a classifier alone; these forms take [0, 1]")
     images, labels = test_part(data, samples)
     if not task_of(data).classed:
-        if budget is not None or shifts is not None or draws != 1:
-            raise InputError(f"budget, shifts, draws: not for the task {task_of(data).name}; leave them out")
+        if draws != 1:
+            raise InputError(f"draws: not for the task {task_of(data).name}; leave it out")
         chosen: dict[str, Any] = {"protocol": protocol, "epsilon": epsilon, "threat": threat, "seed": seed}
+        chosen |= {"budget": budget, "shifts": shifts}
         about = header_of("robustness", data, subject.program, samples=samples, targets=targets, **chosen)
         return _quality(subject, images, labels, task_of(data), about, names=targets, **chosen)
     options: dict[str, Any] = {"protocol": protocol, "epsilon": epsilon, "targets": targets, "threat": threat}

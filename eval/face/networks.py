@@ -80,7 +80,7 @@ def load_data(
 def build_network(
     data: Dataset, *, coder: str = "direct", steps: int = 4, seed: int = 3407, **settings: Any
 ) -> SpikingNetwork:
-    """Return an untrained network for a data set.
+    """Return an untrained network for a data set; one that answers at every step where each has a label.
 
     Args:
         data: its image shape and number of classes.
@@ -93,6 +93,8 @@ def build_network(
         RecipeError: an unknown key or a value that is refused.
         InputError: the images are too small for the model.
     """
+    if data.task.by_step:
+        settings = {"every_step": True, **settings}
     values = {"model": settings, "coding": {"name": coder, "steps": steps}, "train": {"seed": seed}}
     return build_recipe(parse_recipe(values, "build_network"), data.shape, data.classes)
 

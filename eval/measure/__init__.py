@@ -17,6 +17,8 @@ METRICS: "Registry[type[FormMetric]]" = Registry(
         "MAE": "qualities:MeanAbsoluteError",
         "PSNR": "qualities:PSNR",
         "SSIM": "qualities:SSIM",
+        "accuracy of all steps": "by_step:StepAccuracy",
+        "balanced accuracy": "by_step:BalancedAccuracy",
     },
     base="metrics:FormMetric",
 )

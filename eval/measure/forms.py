@@ -101,7 +101,8 @@ def measure(
     """
     kinds = {name: METRICS.get(name) for name in METRICS.names()}
     metrics = {name: kind.of(program) for name, kind in kinds.items() if kind.measures(task)}
-    unit = gain / (program.largest_output if integers else program.steps)
+    once = 1 if program.readout.every_step else program.steps
+    unit = gain / (program.largest_output if integers else once)
     classes, scores = [], []
     overflow: dict[str, dict[str, int]] | None = {}
     starts = range(0, len(images), batch)

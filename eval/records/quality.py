@@ -66,10 +66,11 @@ class QualityUnderAttack(Record):
         protocol: its name.
         threat_model: what the attacker may do, in words.
         epsilon: radius of the ball, a whole number of the chip's input levels.
-        levels: the same in levels.
+        levels: the same in levels; 0 where spikes are changed: then the radius is a number of edits, or of steps.
         asked: the radius that was asked for.
         samples: the first so many test images.
         seed: added to that of every attack.
+        threat: "pixel", "encoded-binary" or "timing".
         forms: what was found.
         examples: hash of the worst examples of each form, which are kept beside the record.
         summary: one sentence.
@@ -88,6 +89,7 @@ class QualityUnderAttack(Record):
     asked: float
     samples: int
     seed: int
+    threat: str = Field(default="pixel", exclude_if=lambda found: found == "pixel")
     forms: list[FormQuality]
     examples: dict[str, str]
     summary: str

@@ -14,7 +14,9 @@ from ...hw_targets.twin import Twin
 from ...toolkit.attacks.base import NONE, TRANSFER, WHITE, Attack
 from ...toolkit.attacks.harm import Answer, for_harm, harm, worse
 from ...toolkit.attacks.protocol import Protocol
+from ...toolkit.attacks.shifts import Shifts
 from ...toolkit.attacks.victim import answer, device_of
+from ...toolkit.coding import Events
 from ...toolkit.data import Images
 from ...toolkit.errors import DisagreementError, InputError
 from ...toolkit.files import digest
@@ -27,7 +29,7 @@ from ..records.base import MeanQuality, mean_of
 from ..records.quality import Attempt, FormQuality, QualityUnderAttack
 from .forms import SLOW
 from .protocol import JUDGE, one_thread
-from .threat import USUAL_EPSILON, Pixel, threat_of
+from .threat import USUAL_EPSILON, Continuous, Pixel, Threat, Timing, threat_of
 
 Scores = NDArray[np.float64]
 BATCH = 250
@@ -140,6 +142,8 @@ def measure_quality(
     names: Sequence[str] | None = None,
     epsilon: float | None = None,
     threat: str | None = None,
+    budget: int | None = None,
+    shifts: Shifts | None = None,
     seed: int = 0,
     slow: int = SLOW,
     track: Track = silent,
@@ -155,7 +159,9 @@ def measure_quality(
         protocol: "quick", "standard", "strong", or one of your own; attacks that look for a class are left out.
         names: "torch" for the float and quantized network, "loihi" for the Program, others to answer to its examples.
         epsilon: L-infinity radius in pixels of [0, 1]; 0.1 if None.
-        threat: "pixel" or None.
+        threat: "pixel" (None); of spikes "encoded-binary", or "timing".
+        budget: edits of spikes a sample, for "encoded-binary"; spikes that move, for "timing".
+        shifts: how far spikes move, for "timing".
         seed: added to the seed of every attack.
         slow: samples that slow targets get.
         track: progress.
@@ -171,12 +177,12 @@ def measure_quality(
     if forms.network is None or forms.quantized is None:
         raise InputError("robustness: of a Program from elsewhere only classes are known")
     coder, program, gain = forms.coder, forms.program, forms.network.gain
-    model = threat_of(protocol, coder, threat, epsilon)
-    if not isinstance(model, Pixel):
+    model = threat_of(protocol, coder, threat, epsilon, budget, shifts)
+    if isinstance(model, Continuous) or not (isinstance(model, Pixel) or isinstance(coder, Events)):
         raise InputError(f"--threat {model.name}: the task of these data is {task.name}; attack pixels")
     chosen = model.protocol(protocol).later(seed)
     wanted = list(("torch", JUDGE) if names is None else names)
-    clean, known = coder.on_grid(images), task.check(targets, "targets", len(images))
+    clean, known = model.inputs(images), task.check(targets, "targets", len(images))
     mapped = {attack.label: for_harm(attack) for attack in chosen.attacks}
     left_out = [label for label, attack in mapped.items() if attack is None]
     left_out += [] if chosen.search is None else [chosen.search.label]
@@ -184,20 +190,24 @@ def measure_quality(
     unit = gain / program.largest_output
 
     def on(one: Compiled, inputs: Images) -> NDArray[Any]:
-        return np.asarray((unit * one.run(coder.integers(inputs)).output).astype(np.float32))
+        return np.asarray((unit * model.function(one)(inputs)).astype(np.float32))
 
     twin = Twin(program, coder=coder, gain=gain)
     sides: list[tuple[str, str, nn.Module]] = []
     if "torch" in wanted:
-        sides += [("float", "torch", forms.network), ("quantized", "torch", forms.quantized)]
-    sides.append(("program", JUDGE, twin))
+        sides += [
+            (name, "torch", model.module(one))
+            for name, one in (("float", forms.network), ("quantized", forms.quantized))
+        ]
+    deployed = model.module(twin)
+    sides.append(("program", JUDGE, deployed))
     results, examples, source = [], {}, dict[str, tuple[Attack, Images]]()
     with one_thread():
         for name, target, module in sides:
             started = time.perf_counter()
 
             def ask(inputs: Images, module: nn.Module = module) -> NDArray[Any]:
-                return on(compiled, inputs) if isinstance(module, Twin) else answer(module, inputs)
+                return on(compiled, inputs) if module is deployed else answer(module, inputs)
 
             form = _Form(name, target, module.eval(), ask, task, clean, known)
             made: dict[str, tuple[Attack, Images]] = {}
@@ -209,7 +219,7 @@ def measure_quality(
                 form.try_on(attack, images_made)
             differ = {}
             if name == "program":
-                _same(twin, ask, form.examples)
+                _same(deployed, ask, form.examples)
                 shown = np.concatenate([clean, form.examples])
                 for other in (one for one in wanted if one not in ("torch", JUDGE)):
                     few = np.r_[: slow if get_target(other).slow else len(clean)]
@@ -218,25 +228,27 @@ def measure_quality(
                     differ[other] = int((theirs != ask(shown[few])).any(1).sum())
             results.append(form.result(differ, left_out, started))
             examples[name] = form.examples
+    asked = (USUAL_EPSILON if epsilon is None else epsilon) if isinstance(model, Pixel) else model.radius
     record = QualityUnderAttack(
         **about,
         task=task.name,
         protocol=chosen.name,
         threat_model=model.words,
         epsilon=model.radius,
-        levels=round(model.radius * coder.pixels),
-        asked=USUAL_EPSILON if epsilon is None else epsilon,
+        levels=round(model.radius * coder.pixels) if isinstance(model, Pixel) else 0,
+        asked=asked,
+        threat=model.name,
         samples=len(images),
         seed=seed,
         forms=results,
         examples={name: digest(np.ascontiguousarray(one).tobytes()) for name, one in examples.items()},
-        summary=_summary(results, model.radius),
+        summary=_summary(results, model),
         seconds=time.perf_counter() - begun,
     )
     return record, examples
 
 
-def _same(twin: Twin, ask: Answer, images: Images) -> None:
+def _same(twin: nn.Module, ask: Answer, images: Images) -> None:
     """Check that the twin, which was attacked, answers as the simulator does."""
     different = int((answer(twin, images) != ask(images)).any(1).sum())
     if different:
@@ -246,14 +258,20 @@ def _same(twin: Twin, ask: Answer, images: Images) -> None:
         )
 
 
+def _changes(model: Threat) -> str:
+    """Return what an attacker of spikes may do, in words."""
+    return f"spikes moved {model.shifts.words}" if isinstance(model, Timing) else f"{model.radius:g} spikes changed"
+
+
 def _drop(clean: MeanQuality, worst: MeanQuality) -> str:
     return f"{clean.text} clean, {worst.text} in the worst case"
 
 
-def _summary(forms: list[FormQuality], epsilon: float) -> str:
+def _summary(forms: list[FormQuality], model: Threat) -> str:
     parts = [f"{one.form} {_drop(one.clean, one.worst)}" for one in forms]
     last = forms[-1]
+    where = f"inside the ball of {model.radius:.4g}" if isinstance(model, Pixel) else f"with {_changes(model)}"
     return (
-        f"{last.clean.name} inside the ball of {epsilon:.4g}: {'; '.join(parts)}. The largest loss of a sample of the "
+        f"{last.clean.name} {where}: {'; '.join(parts)}. The largest loss of a sample of the "
         f"Program is {last.loss:.3g} {last.clean.unit}."
     )

@@ -32,11 +32,23 @@ from .simulate import agree, require_equal
 from .steps import GRADIENT_SAMPLES, TRAIL, attacked
 
 
+def _of_spikes(facts: dict[str, Any]) -> bool:
+    """Return whether an attack has a budget of spikes, not a radius in pixels."""
+    return not {"budget", "largest"}.isdisjoint(facts["settings"])
+
+
 def _warnings(recipe: Recipe, data: Dataset, attacks: dict[str, Any], others: list[str]) -> list[str]:
+    edited = [label for label, facts in attacks.items() if _of_spikes(facts)]
     found = [
         "Attacks are FGSM and PGD on the float network with its own surrogate, transferred to every other form: "
         "an upper bound on robustness, not a reliable estimate."
-    ]
+    ] * (len(edited) < len(attacks))
+    if edited:
+        found.append(
+            f"{', '.join(edited)}: made on the float network and transferred to every other form, an upper bound on "
+            "robustness; what they change are spikes, which the chip receives as they are."
+        )
+    attacks = {label: facts for label, facts in attacks.items() if label not in edited}
     if isinstance(data.task, Upscaling) and data.task.pictures:
         found.append(
             f"Samples are parts of {len(data.task.pictures)} pictures, each attacked by itself: where parts overlap, "
@@ -48,7 +60,7 @@ def _warnings(recipe: Recipe, data: Dataset, attacks: dict[str, Any], others: li
             f"The {coder.name} coder draws its spikes: every form is shown the same draws (seed {DRAWS} plus the first "
             "sample of a batch); other draws give other figures, and attacks took one draw a gradient."
         )
-    if isinstance(coder, Events):
+    if isinstance(coder, Events) and attacks:
         weak = [label for label, facts in attacks.items() if facts["settings"]["epsilon"] < HALF]
         found.append(
             "Examples of attacks lie between 0 and 1: the chip receives them rounded to spikes."

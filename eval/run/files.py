@@ -16,6 +16,7 @@ READS: dict[str, tuple[str, ...]] = {
     "trace": ("program.safetensors",),
     "fit": ("program.safetensors",),
     "faults": ("program.safetensors",),
+    "decision": ("model.safetensors", "quantized.safetensors", "program.safetensors"),
     "prove": ("program.safetensors",),
     "robustness": ("model.safetensors", "quantized.safetensors", "program.safetensors"),
     "cost": ("model.safetensors", "quantized.safetensors", "program.safetensors"),
@@ -32,6 +33,7 @@ WRITES: dict[str, tuple[str, ...]] = {
     "trace": ("trace.json",),
     "fit": ("fit.html",),
     "faults": ("faults.json", "faults.html"),
+    "decision": ("decision.json", "decision.html"),
     "prove": ("prove.json", "prove.html", "prove-examples.safetensors"),
     "robustness": ("robustness.json", "robustness.html", "robustness-examples.safetensors"),
     "cost": ("cost.json",),
@@ -69,5 +71,6 @@ WITHOUT_NETWORK = (
     "explain",
     "fit",
     "faults",
+    "decision",
 )
 """Commands that a Program from elsewhere takes."""

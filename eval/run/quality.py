@@ -1,6 +1,7 @@
 """The step ``robustness`` of a run whose answers are no classes: what attacks take of their quality."""
 
 from ...toolkit.attacks.protocol import Protocol
+from ...toolkit.attacks.shifts import Shifts
 from ...toolkit.progress import Track, silent
 from ..records.base import command_line, header
 from ..records.quality import QualityUnderAttack
@@ -21,6 +22,8 @@ def quality_under_attack(
     epsilon: float | None = None,
     samples: int | None = None,
     threat: str | None = None,
+    budget: int | None = None,
+    shifts: Shifts | None = None,
     seed: int = 0,
     track: Track = silent,
 ) -> QualityUnderAttack:
@@ -32,7 +35,9 @@ def quality_under_attack(
         targets: "torch" for the float and quantized network, "loihi" for the Program, others to answer to its examples.
         epsilon: L-infinity radius in pixels of [0, 1].
         samples: the first so many test images; all if None.
-        threat: "pixel" or None.
+        threat: "pixel" (None); of spikes "encoded-binary", or "timing".
+        budget: edits of spikes a sample, for "encoded-binary"; spikes that move, for "timing".
+        shifts: how far spikes move, for "timing".
         seed: added to the seed of every attack.
         track: progress.
 
@@ -42,7 +47,8 @@ def quality_under_attack(
     """
     recipe, forms, data = run.recipe(), run.deployed(), run.data()
     named = protocol if isinstance(protocol, str) else protocol.name
-    asked = {"protocol": named, "targets": targets, "epsilon": epsilon, "threat": threat}
+    asked = {"protocol": named, "targets": targets, "epsilon": epsilon, "threat": threat, "budget": budget}
+    asked |= {} if shifts is None else {"largest_shift": shifts.largest, "total_shift": shifts.total}
     record, examples = measure_quality(
         forms,
         data.test_images[:samples],
@@ -59,6 +65,8 @@ def quality_under_attack(
         names=targets,
         epsilon=epsilon,
         threat=threat,
+        budget=budget,
+        shifts=shifts,
         seed=seed,
         slow=recipe.evaluate.lava_samples,
         track=track,

@@ -174,9 +174,21 @@ def attack(run: Run, track: Track = silent) -> Attacked:
 def _made(
     maker: Attack, network: SpikingNetwork, clean: Images, data: Dataset, track: Track, which: slice = slice(None)
 ) -> Images:
-    """Return what an attack makes of some of the test images: another class, or the worst answer."""
+    """Return what an attack makes of some of the test images: another class, or the worst answer.
+
+    Raises:
+        InputError: it changes coded spikes, and the data are images.
+    """
     labels = data.test_labels[which]
+    spikes = maker.space == "encoded"
+    if spikes and not isinstance(network.coder, Events):
+        raise InputError(
+            f"attack {maker.label}: changes coded spikes, and what is kept are images; attack these with "
+            "'robustness --threat encoded-binary' or 'timing'"
+        )
     if data.task.classed:
+        if spikes:
+            return np.swapaxes(maker(network, np.swapaxes(clean, 0, 1), labels, track=track).images, 0, 1)
         return maker(network, clean, labels, track=track).images
     return harm(maker, network, clean, labels, data.task, track=track).images
 

@@ -204,6 +204,12 @@ class _Body:
     def readout(self, program: Program) -> None:
         """Append the read-out, named ``output``."""
         name, first = program.readout.population, self.constant([0])
+        if program.readout.every_step:
+            membrane = program.readout.kind == "membrane"
+            each = f"v/{name}" if membrane else self.add("Cast", f"spikes/{name}", to=TensorProto.INT64)
+            axes = [1, 0, *range(2, 2 + len(program.shape_of(name)))]
+            self.add("Flatten", self.add("Transpose", each, perm=axes), name="output", axis=1)
+            return
         if program.readout.kind == "membrane":
             end = self.add("Gather", f"v/{name}", self.constant(-1), axis=0)
             self.add("Flatten", end, name="output", axis=1)
@@ -321,11 +327,12 @@ def to_onnx(program: Program) -> onnx.ModelProto:
     )
     last = program.population(program.readout.population)
     outer.readout(program)
+    answers = program.steps if program.readout.every_step else 1
     graph = helper.make_graph(
         outer.nodes,
         "spikeproof",
         [_value("messages", TensorProto.INT32, [program.steps, "batch", *program.input.shape])],
-        [_value("output", TensorProto.INT64, ["batch", int(np.prod(last.shape))]), *rasters],
+        [_value("output", TensorProto.INT64, ["batch", int(np.prod(last.shape)) * answers]), *rasters],
         [numpy_helper.from_array(array, name) for name, array in (body.constants | outer.constants).items()],
     )
     model = helper.make_model(

@@ -332,11 +332,16 @@ class Lowering:
                 gathered, synapses = collector(population, self.shapes[path.source], parts)
                 self.populations.append(gathered)
                 self.collected = synapses
-            return Readout(population=population)
+            return Readout(population=population, every_step=self.deployment.every_step)
         if len(parts) > 1:
             raise UnsupportedError(
                 f"node {path.source!r}: its membranes are read, and its neurons differ in their parameters; on Loihi "
                 "they are several populations, of which one can be read: train them shared"
             )
         unit = self.units.get(path.source)
-        return Readout(kind="membrane", population=population, scale=None if unit is None else unit / 64)
+        return Readout(
+            kind="membrane",
+            population=population,
+            scale=None if unit is None else unit / 64,
+            every_step=self.deployment.every_step,
+        )

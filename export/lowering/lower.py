@@ -123,6 +123,7 @@ def lower(
         relays=relays,
         bias_exponent=bias_exponent,
         input_levels=sidecar.levels,
+        every_step=sidecar.every_step,
     )
     try:
         return lower_graph(flatten(graph, source), deployment)

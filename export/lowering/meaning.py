@@ -33,6 +33,7 @@ class Deployment:
         relays: balance paths with relay populations instead of delays.
         bias_exponent: the smallest that is used.
         input_levels: the message that stands for 1.0; None means the largest.
+        every_step: whether there is an answer at each step.
     """
 
     steps: int
@@ -43,6 +44,7 @@ class Deployment:
     relays: bool = False
     bias_exponent: int = 0
     input_levels: int | None = None
+    every_step: bool = False
 
     def bits_of(self, node: str = "default") -> int:
         """Return the bits of a node's weights."""

@@ -78,8 +78,13 @@ def _full(value: Any, shape: tuple[int, ...]) -> NDArray[np.float64]:
 def _neurons(how: Dynamics, shape: tuple[int, ...]) -> nir.NIRNode:
     keep = _full(how.keep, shape)
     if how.threshold is None:
-        if keep.min() < 1 or how.current is not None or how.bias is not None:
-            raise UnsupportedError("what is read by its membrane must be a plain integrator on the chip")
+        if how.current is not None or how.bias is not None or keep.min() < keep.max():
+            raise UnsupportedError(
+                "what is read by its membrane must be a plain integrator on the chip, or one that leaks"
+            )
+        if keep.min() < 1:
+            tau = TIME_STEP / (1 - keep)
+            return nir.LI(tau=tau, r=tau / TIME_STEP, v_leak=np.zeros(shape))
         return nir.I(r=np.full(shape, 1 / TIME_STEP))
     threshold, zero = _full(how.threshold, shape), np.zeros(shape)
     if how.current is not None or how.bias is not None:

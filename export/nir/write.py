@@ -43,6 +43,7 @@ class SideCar(BaseModel):
         input_bits: bits of an input message; 0 means binary spikes.
         reset: the membrane after a spike.
         readout: how classes are read.
+        every_step: whether they are read at each step.
         gain: scale of the logits.
         grids: weight grid a node.
     """
@@ -56,6 +57,7 @@ class SideCar(BaseModel):
     input_bits: Annotated[int, Field(ge=0, le=24)] = MESSAGE_BITS
     reset: Literal["zero"] = "zero"
     readout: Literal["spike_count", "membrane"] = "spike_count"
+    every_step: Annotated[bool, Field(exclude_if=lambda found: not found)] = False
     gain: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     grids: dict[str, Grid]
 
@@ -186,6 +188,7 @@ def write_nir(path: Path, network: SpikingNetwork, shape: tuple[int, int, int]) 
             coding="direct" if isinstance(coder, Direct) else CodingSettings.of(coder.settings),
             input_bits=coder.message_bits,
             readout="membrane" if network.membrane else "spike_count",
+            every_step=network.every_step,
             gain=network.gain,
             grids=grids,
         )

@@ -319,20 +319,33 @@ class Readout(Part):
     ``spike_count``: spikes over all steps. ``first_spike``: steps minus the step (from 0) of the first spike, 0 if
     there is none. ``membrane``: v after the last step, of sigma-delta neurons their activation (sigma, where that is
     sent); ``scale`` is the real value of 1, where it is known.
+
+    ``every_step``: read at each step: the spikes of the step, or v behind it; outputs are (time, classes) flattened.
     """
 
     kind: Literal["spike_count", "first_spike", "membrane"] = "spike_count"
     population: Name
     scale: Annotated[float, Field(gt=0.0)] | None = None
+    every_step: Annotated[bool, Field(exclude_if=lambda found: not found)] = False
+
+    def model_post_init(self, context: Any) -> None:
+        """Check that there is something to read at each step."""
+        if self.every_step and self.kind == "first_spike":
+            raise UnsupportedError("read-out: the first spike of a sample is no answer at every step; read membranes")
 
     def output(self, spikes: NDArray[np.bool_], v: NDArray[np.int64] | None) -> NDArray[np.int64]:
-        """Return the output (batch, classes) from the population's raster.
+        """Return the output (batch, classes), or (batch, time classes), from the population's raster.
 
         Args:
             spikes: (time, batch, ...).
-            v: (time, batch, ...) or its last step (1, batch, ...); only ``membrane`` needs it.
+            v: (time, batch, ...) or, where one answer is read, its last step (1, batch, ...); only for ``membrane``.
         """
         steps, batch = spikes.shape[:2]
+        if self.every_step:
+            each = spikes if self.kind == "spike_count" else v
+            assert each is not None
+            assert len(each) == steps
+            return np.asarray(each, dtype=np.int64).swapaxes(0, 1).reshape(batch, -1)
         if self.kind == "spike_count":
             found = spikes.sum(0)
         elif self.kind == "first_spike":

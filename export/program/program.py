@@ -281,16 +281,18 @@ class Program(Part):
     def largest_output(self) -> float:
         """The read-out that stands for a real answer of 1: steps for spikes, for membranes 1 a step.
 
+        Where it is read at every step, 1 for a spike, and for membranes a real voltage of 1.
         Where no scale of a membrane is known, its threshold. Sigma-delta neurons hold their real value at any step.
         """
         readout = self.readout
         last = self.population(readout.population)
         if isinstance(last, SigmaDelta):
             return 2.0**last.exponent if readout.scale is None else 1 / readout.scale
+        times = 1 if readout.every_step else self.steps
         if readout.kind != "membrane":
-            return float(self.steps)
+            return float(times)
         if readout.scale is not None:
-            return self.steps / readout.scale
+            return times / readout.scale
         return 64.0 * max(last.vth, 1)
 
     def bound(self, synapse: Synapse) -> int:

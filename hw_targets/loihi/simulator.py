@@ -132,7 +132,8 @@ class _SigmaDelta(_Silent):
 
     def output(self, readout: Readout) -> Counts:
         """Return the read-out (batch, classes)."""
-        return readout.output(torch.stack(self.sent).cpu().numpy(), self.act.unsqueeze(0).cpu().numpy())
+        each = self.raster().v if readout.every_step else self.act.unsqueeze(0).cpu().numpy()
+        return readout.output(torch.stack(self.sent).cpu().numpy(), each)
 
 
 class _State(_Silent):
@@ -203,7 +204,10 @@ class _State(_Silent):
         return Overflow(int(self.wraps), int(self.saturations), int(self.swallowed))
 
     def output(self, readout: Readout) -> Counts:
-        """Return the read-out (batch, classes)."""
+        """Return the read-out (batch, classes), or (batch, time classes)."""
+        if readout.every_step and readout.kind == "membrane":
+            found = self.raster()
+            return readout.output(found.spikes, found.v)  # type: ignore[arg-type]  # spikes are of a spiking population
         if self.done is not None:
             v = self.done.v.unsqueeze(0).numpy().astype(np.int64)
             return readout.output(self.done.spikes.view(torch.bool).numpy(), v)
@@ -244,13 +248,21 @@ class _Simulation(CompiledProgram):
         batch = inputs.shape[1]
         signal = to_tensor(inputs, self.device, self.program.input.peak)
         names = [population.name for population in self.program.populations]
+        readout = self.program.readout
+
+        def kept(name: str) -> bool:
+            # A membrane that is read at every step is kept at every step.
+            return rasters or (readout.every_step and readout.kind == "membrane" and name == readout.population)
+
         spiking = {
             part.name: _State(
-                part, self.profile, batch, self.device, rasters, self.bounds[part.name], self.feeds[part.name]
+                part, self.profile, batch, self.device, kept(part.name), self.bounds[part.name], self.feeds[part.name]
             )
             for part in self.program.spiking
         }
-        changes = {part.name: _SigmaDelta(part, batch, self.device, rasters) for part in self.program.sigma_delta}
+        changes = {
+            part.name: _SigmaDelta(part, batch, self.device, kept(part.name)) for part in self.program.sigma_delta
+        }
         graded = {
             part.name: _Graded(part, batch, self.device)
             for part in self.program.populations

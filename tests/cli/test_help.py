@@ -23,6 +23,7 @@ COMMANDS = [
     "prove",
     "fit",
     "faults",
+    "decision",
     "support",
     "evaluate",
     "explain",

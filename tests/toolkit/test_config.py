@@ -22,7 +22,7 @@ UNKNOWN = [
         {"model": {"Pool": "max"}},
         "model.Pool",
         "kind, layers, pool, channels, blocks, depth, stem, residual, widen, hidden, neuron, beta, current, threshold, "
-        "surrogate, alpha, readout, attention, gain",
+        "surrogate, alpha, readout, every_step, readout_beta, attention, gain",
     ),
     (
         {"train": {"epoch": 3}},
@@ -42,7 +42,8 @@ WRONG = [
         {"data": {"name": "cifar"}},
         "data.name",
         "dataset 'cifar': unknown; known datasets: digits, digits-x2, set5, mnist, fashion-mnist, cifar10, "
-        "cifar10-exact, n-mnist, n-mnist-small, qtdb, cora, citeseer, digits-graph, folder, arrays",
+        "cifar10-exact, n-mnist, n-mnist-small, qtdb, qtdb-steps, cora, citeseer, digits-graph, folder, arrays, "
+        "sequences",
     ),
     ({"data": {"name": "arrays"}}, "data", "path"),
     ({"data": {"name": "folder"}}, "data", "path"),
@@ -58,14 +59,14 @@ WRONG = [
     ({"coding": {"name": "latency", "steps": 1}}, "coding", "2 or more"),
     ({"coding": {"name": "delta", "threshold": 0.0}}, "coding.threshold", "greater than 0"),
     ({"model": {"kind": "mlp"}}, "model", "kind = 'mlp' needs 'hidden'"),
-    ({"coding": {"steps": 257}}, "coding.steps", "256"),
+    ({"coding": {"steps": 2049}}, "coding.steps", "2048"),
     ({"model": {"neuron": "izh"}}, "model.neuron", "neuron 'izh': unknown; known neurons: if, lif, plif, cuba"),
     ({"model": {"neuron": {"name": "lif", "leak": 1}}}, "model.neuron", "leak: unknown key; valid keys of 'lif': name"),
     ({"export": {"chip": "loihi3"}}, "export.chip", "chip 'loihi3': unknown; known chips: loihi1, loihi2"),
     ({"attacks": [{"name": "apgd", "eps": 1}]}, "attacks.0", "unknown key; valid keys of 'apgd': name, "),
     ({"attacks": [{"name": "apgd", "steps": 0}]}, "attacks.0: steps", "greater than or equal to 1"),
     ({"attacks": [{"name": "noise", "kind": "pink"}]}, "attacks.0: kind", "'uniform' or 'sign'"),
-    ({"attacks": [{"name": "spike-noise"}]}, "attacks.0", "takes no 'epsilon'"),
+    ({"attacks": [{"name": "spike-noise"}]}, "attacks.0", "budget: Field required"),
     ({"evaluate": {"targets": ["torch"]}}, "evaluate.targets.0", "target 'torch': unknown"),
     ({"model": {"pool": "min"}}, "model.pool", "'max', 'avg' or 'none'"),
     ({"model": {"channels": []}}, "model.channels", "at least 1"),

@@ -26,10 +26,12 @@ class Draft:
         self.layers: OrderedDict[str, nn.Module] = OrderedDict(copied.named_layers())
         self.wires = copied.wires()
         self.coder, self.gain, self.training = copied.coder, copied.gain, copied.training
+        self.every_step = copied.every_step
 
     def network(self) -> SpikingNetwork:
         """Return what the draft has become."""
-        return SpikingNetwork(self.layers, self.coder, self.gain, self.wires).train(self.training)
+        made = SpikingNetwork(self.layers, self.coder, self.gain, self.wires, every_step=self.every_step)
+        return made.train(self.training)
 
     @property
     def last(self) -> str:

@@ -19,7 +19,9 @@ from .blind import Noise
 from .gradient import FGSM, PGD
 from .iterative import AnyPGD, GradientAttack, Search, direction, into_ball
 from .losses import Loss
-from .victim import answer
+from .spikes import SpikeFlip, SpikeNoise
+from .timing import SpikeTiming, SpikeTimingNoise
+from .victim import answer, encoded
 
 Answer = Callable[[Images], NDArray[Any]]
 """From images (samples, ...) to outputs (samples, outputs) in real numbers."""
@@ -90,7 +92,9 @@ def for_harm(attack: Attack) -> Attack | None:
     if isinstance(attack, GradientAttack):
         # Margins and rivals are of classes; the harm takes the place of every loss.
         return replace(attack, loss="harm", rivals=0, early_stop=False)
-    return attack if isinstance(attack, Noise) else None
+    if isinstance(attack, SpikeFlip | SpikeTiming):
+        return replace(attack, loss="harm")
+    return attack if isinstance(attack, Noise | SpikeNoise | SpikeTimingNoise) else None
 
 
 @dataclass(frozen=True)
@@ -129,7 +133,7 @@ def harm(
     Args:
         attack: one that :func:`for_harm` knows.
         network: the victim, from images to outputs; put into evaluation mode.
-        images: (samples, channels, height, width) in [0, 1].
+        images: (samples, channels, height, width) in [0, 1]; for attacks on spikes (samples, time, ...), 0 or 1.
         targets: (samples, outputs).
         task: of the outputs.
         judge: what answers for the network; the network itself by default.
@@ -146,8 +150,10 @@ def harm(
         )
     clean = known.check(np.asarray(images))
     wanted = task.check(np.asarray(targets), "targets of the images to attack", len(clean))
-    victim = Harmed(network, task).eval()
-    ask: Answer = judge or (lambda part: answer(network, part, known.batch))
+    asked = encoded(network) if known.space == "encoded" else network
+    assert isinstance(asked, nn.Module)
+    victim = Harmed(asked, task).eval()
+    ask: Answer = judge or (lambda part: answer(asked, part, known.batch))
     made = clean.copy()
     scores = np.full(len(clean), np.inf if task.quality.higher_is_better else -np.inf)
     with seeded(known.seed):

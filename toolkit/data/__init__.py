@@ -43,11 +43,13 @@ DATASETS: Registry[type[DataSource]] = Registry(
         "n-mnist": "events:NMNIST",
         "n-mnist-small": "events:NMNISTSmall",
         "qtdb": "ecg:QTDB",
+        "qtdb-steps": "ecg:QTDBSteps",
         "cora": "planetoid:Cora",
         "citeseer": "planetoid:Citeseer",
         "digits-graph": "digits_graph:DigitsGraph",
         "folder": "folder:Folder",
         "arrays": "archive:ArrayFile",
+        "sequences": "archive:Sequences",
     },
     base="source:DataSource",
 )
@@ -266,7 +268,12 @@ def dataset(
             task.check(arrays[name], f"{source}: {name}", len(part))
             for name, part in (("y_train", train), ("y_test", test))
         )
-        classes = int(train_labels.shape[1])
+        classes = task.neurons(train_labels)
+        if task.by_step and (train.ndim != 5 or train.shape[1] != train_labels.shape[1]):
+            raise InputError(
+                f"{source}: y_train: {train_labels.shape[1]} steps have labels, x_train is {train.shape}; a label at "
+                "every step needs sequences (samples, time, channels, height, width) of as many steps"
+            )
     whole = whole or (len(train), len(test))
     parts = (train[: cut[0]], train_labels[: cut[0]], test[: cut[1]], test_labels[: cut[1]])
     content = hashlib.sha256()

@@ -5,13 +5,14 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import FileError
+from ..errors import FileError, InputError
 from ..files import given_path, read_bytes
+from ..task.steps import Steps
 from .places import MOST_BYTES
 from .source import NAMES, Cut, DataSource, Found, Layout
 
@@ -67,6 +68,34 @@ def _archive(path: Path, content: bytes, wanted: str) -> Iterator[np.lib.npyio.N
         raise
     except Exception as error:  # NumPy, zipfile and zlib raise a dozen kinds on damaged archives
         raise FileError(f"{path}: not a readable .npz archive ({error})") from error
+
+
+class Sequences(DataSource):
+    """Sequences with a label at every step: ``x_train y_train x_test y_test`` of an ``.npz`` file.
+
+    ``x`` is (samples, time, channels, height, width), ``y`` (samples, time): the class of each step, -1 for none.
+
+    Args:
+        path: of the file.
+    """
+
+    classed: ClassVar[bool] = False
+
+    def __init__(self, path: str) -> None:
+        self.path = Path(path)
+        self.path_name, self.place = self.path.stem, str(self.path)
+
+    def read(self, cut: Cut, steps: int) -> Found:
+        """Return the arrays of the file; there are as many classes as the largest label of training says.
+
+        Raises:
+            InputError: a label of training is no class.
+        """
+        arrays = dict(zip(NAMES, read_npz(self.path, NAMES), strict=True))
+        train = arrays["y_train"]
+        if train.dtype.kind not in "iu" or not train.size or train.max() < 1:
+            raise InputError(f"{self.path}: y_train: expected integers (samples, time), two classes or more")
+        return Found(arrays, task=Steps(int(train.max()) + 1))
 
 
 class ArrayFile(DataSource):

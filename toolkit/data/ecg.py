@@ -1,7 +1,8 @@
 """QTDB: heartbeats of two ECG leads as spikes of level crossings, with the class of the wave at every step."""
 
 import io
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.io import loadmat
 
 from ..errors import FileError, InputError
+from ..task.steps import UNLABELLED, Steps
 from .places import check_size, find_folder, read_published
 from .source import Cut, Found, FromFolder
 
@@ -18,7 +20,6 @@ FILES = {"train": "QTDB_train.mat", "test": "QTDB_test.mat"}
 MD5 = {"train": "39790ebc28587c94a2245fae7475e6f2", "test": "4deb6d02f9dae171ad99f2b372926cc0"}
 LIMIT = 2**21
 CHANNELS, CLASSES = 4, 6
-UNLABELLED = -1
 
 
 @dataclass(frozen=True)
@@ -106,18 +107,67 @@ def windows(recordings: Recordings, steps: int, most: int | None) -> tuple[dict[
     return {"x": spikes[kept], "y": labels[kept]}, len(labelled)
 
 
-class QTDB(FromFolder):
-    """Windows of QTDB's recordings, ``coding.steps`` long, each with the class of the wave at its last step."""
+def sequences(recordings: Recordings, steps: int, most: int | None) -> tuple[dict[str, NDArray[Any]], int]:
+    """Cut recordings into sequences one behind the other, each with the label of every step.
 
-    title: ClassVar[str] = "QTDB ECG windows"
+    A sequence without any label is left out, and so is what is left at a recording's end.
+
+    Args:
+        recordings: what is cut.
+        steps: of a sequence.
+        most: how many sequences are returned, the first ones; None: all.
+
+    Returns:
+        ``x`` (sequences, steps, channels, 1, 1) and ``y`` (sequences, steps); how many there are in all.
+
+    Raises:
+        InputError: there is none.
+    """
+    count, time, channels = recordings.spikes.shape
+    fit = time // steps
+    spikes = recordings.spikes[:, : fit * steps].reshape(count * fit, steps, channels, 1, 1)
+    labels = recordings.labels[:, : fit * steps].reshape(count * fit, steps)
+    labelled = np.flatnonzero((labels != UNLABELLED).any(1))
+    if not len(labelled):
+        raise InputError(f"data set 'qtdb-steps': no labelled sequence of {steps} steps in {time}; lower coding.steps")
+    kept = labelled[:most]
+    check_size("qtdb-steps", (len(kept), steps, channels))
+    return {"x": spikes[kept], "y": labels[kept]}, len(labelled)
+
+
+class _Cut(FromFolder):
+    """QTDB's recordings, cut."""
+
     events: ClassVar[bool] = True
 
-    def read(self, cut: Cut, steps: int) -> Found:
-        """Return the windows."""
+    def cut(self, cut: Cut, of: Callable[[Recordings, int | None], tuple[dict[str, NDArray[Any]], int]]) -> Found:
+        """Return what ``of`` makes of recordings and the number that is wanted."""
         arrays: dict[str, NDArray[Any]] = {}
         whole = []
         for part, most in zip(("train", "test"), cut, strict=True):
-            found, number = windows(read_qtdb(self.path, part), steps, most)
+            found, number = of(read_qtdb(self.path, part), most)
             arrays |= {f"{name}_{part}": array for name, array in found.items()}
             whole.append(number)
         return Found(arrays, (whole[0], whole[1]), CLASSES)
+
+
+class QTDB(_Cut):
+    """Windows of QTDB's recordings, ``coding.steps`` long, each with the class of the wave at its last step."""
+
+    title: ClassVar[str] = "QTDB ECG windows"
+
+    def read(self, cut: Cut, steps: int) -> Found:
+        """Return the windows."""
+        return self.cut(cut, lambda recordings, most: windows(recordings, steps, most))
+
+
+class QTDBSteps(_Cut):
+    """QTDB's recordings in sequences, ``coding.steps`` long, with the class of the wave at every step."""
+
+    title: ClassVar[str] = "QTDB ECG, a label at every step"
+    classed: ClassVar[bool] = False
+
+    def read(self, cut: Cut, steps: int) -> Found:
+        """Return the sequences."""
+        found = self.cut(cut, lambda recordings, most: sequences(recordings, steps, most))
+        return replace(found, task=Steps(CLASSES))

@@ -10,7 +10,7 @@ from ..kernels.pool import MaxPool
 from ..named import make
 from ..network import NEURONS
 from ..network.network import SpikingNetwork
-from ..network.neurons import Integrator, Neuron
+from ..network.neurons import LI, Integrator, Neuron
 from ..settings import ModelSettings
 
 Shape = tuple[int, int, int]
@@ -79,8 +79,9 @@ class Builder:
 
     def output(self, name: str, *sources: str) -> None:
         """Append what is read: neurons, or an integrator."""
-        layer = make_neuron(self.settings) if self.settings.readout == "spikes" else Integrator()
-        self.add(name, layer, *sources)
+        keep = self.settings.readout_beta
+        membrane = Integrator() if keep == 1.0 else LI(keep)
+        self.add(name, make_neuron(self.settings) if self.settings.readout == "spikes" else membrane, *sources)
 
     def read(self, features: int, classes: int, name: str = "last") -> None:
         """Append a linear layer and what is read."""
@@ -89,4 +90,5 @@ class Builder:
 
     def network(self, coder: Coder | int) -> SpikingNetwork:
         """Return what was collected."""
-        return SpikingNetwork(self.layers, coder, self.settings.gain, self.wiring)
+        every = self.settings.every_step
+        return SpikingNetwork(self.layers, coder, self.settings.gain, self.wiring, every_step=every)

@@ -14,7 +14,7 @@ from ..kernels.pool import MaxPool
 from ..network.joins import Join
 from ..network.layers import Membrane
 from ..network.network import SpikingNetwork
-from ..network.neurons import CUBA, IF, LIF, Delay, Integrator
+from ..network.neurons import CUBA, IF, LI, LIF, Delay, Integrator
 from ..network.population import LeakyIntegrator, Population
 from ..network.signals import Delays, Read, Reshape, Scale, Slice, Threshold, Wire
 from ..settings import LayerSettings, ModelSettings
@@ -40,6 +40,7 @@ _PLAIN: dict[str, tuple[type[nn.Module], tuple[str, ...]]] = {
     "wire": (Wire, ()),
     "read": (Read, ()),
     "integrator": (Integrator, ()),
+    "li": (LI, ("keep",)),
     "delay": (Delay, ("steps",)),
     "join": (Join, ("kind",)),
     "lif": (LIF, ("beta", "threshold", "alpha", "surrogate")),
@@ -139,7 +140,7 @@ def layered_network(settings: ModelSettings, coder: Coder | int, shape: Shape, c
     if not isinstance(next(reversed(layers.values())), Membrane | Read):
         raise InputError("model.layers: the last layer is what is read: neurons, an integrator, or a read")
     wiring = {row.name: tuple(row.sources) for row in settings.layers if row.sources}
-    network = SpikingNetwork(layers, coder, settings.gain, wiring)
+    network = SpikingNetwork(layers, coder, settings.gain, wiring, every_step=settings.every_step)
     if all(not part.is_meta for part in (*network.parameters(), *network.buffers())):
         _check(network, shape, classes)
     return network

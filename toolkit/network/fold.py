@@ -167,7 +167,7 @@ def fold(network: SpikingNetwork, *, move_biases: bool = True) -> SpikingNetwork
             raise UnsupportedError(f"layer {name!r}: joins sums, but AND and IAND are of the spikes of two layers")
     if move_biases:
         _bias_of_currents(layers, wiring)
-    return SpikingNetwork(layers, network.coder, network.gain, wiring).eval()
+    return SpikingNetwork(layers, network.coder, network.gain, wiring, every_step=network.every_step).eval()
 
 
 def _bias_of_currents(layers: dict[str, nn.Module], wiring: dict[str, tuple[str, ...]]) -> None:

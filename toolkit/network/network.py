@@ -34,6 +34,7 @@ class SpikingNetwork(nn.Module):
         coder: makes input over time of images; a number means the direct coder with that many time steps.
         gain: scale of the logits, see :func:`..coding.spike_count_logits`.
         wiring: the sources of each layer that does not simply follow the one before it.
+        every_step: whether there is an answer at each time step: logits are (batch, time classes) then.
 
     Attributes:
         once: whether layers that get the same at every step, as the first ones do from the direct coder, run on one
@@ -52,8 +53,11 @@ class SpikingNetwork(nn.Module):
         coder: Coder | int,
         gain: float,
         wiring: Mapping[str, Sequence[str]] | None = None,
+        *,
+        every_step: bool = False,
     ) -> None:
         super().__init__()
+        self.every_step = every_step
         self.once = self.checkpointing = False
         self.coder = Direct(coder) if isinstance(coder, int) else coder
         self.gain = gain
@@ -164,7 +168,7 @@ class SpikingNetwork(nn.Module):
         """
         last = self.layers.get_submodule(self.readout)
         respond = self.from_encoded if encoded else self
-        if self.recurrent or not isinstance(last, Neuron):
+        if self.recurrent or self.every_step or not isinstance(last, Neuron):
             return respond(inputs), None
         received: list[Tensor] = []
         handle = last.register_forward_pre_hook(lambda _, given: received.append(given[0]))
@@ -300,11 +304,28 @@ class SpikingNetwork(nn.Module):
         last = self.layers.get_submodule(self.readout)
         return isinstance(last, Membrane) and not last.sends_spikes
 
+    @property
+    def largest_output(self) -> int:
+        """What :meth:`read` gives for a real answer of 1: the steps, or 1 where it is read at each of them."""
+        return 1 if self.every_step else self.steps
+
+    def read(self, last: Tensor) -> Tensor:
+        """Return what is read (batch, classes) of what the last layer sent: spike counts as integers, or the membrane.
+
+        At every step: the spikes of the step, or the membrane behind it, (batch, time classes).
+        """
+        if self.every_step:
+            return (last if self.membrane else last.to(torch.int64)).transpose(0, 1).flatten(1)
+        return (last[-1] if self.membrane else last.sum(0).to(torch.int64)).flatten(1)
+
     def logits(self, last: Tensor) -> Tensor:
         """Return logits (batch, classes) from what the last layer sent, (time, batch, classes).
 
         gain times the spikes a step (:func:`..coding.spike_count_logits`), or gain times the integrated input a step.
+        Read at every step: gain times the spikes of each step, or the membrane behind it, (batch, time classes).
         """
+        if self.every_step:
+            return (self.gain * last).transpose(0, 1).flatten(1)
         found = self.gain * last[-1] / self.steps if self.membrane else spike_count_logits(last, self.gain)
         return found.flatten(1)
 

@@ -262,6 +262,45 @@ class Integrator(Membrane):
         return x.cumsum(0)
 
 
+class LI(Integrator):
+    """Neurons that leak and do not fire, to be read at every step: v(t) = keep v(t-1) + I(t).
+
+    Args:
+        keep: membrane factor a time step, at most 1.
+
+    Raises:
+        InputError: ``keep`` is negative or above 1.
+    """
+
+    def __init__(self, keep: float) -> None:
+        super().__init__()
+        if not 0 <= keep <= 1:
+            raise InputError(f"LI: a membrane that keeps {keep} of itself a step; expected 0 to 1")
+        self.keep = keep
+
+    def dynamics(self) -> Dynamics:
+        """Return a membrane that leaks and never fires."""
+        return Dynamics(self.keep, None)
+
+    def stepper(self) -> Step:
+        """Return a function of the current (batch, ...) of one step that gives the membrane."""
+        v: Tensor | None = None
+
+        def step(current: Tensor) -> Tensor:
+            nonlocal v
+            v = current if v is None else self.keep * v + current
+            return v
+
+        return step
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the membrane (time, batch, ...): one product with the triangle of keep^(t - s)."""
+        late = torch.arange(len(x), device=x.device)
+        ages = late[:, None] - late
+        shares = (float(self.keep) ** ages.clamp(min=0).to(x.dtype)).masked_fill(ages < 0, 0.0)
+        return (shares @ x.flatten(1)).view_as(x)
+
+
 class Delay(Scanned):
     """An axonal delay: x(t) -> x(t - steps), 0 before.
 

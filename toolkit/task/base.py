@@ -38,10 +38,12 @@ class Task(ABC):
     Attributes:
         name: in records and messages.
         classed: whether outputs are classes, of which the largest is the answer.
+        by_step: whether an answer is wanted at every time step, so that outputs are (batch, time neurons).
     """
 
     name: ClassVar[str]
     classed: ClassVar[bool] = False
+    by_step: ClassVar[bool] = False
 
     @property
     @abstractmethod
@@ -59,6 +61,10 @@ class Task(ABC):
     @abstractmethod
     def scores(self, outputs: NDArray[Any], targets: NDArray[Any]) -> Scores:
         """Return the quality of every sample (batch,) for outputs (batch, outputs)."""
+
+    def neurons(self, targets: NDArray[Any]) -> int:
+        """Return how many neurons are read for checked targets (samples, outputs)."""
+        return int(targets.shape[1])
 
     def loss(self, outputs: "Tensor", targets: "Tensor") -> "Tensor":
         """Return what training lowers: the mean of :meth:`losses`."""
