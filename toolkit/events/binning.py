@@ -1,5 +1,6 @@
 """Bins over time: how a recording becomes frames, one for each time step of the network and of the chip."""
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
@@ -138,7 +139,7 @@ class Bins:
             seen += len(time)
             first = int(np.searchsorted(bins, 0))
             cuts = first + np.flatnonzero(np.diff(bins[first:], prepend=-1))
-            for start, stop in zip(cuts, [*cuts[1:], len(bins)], strict=True):
+            for start, stop in itertools.pairwise([*cuts, len(bins)]):
                 while number < bins[start]:
                     yield self._done(current)
                     current, number = np.zeros_like(current), number + 1
