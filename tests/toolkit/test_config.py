@@ -42,7 +42,8 @@ WRONG = [
         {"data": {"name": "cifar"}},
         "data.name",
         "dataset 'cifar': unknown; known datasets: digits, digits-x2, set5, mnist, fashion-mnist, cifar10, "
-        "cifar10-exact, n-mnist, n-mnist-small, qtdb, cora, citeseer, digits-graph, folder, arrays",
+        "cifar10-exact, n-mnist, n-mnist-small, n-caltech101, dvsgesture, cifar10-dvs, shd, ssc, recordings, "
+        "qtdb, cora, citeseer, digits-graph, folder, arrays",
     ),
     ({"data": {"name": "arrays"}}, "data", "path"),
     ({"data": {"name": "folder"}}, "data", "path"),
