@@ -42,8 +42,8 @@ WRONG = [
         {"data": {"name": "cifar"}},
         "data.name",
         "dataset 'cifar': unknown; known datasets: digits, digits-x2, set5, mnist, fashion-mnist, cifar10, "
-        "cifar10-exact, n-mnist, n-mnist-small, qtdb, qtdb-steps, cora, citeseer, digits-graph, folder, arrays, "
-        "sequences",
+        "cifar10-exact, n-mnist, n-mnist-small, n-caltech101, dvsgesture, cifar10-dvs, shd, ssc, recordings, "
+        "qtdb, qtdb-steps, cora, citeseer, digits-graph, folder, arrays, sequences",
     ),
     ({"data": {"name": "arrays"}}, "data", "path"),
     ({"data": {"name": "folder"}}, "data", "path"),

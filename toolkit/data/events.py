@@ -6,7 +6,6 @@ import re
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,18 +13,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import FileError
+from ..events.aer import parse_aer
+from ..events.binning import Bins
+from ..events.recording import Recording, ordered
 from .archive import unzipped
 from .places import check_size, find_folder, read_bounded, read_published
 from .source import Cut, Found, FromFolder
 
 SIDE = 34
 """N-MNIST's sensor: SIDE x SIDE pixels."""
+SENSOR = (SIDE, SIDE)
 HOME = "www.garrickorchard.com/datasets/n-mnist (Train.zip and Test.zip, as they are or unpacked)"
 ARCHIVES = {"Train": "20959b8e626244a1b502305a9e6e2031", "Test": "69ca8762b2fe404d9b9bad1103e97832"}
 """MD5 of Train.zip and Test.zip, as tonic, snnTorch and SpikingJelly give them."""
 EVENT_LIMIT = 2**20
 """No recording of N-MNIST holds nearly as many events."""
-OVERFLOW_ROW, OVERFLOW_TIME = 240, 2**13
 SMALL = "nmnist_small.npz"
 SMALL_MD5 = "0de3f9cfb07e187989770bc093d4a8b9"
 SMALL_LIMIT = 2**24
@@ -33,58 +35,23 @@ SMALL_LIMIT = 2**24
 Frames = NDArray[np.float32]
 
 
-@dataclass(frozen=True)
-class Events:
-    """One recording.
-
-    Attributes:
-        x: column of each event, (events,).
-        y: row of each event, (events,).
-        polarity: 0 where it became darker, 1 brighter, (events,).
-        time: microseconds, (events,).
-    """
-
-    x: NDArray[Any]
-    y: NDArray[Any]
-    polarity: NDArray[Any]
-    time: NDArray[Any]
+def parse(content: bytes, path: Path) -> Recording:
+    """Return the recording of a file of N-MNIST; raises as :func:`.aer.parse_aer`."""
+    return parse_aer(content, str(path), SENSOR, EVENT_LIMIT, "N-MNIST")
 
 
-def parse_aer(content: bytes, path: Path) -> Events:
-    """Return the events of an N-MNIST file: 40 bits each, x 8, y 8, polarity 1, time 23, most significant bit first.
-
-    A row of 240 is no event: the clock ran over, and what follows is 2^13 microseconds later.
-    (Orchard et al. 2015, Frontiers in Neuroscience 9:437, and the reader that its authors published.)
-
-    Raises:
-        FileError: it is something else, or holds no event.
-    """
-    if not content or len(content) % 5 or len(content) > 5 * EVENT_LIMIT:
-        raise FileError(f"{path}: {len(content):,} bytes are not 1 to {EVENT_LIMIT:,} events of 5 bytes")
-    rows = np.frombuffer(content, np.uint8).reshape(-1, 5).astype(np.int64)
-    over = rows[:, 1] == OVERFLOW_ROW
-    time = ((rows[:, 2] & 127) << 16) + (rows[:, 3] << 8) + rows[:, 4] + OVERFLOW_TIME * np.cumsum(over)
-    x, y, polarity, time = rows[~over, 0], rows[~over, 1], rows[~over, 2] >> 7, time[~over]
-    if not x.size or max(x.max(), y.max()) >= SIDE:
-        raise FileError(f"{path}: no events, or some outside of {SIDE}x{SIDE} pixels; not a file of N-MNIST")
-    return Events(x, y, polarity, time)
-
-
-def binned(recordings: Iterable[Events], samples: int, steps: int) -> Frames:
-    """Return binary frames (samples, steps, 2, height, width), channels by polarity.
-
-    A recording's own duration, from its first to its last event, is cut into ``steps`` equal bins:
-    k = floor(steps (t - t_first) / (t_last - t_first + 1)). A pixel is 1 where a bin holds one event or more, else 0.
+def binned(recordings: Iterable[Recording], samples: int, steps: int) -> Frames:
+    """Return binary frames (samples, steps, 2, height, width), channels by polarity, of equal bins.
 
     Args:
         recordings: one or more events each.
         samples: how many recordings there are.
         steps: number of bins.
     """
-    frames = np.zeros((samples, steps, 2, SIDE, SIDE), np.float32)
-    for frame, events in zip(frames, recordings, strict=True):
-        time = events.time.astype(np.int64) - int(events.time.min())
-        frame[steps * time // (int(time.max()) + 1), events.polarity, events.y, events.x] = 1
+    bins = Bins(count=steps)
+    frames = np.zeros((samples, steps, *bins.shape(SENSOR)), np.float32)
+    for frame, recording in zip(frames, recordings, strict=True):
+        bins.frames(recording, frame)
     return frames
 
 
@@ -159,7 +126,7 @@ def read_nmnist(
             whole.append(len(files))
             files = files[:most]
             check_size(f"n-mnist: {folder}", (len(files), steps, 2, SIDE, SIDE))
-            arrays[f"x_{part}"] = binned((parse_aer(read(), path) for path, _, read in files), len(files), steps)
+            arrays[f"x_{part}"] = binned((parse(read(), path) for path, _, read in files), len(files), steps)
             arrays[f"y_{part}"] = np.array([label for _, label, _ in files])
     return arrays, (whole[0], whole[1])
 
@@ -190,7 +157,9 @@ def split_small(arrays: dict[str, NDArray[Any]], steps: int) -> dict[str, NDArra
         x, y, p, t, offsets, labels = (arrays[f"{name}_{part}"] for name in ("x", "y", "p", "t", "offsets", "labels"))
         check_size(f"n-mnist-small: {part}", (len(labels), steps, 2, SIDE, SIDE))
         slices = (slice(start, end) for start, end in itertools.pairwise(offsets))
-        found[f"x_{part}"] = binned((Events(x[at], y[at], p[at], t[at]) for at in slices), len(labels), steps)
+        found[f"x_{part}"] = binned(
+            (ordered((t[at], x[at], y[at], p[at]), SENSOR, SMALL, "sort") for at in slices), len(labels), steps
+        )
         found[f"y_{part}"] = labels
     return found
 

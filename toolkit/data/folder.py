@@ -47,21 +47,28 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     return pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
-def _visible(folder: Path) -> list[Path]:
+def visible(folder: Path) -> list[Path]:
+    """Return what a folder holds, by name, but for names that begin with a dot.
+
+    Raises:
+        FileError: it cannot be read.
+    """
     try:
         return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
-        raise FileError(f"{folder}: not a readable folder ({error.strerror}); expected <class>/*.png in it") from error
+        raise FileError(
+            f"{folder}: not a readable folder ({error.strerror}); expected a sub-folder for each class"
+        ) from error
 
 
 def _listed(folder: Path, classes: list[str] | None = None) -> tuple[list[str], list[tuple[Path, int]]]:
     """Return the classes, and (file, class): the first of each class in turn, then the second, and so on."""
-    found = _visible(folder)
+    found = visible(folder)
     names = [path.name for path in found] if classes is None else classes
     unknown = [path.name for path in found if path.name not in names]
     if unknown:
         raise FileError(f"{folder}: class {unknown[0]!r} is not among those to train on: {', '.join(names)}")
-    files = [_visible(folder / name) if classes is None or (folder / name).exists() else [] for name in names]
+    files = [visible(folder / name) if classes is None or (folder / name).exists() else [] for name in names]
     for path in itertools.chain(*files):
         if path.suffix.lower() not in FORMATS:
             raise FileError(f"{path}: not one of {', '.join(FORMATS)}; remove it")
