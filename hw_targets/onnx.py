@@ -77,8 +77,8 @@ class _Session(CompiledProgram):
 
 def _counts(spikes: NDArray[Any]) -> NDArray[np.int64]:
     """Return how many of (time, batch, ...) are not 0, over time; bytes are added as bytes, which is much faster."""
-    narrow = np.uint8 if len(spikes) < 256 else np.int64
-    return (spikes if spikes.dtype == np.bool_ else spikes != 0).view(np.uint8).sum(0, dtype=narrow).astype(np.int64)
+    sent = np.asarray(spikes != 0).view(np.uint8)
+    return np.asarray(sent.sum(0, dtype=np.uint8 if len(sent) < 256 else np.int64), dtype=np.int64)
 
 
 @final

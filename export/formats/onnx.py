@@ -96,7 +96,8 @@ class _Whole:
         outside: dict[str, Tensor | None] = {}
         within: dict[str, list[int]] = {name: [] for name in names}
         for population in block:
-            name, total = population.name, None
+            name = population.name
+            total: Tensor | None = None
             for index, synapse in enumerate(program.synapses):
                 if synapse.target != name or program.lag(synapse) >= program.steps:
                     continue
@@ -113,9 +114,9 @@ class _Whole:
             self._loop(block, outside, within)
         else:
             (population,) = block
-            a = outside[population.name]
-            assert a is not None
-            self._alone(population, a)
+            alone = outside[population.name]
+            assert alone is not None
+            self._alone(population, alone)
 
     def _alone(self, population: Neurons, a: Tensor) -> None:
         """Append a population without recurrent synapses: only what it remembers goes step by step."""
@@ -241,7 +242,8 @@ class _Whole:
 
     def _observe(self, population: Neurons, made: Cells, seen: Tensors) -> None:
         """Append the outputs of a population."""
-        graph, name, full = self.graph, population.name, [self.program.steps, "batch", *population.shape]
+        graph, name = self.graph, population.name
+        full: list[int | str] = [self.program.steps, "batch", *population.shape]
         messages = made.sent(graph, seen)
         kind = BOOL if isinstance(population, Population) else INT64
         out = graph.add("Cast", messages.name, name=f"spikes/{name}", to=kind)

@@ -116,8 +116,8 @@ class _Spiking:
         voltage = _geometric(most, population.dv, program.steps) if self.keep_v else most
         self.clips = voltage >= LIMIT
         self.kind_v = self._exact(min(voltage, LIMIT), self.keep_v)
-        self.states = {name: kind for name, kind, keep in self._kept() if keep}
-        self.uses = ("drive", "bias") if self.keep_u else ("drive",) if self.keep_v else ()
+        self.states: dict[str, int] = {name: kind for name, kind, keep in self._kept() if keep}
+        self.uses: tuple[str, ...] = ("drive", "bias") if self.keep_u else ("drive",) if self.keep_v else ()
 
     def _kept(self) -> tuple[tuple[str, int, int], ...]:
         return ("u", DOUBLE if self.wraps else FLOAT, self.keep_u), ("v", FLOAT, self.keep_v)
@@ -154,7 +154,9 @@ class _Spiking:
         return {"u": Tensor(u, FLOAT), "drive": Tensor(graph.add("Add", u, bias.name), FLOAT)}
 
     def step(self, graph: Graph, given: Tensors, states: Tensors) -> tuple[Tensors, Tensors]:
-        after, seen, drive = {}, {}, given["drive"].name
+        after: dict[str, Tensor] = {}
+        seen: dict[str, Tensor] = {}
+        drive = given["drive"].name
         if self.keep_u:
             kind = self.states["u"]
             u = graph.add(
@@ -193,7 +195,8 @@ class _Wide:
 
     def __init__(self, population: Population) -> None:
         self.population = population
-        self.states, self.uses = {"u": INT64, "v": INT64}, ("drive", "bias")
+        self.states: dict[str, int] = {"u": INT64, "v": INT64}
+        self.uses: tuple[str, ...] = ("drive", "bias")
 
     @staticmethod
     def _decay(graph: Graph, x: str, loss: int) -> str:
@@ -236,8 +239,8 @@ class _Changes:
 
     def __init__(self, population: SigmaDelta) -> None:
         self.population = population
-        self.states = dict.fromkeys(("u", "v", "residue"), INT64)
-        self.uses = ("drive",) if population.sends == "sigma" else ("drive", "bias")
+        self.states: dict[str, int] = dict.fromkeys(("u", "v", "residue"), INT64)
+        self.uses: tuple[str, ...] = ("drive",) if population.sends == "sigma" else ("drive", "bias")
 
     def drive(self, graph: Graph, a: Tensor, message: Tensor | None) -> Tensors:
         given = {"drive": Tensor(graph.cast(a, INT64), INT64)}

@@ -1,6 +1,7 @@
 """Sums of weights times messages in the ONNX form: exact, in the cheapest operators that keep them so."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -100,7 +101,12 @@ def _weighted(graph: Graph, program: Program, index: int, x: Tensor, scale: floa
     if isinstance(synapse, Convolution):
         graph.constants[name] = synapse.weight.astype(np.float32)
         pads = [*synapse.padding, *synapse.padding]
-        fields = {"strides": synapse.stride, "pads": pads, "dilations": synapse.dilation, "group": synapse.groups}
+        fields: dict[str, Any] = {
+            "strides": synapse.stride,
+            "pads": pads,
+            "dilations": synapse.dilation,
+            "group": synapse.groups,
+        }
         total = graph.add("Conv", graph.cast(x, FLOAT), name, **fields)
     else:
         matrix = np.ascontiguousarray(synapse.matrix().T)
