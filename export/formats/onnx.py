@@ -1,27 +1,30 @@
-"""The Program as one ONNX graph of standard operators: a Scan over time, exact in every element.
+"""The Program as one ONNX graph of standard operators, exact in every element.
+
+What has no memory (convolutions, products, thresholds) runs once for all steps, time folded into the batch; a Scan over
+time holds what neurons remember, and recurrent loops. Bounds known beforehand choose the types, so that all is exact.
 
 The graph needs no spikeproof to run. Input ``messages`` (time, batch, ...) int32; outputs ``output`` (batch, classes)
 int64 and, for each spiking population P, ``spikes/P`` (time, batch, ...) bool, ``u/P`` and ``v/P`` int64; for a graded
 one ``spikes/P`` int64, its messages; for sigma-delta neurons these, with sigma and activation as ``u/P`` and ``v/P``.
 """
 
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...toolkit.errors import FileError, UnsupportedError
 from ...toolkit.extras import extra
 from ...toolkit.files import atomic, read_bytes
-from ..program import Convolution, Graded, Population, Program, SigmaDelta, Synapse
+from ..program import Graded, Neurons, Population, Program
+from .onnx_graph import BOOL, EXACT, FLOAT, INT32, INT64, Graph, Tensor, value
+from .onnx_neurons import Cells, Tensors, cells
+from .onnx_sums import arriving, over_time, piece
 
 with extra("onnx"):
     import onnx
-    from onnx import TensorProto, helper, numpy_helper
+    from onnx import helper, numpy_helper
 
-EXACT = 2**24
-"""Integers below this are exact in float32, in which the standard's convolution is computed."""
 OPSET = 17
 IR_VERSION = 8
 
@@ -32,214 +35,246 @@ def unsupported(program: Program) -> list[str]:
         f"{synapse.label}: weights add up to {program.bound(synapse) // program.peak(synapse.source)} at one neuron: "
         "not even sums of single bits are exact in float32 (limit 2^24)"
         for synapse in program.synapses
-        if not _piece(program, synapse)
+        if not piece(program, synapse)
     ]
 
 
-def _piece(program: Program, synapse: Synapse) -> int:
-    """Return how many bits of a message are summed at once, so that every sum is below 2^24: exact in float32.
+def _blocks(program: Program) -> Iterator[list[Neurons]]:
+    """Yield the populations in order: those that a recurrent synapse spans together, the others alone."""
+    places = {population.name: place for place, population in enumerate(program.populations)}
+    last = list(range(len(places)))
+    for synapse in program.synapses:
+        if not program.forward(synapse):
+            last[places[synapse.target]] = max(last[places[synapse.target]], places[synapse.source])
+    first = 0
+    while first < len(last):
+        end = first
+        for place in range(first, len(last)):
+            if place > end:
+                break
+            end = max(end, last[place])
+        yield list(program.populations[first : end + 1])
+        first = end + 1
 
-    0 where not even one bit is; the whole message where all of it may be.
+
+class _Whole:
+    """The whole graph, as it grows from population to population.
+
+    Attributes:
+        graph: around the loops.
+        sent: what the input and each population sends, (time, batch, ...).
+        rasters: outputs beside ``output``.
     """
-    bound, peak = program.bound(synapse), program.peak(synapse.source)
-    if bound < EXACT:
-        return max(1, peak.bit_length())
-    return ((EXACT - 1) // (bound // peak) + 1).bit_length() - 1
 
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.graph = Graph()
+        self.message = Tensor("messages", INT32)
+        self.sent = {program.input.name: self.message}
+        self.rasters: list[onnx.ValueInfoProto] = []
+        graph = self.graph
+        self.batch = graph.add("Slice", graph.add("Shape", "messages"), graph.constant([1]), graph.constant([2]))
+        self.same = ""
+        if program.steps > 1:
+            # Direct coding sends the same messages at every step.
+            first = graph.add("Slice", "messages", graph.constant([0]), graph.constant([1]))
+            equal = graph.add("Cast", graph.add("Equal", "messages", first), to=INT32)
+            self.same = graph.add("Cast", graph.add("ReduceMin", equal, keepdims=0), to=BOOL)
 
-class _Body:
-    """Collects the nodes and constants of one time step."""
+    def zeros(self, kind: int, shape: Sequence[int], steps: int = 0) -> str:
+        """Return zeros of (batch, ...), or (steps, batch, ...)."""
+        graph = self.graph
+        before = [graph.constant([steps])] if steps else []
+        sizes = graph.add("Concat", *before, self.batch, graph.constant(list(shape)), axis=0)
+        return graph.add("ConstantOfShape", sizes, value=helper.make_tensor("zero", kind, [1], [0]))
 
-    def __init__(self) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants: dict[str, NDArray[np.generic]] = {}
+    def block(self, block: Sequence[Neurons]) -> None:
+        """Append populations that run together."""
+        program, graph, names = self.program, self.graph, [population.name for population in block]
+        inner = {index for index, one in enumerate(program.synapses) if {one.source, one.target} <= set(names)}
+        recurrent = any(not program.forward(program.synapses[index]) for index in inner)
+        outside: dict[str, Tensor | None] = {}
+        within: dict[str, list[int]] = {name: [] for name in names}
+        for population in block:
+            name = population.name
+            total: Tensor | None = None
+            for index, synapse in enumerate(program.synapses):
+                if synapse.target != name or program.lag(synapse) >= program.steps:
+                    continue
+                if index in inner:
+                    within[name].append(index)
+                else:
+                    same = self.same if synapse.source == program.input.name else ""
+                    a = over_time(graph, program, index, self.sent[synapse.source], same)
+                    total = graph.total(total, a)
+            if total is None and (name == names[0] or not within[name]):
+                total = Tensor(self.zeros(FLOAT, population.shape, program.steps), FLOAT)
+            outside[name] = total
+        if recurrent:
+            self._loop(block, outside, within)
+        else:
+            (population,) = block
+            alone = outside[population.name]
+            assert alone is not None
+            self._alone(population, alone)
 
-    def add(self, operator: str, *inputs: str, name: str = "", **attributes: Any) -> str:
-        """Append a node and return the name of its output."""
-        out = name or f"_{len(self.nodes)}_{operator}"
-        self.nodes.append(helper.make_node(operator, list(inputs), [out], **attributes))
-        return out
+    def _alone(self, population: Neurons, a: Tensor) -> None:
+        """Append a population without recurrent synapses: only what it remembers goes step by step."""
+        made = cells(self.program, population, a.bound)
+        drive = made.drive(self.graph, a, self._coded(population))
+        if not made.states:
+            _, seen = made.step(self.graph, drive, {})
+            return self._observe(population, made, {**drive, **seen})
+        body = self.graph.inner(f"{self.graph.fresh()}s")
+        states = {name: Tensor(f"_before_{name}/{population.name}", kind) for name, kind in made.states.items()}
+        # Constants, as biases mostly are, stay where they are.
+        over = {name: drive[name] for name in made.uses if drive[name].name not in body.constants}
+        given = {name: x._replace(name=f"_at_{name}/{population.name}") for name, x in over.items()}
+        after, seen = made.step(body, {**drive, **given}, states)
+        seen = {name: x for name, x in seen.items() if name not in drive}
+        shape = population.shape
+        found = self._scan(
+            body,
+            [(states[name], after[name], shape) for name in states],
+            [(over[name], given[name], shape) for name in over],
+            [(x, shape) for x in seen.values()],
+        )
+        self._observe(population, made, {**drive, **dict(zip(seen, found, strict=True))})
 
-    def constant(self, value: object, dtype: type[np.generic] = np.int64) -> str:
-        """Return the name of a constant; equal constants have equal names."""
-        array = np.asarray(value, dtype=dtype)
-        name = f"_{array.dtype}_{array.tolist()}"
-        self.constants[name] = array
-        return name
+    def _loop(self, block: Sequence[Neurons], outside: dict[str, Tensor | None], within: dict[str, list[int]]) -> None:
+        """Append populations with recurrent synapses among them, and the synapses, step by step."""
+        program = self.program
+        body = self.graph.inner(f"{self.graph.fresh()}s")
+        # What was sent k steps ago, for the synapses that lag behind the sample.
+        lags: dict[str, int] = {}
+        for index in (index for indices in within.values() for index in indices):
+            synapse = program.synapses[index]
+            lags[synapse.source] = max(lags.get(synapse.source, 0), program.lag(synapse))
+        kinds = {name: FLOAT if program.peak(name) < EXACT else INT64 for name in lags}
+        past = {
+            (name, k): Tensor(f"_past{k}/{name}", kinds[name])
+            for name, longest in lags.items()
+            for k in range(1, longest + 1)
+        }
+        carried: list[tuple[Tensor, Tensor, Sequence[int]]] = []
+        over: list[tuple[Tensor, Tensor, Sequence[int]]] = []
+        observed: list[tuple[Tensor, Sequence[int]]] = []
+        sent: dict[str, Tensor] = {}
+        ready: list[tuple[Neurons, Cells, list[str]]] = []
+        for population in block:
+            name, shape, total = population.name, population.shape, outside[population.name]
+            if total is not None:
+                a = total._replace(name=f"_at_a/{name}")
+                over.append((total, a, shape))
+                total = a
+            for index in within[name]:
+                synapse = program.synapses[index]
+                lag = program.lag(synapse)
+                x = past[synapse.source, lag] if lag else sent[synapse.source]
+                total = body.total(total, arriving(body, program, index, x))
+            assert total is not None
+            made = cells(program, population, total.bound)
+            message = self._coded(population)
+            if message:
+                at = message._replace(name=f"_at_message/{name}")
+                over.append((message, at, shape))
+                message = at
+            states = {key: Tensor(f"_before_{key}/{name}", kind) for key, kind in made.states.items()}
+            after, seen = made.step(body, made.drive(body, total, message), states)
+            carried += [(states[key], after[key], shape) for key in states]
+            observed += [(x, shape) for x in seen.values()]
+            ready.append((population, made, list(seen)))
+            if name in lags:
+                sent[name] = Tensor(body.cast(made.sent(body, seen), kinds[name]), kinds[name])
+        for (source, k), before in past.items():
+            newer = past[source, k - 1] if k > 1 else sent[source]
+            carried.append((before, newer, program.shape_of(source)))
+        found = iter(self._scan(body, carried, over, observed))
+        for population, made, keys in ready:
+            self._observe(population, made, {key: next(found) for key in keys})
 
-    def zeros(self, shape: str, kind: int) -> str:
-        """Return zeros of the shape that the tensor ``shape`` holds."""
-        return self.add("ConstantOfShape", shape, value=helper.make_tensor("zero", kind, [1], [0]))
+    def _scan(
+        self,
+        body: Graph,
+        carried: Sequence[tuple[Tensor, Tensor, Sequence[int]]],
+        over: Sequence[tuple[Tensor, Tensor, Sequence[int]]],
+        observed: Sequence[tuple[Tensor, Sequence[int]]],
+    ) -> list[Tensor]:
+        """Append a Scan and return what it observed, (time, batch, ...).
 
-    def wrap(self, x: str, bits: int) -> str:
-        """Two's complement: ((x + 2^(bits-1)) mod 2^bits) - 2^(bits-1)."""
-        half = self.constant(2 ** (bits - 1))
-        raised = self.add("Mod", self.add("Add", x, half), self.constant(2**bits))
-        return self.add("Sub", raised, half)
-
-    def decay(self, x: str, factor: int) -> str:
-        """Toward zero: ONNX's integer division truncates, as Loihi's decay does."""
-        if factor == 0:
-            return x
-        return self.add("Div", self.add("Mul", x, self.constant(4096 - factor)), self.constant(4096))
-
-    def synapse(self, program: Program, index: int, synapse: Synapse, x: str) -> str:
-        """Return what arrives, (batch, ...) int64, for messages x (batch, ...), see :func:`_carried`."""
-        bound = program.bound(synapse)
-        if bound >= EXACT:
-            arriving = self.pieces(program, index, synapse, x)
-            bound = int(bound * 2.0**synapse.exponent) + 1
-            return self.wrapped(synapse, arriving, bound)
-        if _carried(program, synapse.source) == TensorProto.INT64:
-            x = self.add("Cast", x, to=TensorProto.FLOAT)
-        total = self.weighted(program, index, synapse, x)
-        if synapse.exponent:
-            # Sums and powers of two are exact in float32; the floor is Loihi's shift to the right.
-            total = self.add("Floor", self.add("Mul", total, self.constant(2.0**synapse.exponent, np.float32)))
-            bound = int(bound * 2.0**synapse.exponent) + 1
-        return self.wrapped(synapse, self.add("Cast", total, to=TensorProto.INT64), bound)
-
-    def weighted(self, program: Program, index: int, synapse: Synapse, x: str) -> str:
-        """Return the sums of weights times messages, (batch, ...) float32."""
-        weight = f"weight/{index}"
-        if isinstance(synapse, Convolution):
-            self.constants[weight] = synapse.weight.astype(np.float32)
-            pads = [*synapse.padding, *synapse.padding]
-            return self.add(
-                "Conv", x, weight, strides=synapse.stride, pads=pads, dilations=synapse.dilation, group=synapse.groups
-            )
-        self.constants[weight] = np.ascontiguousarray(synapse.matrix().T.astype(np.float32))
-        product = self.add("MatMul", self.add("Flatten", x, axis=1), weight)
-        return self.add("Reshape", product, self.constant([-1, *program.shape_of(synapse.target)]))
-
-    def pieces(self, program: Program, index: int, synapse: Synapse, x: str) -> str:
-        """Return what arrives, int64, where float32 does not hold the sums: a few bits of the messages at a time.
-
-        Of messages with a sign the last piece has it: what is left above the bits before, from -2^(bits - 1).
+        Args:
+            body: one step.
+            carried: states before and after a step, with their shapes.
+            over: what is run over, (time, batch, ...), a step of it, and the shape of that.
+            observed: what is kept of each step, with its shape.
         """
-        bits, signed = _piece(program, synapse), program.signed(synapse.source)
-        width = program.peak(synapse.source).bit_length() + signed
-        rest, total, shift = self.add("Cast", x, to=TensorProto.INT64), "", 0
-        while shift < width:
-            last = signed and shift + bits >= width
-            low = rest if last else self.add("Mod", rest, self.constant(2**bits))
-            part = self.weighted(program, index, synapse, self.add("Cast", low, to=TensorProto.FLOAT))
-            part = self.add("Cast", part, to=TensorProto.INT64)
-            part = self.add("Mul", part, self.constant(2**shift)) if shift else part
-            total = self.add("Add", total, part) if total else part
-            if not last:  # Exact, so that the division is a floor for what is below 0, too.
-                rest = self.add("Div", self.add("Sub", rest, low) if signed else rest, self.constant(2**bits))
-            shift += bits
-        if synapse.exponent > 0:
-            return self.add("Mul", total, self.constant(2**synapse.exponent))
-        if synapse.exponent:
-            if program.bound(synapse) >= 2**31:  # The sum is 32 bits wide before it is shifted, too.
-                total = self.wrap(total, 32)
-            # Mod is not negative, so that the division is Loihi's shift to the right: a floor.
-            size = self.constant(2**-synapse.exponent)
-            return self.add("Div", self.add("Sub", total, self.add("Mod", total, size)), size)
-        return total
+        graph, taken = self.graph, {before.name for before, _, _ in carried} | {at.name for _, at, _ in over}
 
-    def wrapped(self, synapse: Synapse, arriving: str, bound: int) -> str:
-        """Return sums up to ``bound`` in the width that they are kept in."""
-        if isinstance(synapse, Convolution) and synapse.exponent == 0:
-            return self.wrap(arriving, 24) if bound >= 2**23 else arriving
-        return self.wrap(arriving, 32) if bound >= 2**31 else arriving
+        def out(x: Tensor, shape: Sequence[int]) -> onnx.ValueInfoProto:
+            name = body.add("Identity", x.name) if x.name in taken else x.name
+            taken.add(name)
+            return value(name, x.kind, ["batch", *shape])
 
-    def neurons(self, population: Population, a: str, u: str, v: str, message: str) -> tuple[str, str, str]:
-        """Return the names of u, v and spikes after one step, the equations of docs/program.md."""
-        limit = 2**23
-        bias = f"bias/{population.name}"
-        self.constants[bias] = population.bias.astype(np.int64) << population.bias_exponent
-        if population.input_bias:
-            drive = self.add("Cast", message, to=TensorProto.INT64)
-            bias = self.add("Add", bias, self.add("Mul", drive, self.constant(2**population.bias_exponent)))
-        if not a:
-            a = self.add("Mul", v, self.constant(0))
-        drive = self.wrap(self.add("Mul", a, self.constant(64)), 32)
-        u = self.wrap(self.add("Add", self.decay(u, population.du + 1), drive), 32)
-        high = self.add(
-            "Where", self.add("Greater", u, self.constant(limit)), self.constant(-2 * limit), self.constant(0)
+        outputs = [out(x, shape) for x, shape in observed]
+        outputs = [*(out(after, shape) for _, after, shape in carried), *outputs]
+        inputs = [(before, shape) for before, _, shape in carried] + [(at, shape) for _, at, shape in over]
+        step = helper.make_graph(
+            body.nodes, "step", [value(x.name, x.kind, ["batch", *shape]) for x, shape in inputs], outputs
         )
-        low = self.add(
-            "Where", self.add("LessOrEqual", u, self.constant(-limit)), self.constant(2 * limit), self.constant(0)
+        initial = [self.zeros(before.kind, shape) for before, _, shape in carried]
+        name = graph.fresh()
+        finals = [f"_{name}_final{index}" for index in range(len(carried))]
+        kept = [Tensor(f"_{name}_Scan{index}", x.kind) for index, (x, _) in enumerate(observed)]
+        graph.nodes.append(
+            helper.make_node(
+                "Scan",
+                [*initial, *(x.name for x, _, _ in over)],
+                [*finals, *(x.name for x in kept)],
+                num_scan_inputs=len(over),
+                body=step,
+            )
         )
-        u = self.add("Add", self.add("Add", u, high), low, name=f"_u/{population.name}")
-        v = self.add("Add", self.add("Add", self.decay(v, population.dv), u), bias)
-        v = self.add("Max", self.add("Min", v, self.constant(limit - 1)), self.constant(-limit + 1))
-        spikes = self.add("Greater", v, self.constant(population.vth * 64), name=f"_spikes/{population.name}")
-        v = self.add("Where", spikes, self.constant(0), v, name=f"_v/{population.name}")
-        return u, v, spikes
+        return kept
 
-    def graded(self, population: Graded, a: str) -> str:
-        """Return the name of what units without state send: a where a > vth, else 0."""
-        above = self.add("Greater", a, self.constant(population.vth))
-        return self.add("Where", above, a, self.constant(0), name=f"_spikes/{population.name}")
+    def _coded(self, population: Neurons) -> Tensor | None:
+        """Return the messages, if they are bias-coded here."""
+        return None if isinstance(population, Graded) or not population.input_bias else self.message
 
-    def changes(self, population: SigmaDelta, a: str, states: list[str], message: str) -> tuple[list[str], str]:
-        """Return the names of sigma, activation and residue after one step, and of what sigma-delta neurons send."""
-        name, e = population.name, population.exponent
-        sigma, act, residue = states
-        sigma = self.wrap(self.add("Add", sigma, a), 32) if a else sigma
-        sigma = self.add("Identity", sigma, name=f"_u/{name}")
-        if population.sends == "sigma":
-            held = self.add("Identity", sigma, name=f"_v/{name}")
-            return [sigma, held, residue], self.add("Identity", sigma, name=f"_spikes/{name}")
-        bias = f"bias/{name}"
-        self.constants[bias] = population.bias.astype(np.int64) << e
-        if population.input_bias:
-            drive = self.add("Cast", message, to=TensorProto.INT64)
-            bias = self.add("Add", bias, self.add("Mul", drive, self.constant(2**e)))
-        least = self.constant(0 if population.activation == "relu" else -(2**31))
-        new = self.add("Max", self.wrap(self.add("Add", sigma, bias), 32), least, name=f"_v/{name}")
-        delta = self.wrap(self.add("Add", self.add("Sub", new, act), residue), 32)
-        # The magnitude of -2^31 is -2^31 in 32 bits, which reaches no threshold.
-        reaches = self.add("GreaterOrEqual", self.add("Abs", delta), self.constant(population.vth << e))
-        reaches = self.add("And", reaches, self.add("Greater", delta, self.constant(-(2**31))))
-        kept = self.add("Where", reaches, delta, self.constant(0))
-        size = self.constant(2**population.state_exponent)
-        sent = self.add("Div", self.add("Sub", kept, self.add("Mod", kept, size)), size, name=f"_spikes/{name}")
-        return [sigma, new, self.add("Sub", delta, kept)], sent
+    def _observe(self, population: Neurons, made: Cells, seen: Tensors) -> None:
+        """Append the outputs of a population."""
+        graph, name = self.graph, population.name
+        full: list[int | str] = [self.program.steps, "batch", *population.shape]
+        messages = made.sent(graph, seen)
+        kind = BOOL if isinstance(population, Population) else INT64
+        out = graph.add("Cast", messages.name, name=f"spikes/{name}", to=kind)
+        self.sent[name] = messages
+        self.rasters.append(value(out, kind, full))
+        for what, x in made.seen(graph, seen).items():
+            self.rasters.append(value(graph.add("Cast", x.name, name=f"{what}/{name}", to=INT64), INT64, full))
 
-    def readout(self, program: Program) -> None:
+    def readout(self) -> None:
         """Append the read-out, named ``output``."""
-        name, first = program.readout.population, self.constant([0])
+        graph, program = self.graph, self.program
+        name, first = program.readout.population, graph.constant([0])
         if program.readout.every_step:
             membrane = program.readout.kind == "membrane"
-            each = f"v/{name}" if membrane else self.add("Cast", f"spikes/{name}", to=TensorProto.INT64)
+            each = f"v/{name}" if membrane else graph.add("Cast", f"spikes/{name}", to=INT64)
             axes = [1, 0, *range(2, 2 + len(program.shape_of(name)))]
-            self.add("Flatten", self.add("Transpose", each, perm=axes), name="output", axis=1)
+            graph.add("Flatten", graph.add("Transpose", each, perm=axes), name="output", axis=1)
             return
         if program.readout.kind == "membrane":
-            end = self.add("Gather", f"v/{name}", self.constant(-1), axis=0)
-            self.add("Flatten", end, name="output", axis=1)
+            end = graph.add("Gather", f"v/{name}", graph.constant(-1), axis=0)
+            graph.add("Flatten", end, name="output", axis=1)
             return
-        spikes = self.add("Cast", f"spikes/{name}", to=TensorProto.INT64)
+        spikes = graph.add("Cast", f"spikes/{name}", to=INT64)
         if program.readout.kind == "spike_count":
-            found = self.add("ReduceSum", spikes, first, keepdims=0)
+            found = graph.add("ReduceSum", spikes, first, keepdims=0)
         else:
             # The largest of "steps left" over the steps that fired is that of the first spike; 0 if none did.
             left = np.arange(program.steps, 0, -1).reshape(-1, *[1] * (len(program.shape_of(name)) + 1))
-            weighted = self.add("Mul", spikes, self.constant(left.tolist()))
-            found = self.add("ReduceMax", weighted, axes=[0], keepdims=0)
-        self.add("Flatten", found, name="output", axis=1)
-
-
-def _lags(program: Program) -> dict[str, int]:
-    """Return how many steps back each source must be remembered; beyond the last step nothing matters."""
-    lags: dict[str, int] = {}
-    for synapse in program.synapses:
-        lags[synapse.source] = max(lags.get(synapse.source, 0), program.lag(synapse))
-    return lags
-
-
-def _carried(program: Program, source: str) -> int:
-    """Return the type that messages travel in: float32, in which sums are made, where it holds them exactly."""
-    return int(TensorProto.INT64 if program.peak(source) >= EXACT else TensorProto.FLOAT)
-
-
-def _value(name: str, kind: int, shape: list[int | str]) -> onnx.ValueInfoProto:
-    return helper.make_tensor_value_info(name, kind, shape)
+            weighted = graph.add("Mul", spikes, graph.constant(left.tolist()))
+            found = graph.add("ReduceMax", weighted, axes=[0], keepdims=0)
+        graph.add("Flatten", found, name="output", axis=1)
 
 
 def to_onnx(program: Program) -> onnx.ModelProto:
@@ -251,89 +286,18 @@ def to_onnx(program: Program) -> onnx.ModelProto:
     reasons = unsupported(program)
     if reasons:
         raise UnsupportedError("ONNX: " + "; ".join(reasons))
-    body = _Body()
-    message = "_message"
-    sent = {program.input.name: body.add("Cast", message, to=TensorProto.FLOAT)}
-    states, updated, observed = [], [], []
-    # What was sent k steps ago, for the synapses that lag behind the sample: delays, longer paths, recurrence.
-    lags = _lags(program)
-    past = {(name, k): f"_past{k}/{name}" for name, longest in lags.items() for k in range(1, longest + 1)}
-    for population in program.populations:
-        shape: list[int | str] = ["batch", *population.shape]
-        arriving = ""
-        for index, synapse in enumerate(program.synapses):
-            if synapse.target == population.name:
-                lag = program.lag(synapse)
-                message_in = past[synapse.source, lag] if lag else sent[synapse.source]
-                part = body.synapse(program, index, synapse, message_in)
-                arriving = body.add("Add", arriving, part) if arriving else part
-        if isinstance(population, Graded):
-            messages = body.graded(population, arriving)
-            sent[population.name] = body.add("Cast", messages, to=TensorProto.FLOAT)
-            observed.append(_value(messages, TensorProto.INT64, shape))
-            continue
-        if isinstance(population, SigmaDelta):
-            held = [f"_before_{what}/{population.name}" for what in ("u", "v", "residue")]
-            after, messages = body.changes(population, arriving, held, message)
-            sent[population.name] = body.add("Cast", messages, to=_carried(program, population.name))
-            for name, new in zip(held, after, strict=True):
-                states.append(_value(name, TensorProto.INT64, shape))
-                updated.append(_value(body.add("Identity", new), TensorProto.INT64, shape))
-            observed += [_value(name, TensorProto.INT64, shape) for name in (messages, *after[:2])]
-            continue
-        assert isinstance(population, Population)
-        before = f"_before_u/{population.name}", f"_before_v/{population.name}"
-        u, v, spikes = body.neurons(population, arriving, *before, message)
-        sent[population.name] = body.add("Cast", spikes, to=TensorProto.FLOAT)
-        for name, new in zip(before, (u, v), strict=True):
-            states.append(_value(name, TensorProto.INT64, shape))
-            updated.append(_value(body.add("Identity", new), TensorProto.INT64, shape))
-        observed += [_value(spikes, TensorProto.BOOL, shape)]
-        observed += [_value(name, TensorProto.INT64, shape) for name in (u, v)]
-    for (source, k), name in past.items():
-        shape, kind = ["batch", *program.shape_of(source)], _carried(program, source)
-        states.append(_value(name, kind, shape))
-        newer = past[source, k - 1] if k > 1 else sent[source]
-        updated.append(_value(body.add("Identity", newer), kind, shape))
-    step = helper.make_graph(
-        body.nodes,
-        "step",
-        [*states, _value(message, TensorProto.INT32, ["batch", *program.input.shape])],
-        [*updated, *observed],
-    )
-    outer = _Body()
-    batch = outer.add("Slice", outer.add("Shape", "messages"), outer.constant([1]), outer.constant([2]))
-    initial = []
-    for population in program.stateful:
-        shape_name = outer.add("Concat", batch, outer.constant(list(population.shape)), axis=0)
-        initial += [outer.zeros(shape_name, TensorProto.INT64)] * (3 if isinstance(population, SigmaDelta) else 2)
-    for source, _ in past:
-        shape_name = outer.add("Concat", batch, outer.constant(list(program.shape_of(source))), axis=0)
-        initial.append(outer.zeros(shape_name, _carried(program, source)))
-    finals = [f"_final_{index}" for index in range(len(initial))]
-    rasters: list[onnx.ValueInfoProto] = []
-    for population in program.populations:
-        full: list[int | str] = [program.steps, "batch", *population.shape]
-        if isinstance(population, Graded):
-            rasters.append(_value(f"spikes/{population.name}", TensorProto.INT64, full))
-            continue
-        kind = TensorProto.INT64 if isinstance(population, SigmaDelta) else TensorProto.BOOL
-        rasters.append(_value(f"spikes/{population.name}", kind, full))
-        rasters += [_value(f"{what}/{population.name}", TensorProto.INT64, full) for what in "uv"]
-    outer.nodes.append(
-        helper.make_node(
-            "Scan", [*initial, "messages"], [*finals, *(value.name for value in rasters)], num_scan_inputs=1, body=step
-        )
-    )
+    whole = _Whole(program)
+    for block in _blocks(program):
+        whole.block(block)
+    whole.readout()
     last = program.population(program.readout.population)
-    outer.readout(program)
     answers = program.steps if program.readout.every_step else 1
     graph = helper.make_graph(
-        outer.nodes,
+        whole.graph.nodes,
         "spikeproof",
-        [_value("messages", TensorProto.INT32, [program.steps, "batch", *program.input.shape])],
-        [_value("output", TensorProto.INT64, ["batch", int(np.prod(last.shape)) * answers]), *rasters],
-        [numpy_helper.from_array(array, name) for name, array in (body.constants | outer.constants).items()],
+        [value("messages", INT32, [program.steps, "batch", *program.input.shape])],
+        [value("output", INT64, ["batch", int(np.prod(last.shape)) * answers]), *whole.rasters],
+        [numpy_helper.from_array(array, name) for name, array in whole.graph.constants.items()],
     )
     model = helper.make_model(
         graph, producer_name="spikeproof", ir_version=IR_VERSION, opset_imports=[helper.make_opsetid("", OPSET)]
@@ -341,6 +305,33 @@ def to_onnx(program: Program) -> onnx.ModelProto:
     helper.set_model_props(model, {"program_sha256": program.sha256(), "profile": program.profile})
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def without(data: bytes, outputs: Collection[str]) -> bytes:
+    """Return a serialized model of :func:`to_onnx` without some outputs, and without what only they need."""
+    model = onnx.load_model_from_string(data)
+    kept = [output for output in model.graph.output if output.name not in outputs]
+    needed, nodes = {output.name for output in kept}, []
+    for node in reversed(model.graph.node):
+        if needed & set(node.output):
+            nodes.append(node)
+            needed |= set(_read(node))
+    arrays = [array for array in model.graph.initializer if array.name in needed]
+    for field, parts in (("output", kept), ("node", nodes[::-1]), ("initializer", arrays)):
+        whole = getattr(model.graph, field)
+        copies = [type(part).FromString(part.SerializeToString()) for part in parts]
+        del whole[:]
+        whole.extend(copies)
+    return bytes(model.SerializeToString())
+
+
+def _read(node: onnx.NodeProto) -> Iterator[str]:
+    """Yield the names that a node, or a graph in it, reads."""
+    yield from node.input
+    for attribute in node.attribute:
+        for inner in attribute.g.node:
+            yield from _read(inner)
+        yield from (output.name for output in attribute.g.output)
 
 
 def write_onnx(path: Path, program: Program) -> None:

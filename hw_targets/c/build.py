@@ -6,8 +6,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...toolkit.cache import cache_folder
 from ...toolkit.kernels.compiler import NATIVE, compiler, run_compiler
-from ...toolkit.kernels.native import cache_folder, kept
+from ...toolkit.kernels.native import kept
 
 STANDARD = ("-std=c99", "-Wall", "-Wextra", "-pedantic", "-Werror")
 """What every file is compiled with: a warning is an error."""

@@ -169,3 +169,83 @@ def test_sums_beyond_32_bits_wrap_before_they_are_shifted(exponent: int) -> None
     ours = LoihiTarget().compile(program).run(messages, rasters=True)
     theirs = OnnxTarget().compile(program).run(messages, rasters=True)
     assert np.array_equal(ours.rasters["a"].u, theirs.rasters["a"].u)  # type: ignore[arg-type]
+
+
+def same_everywhere(program: Program, sent: np.ndarray) -> None:
+    found = OnnxTarget().compile(program).run(sent, rasters=True)
+    expected = LoihiTarget().compile(program).run(sent, rasters=True)
+    np.testing.assert_array_equal(found.output, expected.output)
+    for name, raster in expected.rasters.items():
+        for what in ("spikes", "u", "v"):
+            np.testing.assert_array_equal(getattr(found.rasters[name], what), getattr(raster, what))
+
+
+@pytest.mark.parametrize("du", [-1, 0, 700, 4000, 4094, 4095])
+@pytest.mark.parametrize("dv", [0, 1, 410, 2048, 4095, 4096])
+def test_states_are_exact_on_both_sides_of_every_bound_that_chooses_a_type(du: int, dv: int) -> None:
+    # Input up to peak * 256: leaks that float32 holds, or not; no wrap, one wrap (2^18), more; sums beyond 2^24.
+    for bits in (0, 1, 5, 8, 10, 11, 16, 17):
+        rng = np.random.default_rng(bits)
+        peak = 2**bits - 1 if bits else 1
+        program = Program(
+            input=Input(shape=(1,), message_bits=bits),
+            populations=(
+                Population(
+                    name="a",
+                    shape=(4,),
+                    du=du,
+                    dv=dv,
+                    vth=int(rng.integers(0, 64 * peak)) % 2**17,
+                    bias=np.array([-4096, -7, 0, 4095]),
+                    bias_exponent=int(rng.integers(0, 8)),
+                ),
+            ),
+            synapses=(Dense(source="input", target="a", weight=np.array([[-256], [-2], [254], [38]])),),
+            readout=Readout(population="a"),
+            steps=30,
+        )
+        any_value = rng.integers(0, peak + 1, (30, 6, 1))
+        sent = np.choose(rng.integers(0, 3, any_value.shape), [0, any_value, peak]).astype(np.int32)
+        sent[:, 0] = peak  # as far as states can come
+        same_everywhere(program, sent)
+
+
+def test_input_that_is_the_same_at_every_step_is_summed_once_and_gives_the_same() -> None:
+    rng = np.random.default_rng(0)
+    weight = 2 * rng.integers(-9, 20, (3, 2, 3, 3))
+    part = {"du": 4095, "dv": 512, "vth": 90}
+    program = Program(
+        input=Input(shape=(2, 6, 6), message_bits=8),
+        populations=(
+            Population(name="a", shape=(3, 6, 6), bias=np.zeros((3, 6, 6), int), **part),
+            Population(name="b", shape=(5,), bias=np.zeros(5, int), **part),
+        ),
+        synapses=(
+            Convolution(source="input", target="a", weight=weight, padding=(1, 1), exponent=-3),
+            Dense(source="a", target="b", weight=2 * rng.integers(-9, 20, (5, 108))),
+            Dense(source="input", target="b", weight=2 * rng.integers(-9, 20, (5, 72)), delay=2, exponent=-4),
+        ),
+        readout=Readout(population="b"),
+        steps=6,
+    )
+    image = rng.integers(0, 256, (4, 2, 6, 6)).astype(np.int32)
+    constant = np.repeat(image[None], 6, 0)
+    same_everywhere(program, constant)
+    same_everywhere(program, np.broadcast_to(image, constant.shape))
+    almost = constant.copy()
+    almost[-1, -1, -1, -1, -1] ^= 1
+    same_everywhere(program, almost)
+
+
+def test_many_samples_run_in_parts_and_many_spikes_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = Program.model_validate({**dict(neuron()), "steps": 300})
+    sent = np.full((300, 7, 1), 5, np.int32)
+    sent[:, 3] = 0
+    monkeypatch.setattr("spikeproof.hw_targets.onnx.AT_ONCE", 600)
+    compiled = OnnxTarget().compile(program)
+    expected = LoihiTarget().compile(program).run(sent, rasters=True)
+    for found in (compiled.run(sent), compiled.run(sent, rasters=True)):
+        np.testing.assert_array_equal(found.output, expected.output)
+        np.testing.assert_array_equal(found.spike_counts["a"], expected.spike_counts["a"])
+    assert expected.spike_counts["a"].max() == 300
+    np.testing.assert_array_equal(compiled.run(sent, rasters=True).rasters["a"].v, expected.rasters["a"].v)

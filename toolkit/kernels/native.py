@@ -102,12 +102,6 @@ def _cpu() -> str:
     return " ".join([platform.machine(), platform.processor(), *features])
 
 
-def cache_folder() -> Path:
-    """Return where compiled files are kept: that of :data:`CACHE_VARIABLE`, else in the user's cache folder."""
-    given = os.environ.get(CACHE_VARIABLE)
-    return Path(given) if given else user_cache_path("spikeproof", appauthor=False)
-
-
 def kept(folder: Path, name: str, content: bytes, make: Callable[[str, Path], None]) -> Path:
     """Return a compiled file in ``folder``, made now if not there.
 

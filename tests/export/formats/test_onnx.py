@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from onnx.reference import ReferenceEvaluator
 
-from spikeproof.export.formats.onnx import read_onnx, to_onnx, unsupported, write_onnx
+from spikeproof.export.formats.onnx import read_onnx, to_onnx, unsupported, without, write_onnx
 from spikeproof.export.program import Dense, Input, Population, Program, Readout
 from spikeproof.hw_targets.loihi.simulator import LoihiTarget
 from spikeproof.toolkit.errors import FileError, UnsupportedError
@@ -123,3 +123,40 @@ def test_a_model_whose_integers_were_changed_is_refused(small: Program, written:
     onnx.save(model, str(written))
     with pytest.raises(FileError, match=r"network\.onnx"):
         read_onnx(written, small)
+
+
+def test_only_what_remembers_runs_step_by_step(small: Program) -> None:
+    def scans(program: Program) -> list[onnx.NodeProto]:
+        return [node for node in to_onnx(program).graph.node if node.op_type == "Scan"]
+
+    def inside(node: onnx.NodeProto) -> set[str]:
+        (body,) = (attribute.g for attribute in node.attribute if attribute.name == "body")
+        return {inner.op_type for inner in body.node}
+
+    sums = {"Conv", "MatMul", "MatMulInteger"}
+    assert not small.recurrent
+    assert 1 <= len(scans(small)) <= len(small.populations)
+    assert not any(inside(node) & sums for node in scans(small))
+    one = small.population(small.readout.population)
+    loop = Dense(source=one.name, target=one.name, weight=np.eye(int(np.prod(one.shape)), dtype=int) * 2)
+    recurrent = Program.model_validate({**dict(small), "synapses": (*small.synapses, loop)})
+    found = scans(recurrent)
+    assert sum(bool(inside(node) & sums) for node in found) == 1
+    forgetful = tuple(
+        Population.model_validate({**dict(population), "du": 4095, "dv": 4096}) for population in small.spiking
+    )
+    assert not scans(Program.model_validate({**dict(small), "populations": forgetful}))
+
+
+def test_outputs_that_are_not_asked_for_cost_nothing(small: Program) -> None:
+    model = to_onnx(small)
+    states = [output.name for output in model.graph.output if output.name[:2] in ("u/", "v/")]
+    smaller = onnx.load_model_from_string(without(model.SerializeToString(), states))
+    onnx.checker.check_model(smaller, full_check=True)
+    kept = [output.name for output in smaller.graph.output]
+    assert kept == [output.name for output in model.graph.output if output.name not in states]
+    made = {name for node in smaller.graph.node for name in node.output}
+    assert not made & set(states)
+    assert len(smaller.graph.node) < len(model.graph.node)
+    read = {name for node in smaller.graph.node for name in node.input} | set(kept)
+    assert all(set(node.output) & read for node in smaller.graph.node if node.op_type not in ("Scan", "If"))

@@ -114,6 +114,6 @@ def test_every_construct_is_standard_onnx(exported: tuple[Path, list[str]]) -> N
         nodes = [node for graph in graphs(model.graph) for node in graph.node]
         assert {node.domain for node in nodes} == {""}
         operators |= {node.op_type for node in nodes}
-    assert operators >= {"Scan", "Conv", "MatMul", "Div", "Where"}
+    assert operators >= {"Scan", "If", "Conv", "MatMul", "MatMulInteger", "Div"}
     version = onnx.load(str(folder / f"{stems[0]}.onnx")).opset_import[0].version
     assert all(onnx.defs.has(operator, version) for operator in operators)
