@@ -9,8 +9,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from ...export.program import Dense, Input, Population, Program, Readout
-from ...export.program.parts import Synapse
+from ...export.program import Dense, Input, Population, Program, Readout, Synapse
 from ..cost.energy import Events, Traffic, count_events
 from ..measure.metrics import fan_out
 

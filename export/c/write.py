@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...toolkit.errors import UnsupportedError
-from ..program import Graded, Population, Program, SigmaDelta
+from ..program import Graded, Population, Program, Shifting, SigmaDelta
 from . import harness, kernels
 from .layout import Node, Wire, bytes_of, nodes, width_of, wires
 
@@ -34,6 +34,12 @@ class Sizes:
 def unsupported(program: Program) -> list[str]:
     """Return the reasons why ``program`` has no C file that is exact; empty when it has one."""
     reasons = []
+    if program.profile != "lava":
+        reasons.append(f"the Program is in the integers of profile {program.profile!r}; C computes those of Loihi")
+    if program.readout.every_step:
+        reasons.append(
+            "read-out at every step: the C file has one at the end of a sample; read every_step with loihi or onnx"
+        )
     for part in program.populations:
         if isinstance(part, Graded):
             most = sum(program.bound(one) << max(one.exponent, 0) for one in program.incoming(part.name))
@@ -104,6 +110,7 @@ class _Writer:
         if apart:
             self._variable("uint32_t", "part", f"[{max(apart)}]", max(apart))
         for part in program.populations:
+            assert not isinstance(part, Shifting)  # refused above
             self.body.append("\n".join(self._population(part)))
         self._outputs()
 

@@ -48,6 +48,7 @@ def cells(program: Program, population: Neurons, bound: int) -> Cells:
         return _Units(population, FLOAT if bound < EXACT else INT64)
     if isinstance(population, SigmaDelta):
         return _Changes(population)
+    assert isinstance(population, Population)
     narrow = bound < (EXACT if population.du == 4095 else ONE_WRAP + 1)
     return _Spiking(program, population, bound) if narrow else _Wide(population)
 
