@@ -1,4 +1,4 @@
-"""How long a million events take to bin, and how much memory a recording of ten minutes takes: python benchmarks/events.py."""
+"""A million events binned, and ten minutes of events streamed: seconds and memory. python benchmarks/events.py."""
 
 import resource
 import tempfile
