@@ -77,7 +77,7 @@ def test_hard_dependencies_are_few_and_all_holds_every_other_that_is_imported(ot
     assert {"art", "brevitas", "lightning_fabric", "matplotlib", "onnx", "onnxruntime", "PIL", "sklearn"} <= others
     extras = PROJECT["optional-dependencies"]
     (every,) = extras["all"]
-    assert Requirement(every).extras == set(extras) - {"all", "convert", "docs", "gpu", "ray", "test"}
+    assert Requirement(every).extras == set(extras) - {"all", "convert", "docs", "events", "gpu", "ray", "test"}
 
 
 def test_a_program_is_simulated_with_hard_dependencies_alone(

@@ -57,7 +57,7 @@ def visible(folder: Path) -> list[Path]:
         return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
         raise FileError(
-            f"{folder}: not a readable folder ({error.strerror}); expected a sub-folder for each class"
+            f"{folder}: not a readable folder ({error.strerror}); expected <class>/*.png, or recordings, in it"
         ) from error
 
 

@@ -1,6 +1,7 @@
 """Events as columns of numbers: text (.csv, .txt), NumPy's files (.npz, .npy), structured arrays, HDF5 of SHD."""
 
 import io
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -147,13 +148,17 @@ def open_text(
     Raises:
         InputError: nobody says what the columns are, or how large the sensor is.
     """
-    known = chosen(None, sensor, source)
     first = file.readline(BLOCK)
     while first.lstrip().startswith(b"#") or (first and not first.strip()):
         first = file.readline(BLOCK)
     text = first.decode("latin-1").strip()
     separator = next((mark for mark in ",;\t" if mark in text), None)
     words = [word.strip().strip('"').lower() for word in text.split(separator)]
+    # faery writes the sensor beside the names: x@640, y@480.
+    sides = [re.fullmatch(rf"{name}@(\d{{1,9}})", word) for name, word in zip("xy", words[1:3], strict=False)]
+    wide = [int(side[1]) for side in sides if side]
+    words = [word.partition("@")[0] for word in words]
+    known = chosen((wide[0], wide[1]) if len(wide) == 2 else None, sensor, source)
     titled = bool(words) and not words[0].replace(".", "").replace("e", "").replace("-", "").replace("+", "").isdigit()
     if names is None and not titled:
         raise InputError(f'{source}: its columns have no names; say what they are, as columns = "{ORDER}"')

@@ -1,5 +1,6 @@
 """What conftest.py wrote is read back event by event, whole and as a stream; what is wrong is refused by name."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spikeproof.toolkit.errors import FileError, InputError
+from spikeproof.toolkit.errors import FileError, InputError, MissingExtraError
 from spikeproof.toolkit.events import blocks, tables
 from spikeproof.toolkit.events.read import open_recording, read_recording
 from spikeproof.toolkit.events.recording import Recording, Stream
@@ -270,3 +271,20 @@ def test_a_stream_holds_one_part_at_a_time() -> None:
     stream = iter(Stream((8, 8), parts()))
     assert [next(stream).t[0] for _ in range(3)] == [0, 5, 10]
     assert alive == 3
+
+
+@pytest.mark.parametrize("name", ["evt2.raw", "evt3.raw", "cd.dat", "dvs.aedat4", "events.csv"])
+def test_files_that_faery_wrote(name: str) -> None:
+    """As tests/golden/make_faery.py made them, event for event."""
+    if name.endswith("aedat4"):
+        pytest.importorskip("aedat")
+    found = read_recording(Path(__file__).parents[2] / "golden" / f"faery_{name}")
+    assert found.sensor == (320, 240)
+    assert rows(found) == [(n * n * 280, n * 37 % 320, n * 53 % 240, n // 3 % 2) for n in range(300)]
+
+
+def test_aedat4_without_its_package_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "aedat", None)
+    (tmp_path / "a.aedat4").write_bytes(b"#!AER-DAT4.0\r\n")
+    with pytest.raises(MissingExtraError, match=r"spikeproof\[events\]"):
+        read_recording(tmp_path / "a.aedat4")
