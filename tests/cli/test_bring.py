@@ -76,6 +76,7 @@ def test_every_command_without_a_network_works_on_it(call: Call, brought: Path) 
         "compare": (*few, "--worst-energy", "0.05"),
         "fit": ("--chip", "loihi1"),
         "faults": (*few, "--seeds", 2, "--most", 10, "--worst", 1),
+        "decision": few,
         "evaluate": ("--targets", "loihi,onnx"),
         "explain": (*few, "--no-lava"),
     }
