@@ -31,6 +31,10 @@ def compare(
             "--ann", help="Train the same layers with ReLU, in INT8: accuracy, time, and the run's protocol on it, too."
         ),
     ] = False,
+    sanafe: Annotated[
+        bool,
+        typer.Option("--sanafe", help="Ask SANA-FE for a second opinion on Loihi 1; $SPIKEPROOF_SANAFE is its python."),
+    ] = False,
     trace: Annotated[
         Path | None,
         typer.Option(
@@ -56,7 +60,15 @@ def compare(
     from . import show
 
     if trace is not None:
-        _traced(run, trace, columns, clock, first, as_json, samples or csv or again or ann or worst_energy is not None)
+        _traced(
+            run,
+            trace,
+            columns,
+            clock,
+            first,
+            as_json,
+            samples or csv or again or ann or sanafe or worst_energy is not None,
+        )
         return
     if columns is not None or clock or first:
         raise InputError("--columns, --clock and --first belong to --trace")
@@ -65,7 +77,9 @@ def compare(
         from ..eval.run.compare import compare as put_beside
         from ..toolkit.files import write_text
     with show.progress(as_json) as track:
-        result = put_beside(found, samples=samples, again=again, worst_energy=worst_energy, ann=ann, track=track)
+        result = put_beside(
+            found, samples=samples, again=again, worst_energy=worst_energy, ann=ann, sanafe=sanafe, track=track
+        )
     if csv is not None:
         write_text(csv, result.table.to_csv())
     if as_json:
@@ -129,7 +143,7 @@ def _print(found: "SideBySide") -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from ..eval.report.words import figure, interval
+    from ..eval.report.words import figure
     from .show import out
 
     def cell(row: "Row", name: str) -> str:
@@ -174,7 +188,7 @@ def _print(found: "SideBySide") -> None:
                 table.add_column(condition, justify="right")
             for term in dict.fromkeys(row.part for row in terms):
                 cells = [one for row in terms if row.part == term for one in row.cells.values()]
-                table.add_row(term, *(interval(one.low or 0.0, one.high or 0.0, "J") for one in cells))
+                table.add_row(term, *(figure(one, "J")[0] for one in cells))
             out.print(table)
     for note in found.notes:
         out.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True, highlight=False)

@@ -25,7 +25,7 @@ from ...toolkit.task import CLASSES, Task
 from ..measure.activity import views
 from ..measure.forms import Deployed, Forms
 from ..measure.metrics import fan_out
-from ..records.cost import AnnCost, ChipCost, Cost, FormCost, Memory, Metering, Timing, TrainedAnn, Views
+from ..records.cost import AnnCost, ChipCost, Cost, FormCost, Memory, Metering, SecondOpinion, Timing, TrainedAnn, Views
 from . import board
 from .baselines import int8_ann, metered, nvml, program_ann, rapl
 from .constants import table
@@ -171,6 +171,7 @@ def measure_cost(
     epsilon: float | None = None,
     queries: int = QUERIES,
     trained: TrainedAnn | None = None,
+    second: SecondOpinion | None = None,
     track: Track = silent,
 ) -> Cost:
     """Measure the float and quantized network and the Program: sparsity, time, energy where metered, memory.
@@ -185,6 +186,7 @@ def measure_cost(
         epsilon: of an energy attack, whose images become one more condition; None: no such attack.
         queries: that it spends, a sample.
         trained: the ANN of the same recipe, where one was trained.
+        second: SANA-FE's opinion on Loihi 1, where it was asked for.
         track: progress.
 
     Raises:
@@ -245,7 +247,12 @@ def measure_cost(
         samples=len(labels),
         images=fingerprints(conditions),
         forms=found,
-        chips=[chip_cost(program, found[-1].conditions, sent, chip) for chip in chips.alike(program)],
+        chips=[
+            chip_cost(program, found[-1].conditions, sent, chip).model_copy(
+                update={"second": second if chip == "loihi1" else None}
+            )
+            for chip in chips.alike(program)
+        ],
         ann=AnnCost(
             macs=ann.macs,
             weights=ann.weights,

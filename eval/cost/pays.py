@@ -124,3 +124,30 @@ def trained_cells(cost: Cost, rows: list[Row]) -> None:
             said += "" if one.reliable else "; an alarm was raised, so it is unreliable"
             w = one.worst
             row.cells[ANN] = Cell("measured", w.value, w.low, w.high, w.samples, said, not one.reliable)
+
+
+def second_rows(cost: Cost, program: str) -> Iterator[Row]:
+    """Yield what SANA-FE says of a chip: beside the whole, its terms, and this model's at its prices."""
+    for chip in cost.chips:
+        found = chip.second
+        if found is None:
+            continue
+        name = f"an image by SANA-FE {found.version}, {load_limits(chip.chip).title}"
+        note = f"{'; '.join(found.explained)}; chip alone, without static power"
+        for part, value in found.energy.items():
+            if part not in found.same:
+                continue
+            shown = "" if part == "total" else part
+            same, own = (" to ".join(f"{1e6 * end:.3g}" for end in pair[part]) for pair in (found.same, found.own))
+            said = f"this model: {same} uJ at its prices, {own} uJ at all; {note}"
+            yield Row(
+                "energy",
+                name,
+                "clean",
+                "J",
+                "lower",
+                {program: Cell("estimated", value, None, None, found.samples, said)},
+                shown,
+            )
+        time = Cell("estimated", found.time, *chip.time["clean"], found.samples, "beside it this model's interval")
+        yield Row("latency", name, "clean", "s", "lower", {program: time})

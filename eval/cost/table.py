@@ -15,7 +15,7 @@ from ..records.robustness import Robustness
 from .cells import ANN, Cell, Row, column, missing
 from .constants import table
 from .judged import accuracy_rows, quality_rows, robustness_rows
-from .pays import pays_rows, trained_cells
+from .pays import pays_rows, second_rows, trained_cells
 
 
 @dataclass(frozen=True)
@@ -305,6 +305,7 @@ def side_by_side(
         *pays_rows(cost, forms[program], program, table()),
         *_memory(cost, forms, wide),
     ]
+    rows += second_rows(cost, program)
     trained_cells(cost, rows)
     made = {"record.json": record, attacked: robustness, "cost.json": cost}
     sources = {name: one.created for name, one in made.items() if one is not None}

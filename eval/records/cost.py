@@ -102,6 +102,30 @@ class FormCost(Part):
     memory: Memory
 
 
+class SecondOpinion(Part):
+    """SANA-FE's estimate beside this model's, joules and seconds an inference, without static power.
+
+    Attributes:
+        version: of SANA-FE.
+        samples: the first so many clean images.
+        energy: by its terms, and "total".
+        time: seconds.
+        same: this model's at SANA-FE's prices; only how far the input comes is an interval.
+        own: this model's at all its constants.
+        counts: of events, theirs and ours.
+        explained: what differs, in sentences.
+    """
+
+    version: str
+    samples: int
+    energy: dict[str, float]
+    time: float
+    same: dict[str, Ends]
+    own: dict[str, Ends]
+    counts: dict[str, Ends]
+    explained: list[str]
+
+
 class ChipCost(Part):
     """The estimate on a chip, in joules and seconds; or why there is none.
 
@@ -117,6 +141,7 @@ class ChipCost(Part):
         basis: where populations are assumed to be.
         unsuitable: reasons why this chip could not hold the Program: the estimate then only borrows its prices.
         absent: why there is no estimate.
+        second: SANA-FE's opinion, where it was asked for.
     """
 
     chip: str
@@ -129,6 +154,7 @@ class ChipCost(Part):
     basis: str = ""
     unsuitable: list[str] = Field(default_factory=list)
     absent: str | None = None
+    second: SecondOpinion | None = None
 
 
 class AnnRobustness(Part):

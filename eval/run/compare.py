@@ -3,7 +3,9 @@
 from ...toolkit.code import code_hash
 from ...toolkit.progress import Track, silent
 from ..cost.ann import NOT_ATTACKED, train_ann
+from ..cost.constants import table
 from ..cost.measure import fingerprints, measure_cost
+from ..cost.sanafe import second_opinion
 from ..records.base import command_line, header, write_record
 from ..records.cost import read_cost
 from ..records.robustness import read as read_robustness
@@ -11,6 +13,9 @@ from .folder import Run
 from .pages import beside, write_pages
 from .results import Compared
 from .steps import attacked
+
+REPLAYED = 8
+"""Images that SANA-FE replays."""
 
 
 def cost(
@@ -20,6 +25,7 @@ def cost(
     again: bool = False,
     worst_energy: float | None = None,
     ann: bool = False,
+    sanafe: bool = False,
     track: Track = silent,
 ) -> bool:
     """Measure the cost of a run's forms: cost.json; return False if this code has it on record already.
@@ -30,6 +36,7 @@ def cost(
         again: measure even so.
         worst_energy: epsilon of an energy attack; None: none, but one that is on record is kept.
         ann: train the ANN of the recipe, and measure it in INT8; one that is on record is kept, too.
+        sanafe: ask SANA-FE for its opinion on the first clean images; one that is on record is kept, too.
         track: progress.
 
     Raises:
@@ -49,6 +56,7 @@ def cost(
         attackable = run.path("robustness.json").exists()
         made = kept.ann.trained
         enough = enough and (not ann or (made is not None and not (made.absent == NOT_ATTACKED and attackable)))
+        enough = enough and (not sanafe or any(chip.second is not None for chip in kept.chips))
         if kept.code == code_hash() and same == fingerprints(conditions) and enough:
             return False
     trained = None
@@ -56,10 +64,15 @@ def cost(
         run.needs_network("compare --ann")
         attacked_by = read_robustness(run.path("robustness.json")) if run.path("robustness.json").exists() else None
         trained = train_ann(recipe, data, run.path("ann.onnx"), samples=samples, robustness=attacked_by, track=track)
+    second = None
+    if sanafe:
+        second = second_opinion(forms.program, forms.coder.integers(conditions["clean"][:REPLAYED]), table())
     found = measure_cost(
         header(
             recipe.name,
-            command_line("compare", "DIR", samples=samples, again=again, worst_energy=worst_energy, ann=ann),
+            command_line(
+                "compare", "DIR", samples=samples, again=again, worst_energy=worst_energy, ann=ann, sanafe=sanafe
+            ),
             data=data,
             program=forms.program,
             recipe=run.recipe_on_record(),
@@ -71,6 +84,7 @@ def cost(
         task=data.task,
         epsilon=worst_energy,
         trained=trained,
+        second=second,
         track=track,
     )
     write_record(run.path("cost.json"), found)
@@ -85,6 +99,7 @@ def compare(
     again: bool = False,
     worst_energy: float | None = None,
     ann: bool = False,
+    sanafe: bool = False,
     track: Track = silent,
 ) -> Compared:
     """Measure what is not on record, and put the forms side by side; cost.json and compare.html.
@@ -95,12 +110,13 @@ def compare(
         again: measure costs that are on record, too.
         worst_energy: epsilon of an energy attack, L-infinity in pixels of [0, 1]; None: none.
         ann: train the ANN of the recipe, and measure it in INT8.
+        sanafe: ask SANA-FE, see :mod:`..cost.sanafe`.
         track: progress.
 
     Raises:
         FileError: a step is missing, or a file has changed since.
     """
-    measured = cost(run, samples=samples, again=again, worst_energy=worst_energy, ann=ann, track=track)
-    table = beside(run)
+    measured = cost(run, samples=samples, again=again, worst_energy=worst_energy, ann=ann, sanafe=sanafe, track=track)
+    found = beside(run)
     write_pages(run)
-    return Compared(measured, table, str(run.path("cost.json")), str(run.path("compare.html")))
+    return Compared(measured, found, str(run.path("cost.json")), str(run.path("compare.html")))
