@@ -15,6 +15,7 @@ SCRIPTS = {
     "deployed_robustness": "robustness",
     "faults_ann": "benchmarks",
     "loihi_vs_lava": "benchmarks",
+    "onnx_speed": "benchmarks",
     "strength": "benchmarks",
     "without_spikes": "benchmarks",
     "three_seeds": "digits",

@@ -1,13 +1,14 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis.strategies as st
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from hypothesis import assume, given, settings
 
-from spikeproof.export.formats.onnx import write_onnx
+from spikeproof.export.formats.onnx import to_onnx, write_onnx
 from spikeproof.export.program import Convolution, Dense, Input, Population, Program, Readout
 from spikeproof.hw_targets.loihi.simulator import LoihiTarget
 from spikeproof.hw_targets.onnx import OnnxTarget
@@ -249,3 +250,32 @@ def test_many_samples_run_in_parts_and_many_spikes_are_counted(monkeypatch: pyte
         np.testing.assert_array_equal(found.spike_counts["a"], expected.spike_counts["a"])
     assert expected.spike_counts["a"].max() == 300
     np.testing.assert_array_equal(compiled.run(sent, rasters=True).rasters["a"].v, expected.rasters["a"].v)
+
+
+def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from graphs(attribute.g)
+
+
+@pytest.mark.parametrize("bits", [0, 3, 7, 8])
+@pytest.mark.parametrize("odd", [0, 1])
+def test_products_of_bytes_cut_nothing(bits: int, odd: int) -> None:
+    # Kernels for CPUs without integer products of four add pairs of bytes in 16 bits: 127 still fits, 255 would not.
+    peak = 2**bits - 1 if bits else 1
+    weight = np.repeat([[-256], [254 - odd], [-256 + odd], [2]], 67, 1)
+    weight[:, 0] -= odd * (weight[:, 0] > 0)
+    program = Program(
+        input=Input(shape=(67,), message_bits=bits),
+        populations=(Population(name="a", shape=(4,), du=4095, dv=4096, vth=9, bias=np.zeros(4, int)),),
+        synapses=(Dense(source="input", target="a", weight=weight, bits=9 if odd else 8),),
+        readout=Readout(population="a"),
+        steps=2,
+    )
+    sent = np.full((2, 3, 67), peak, np.int32)
+    sent[:, 0, ::3] = 0
+    used = {node.op_type for graph in graphs(to_onnx(program).graph) for node in graph.node}
+    assert ("MatMulInteger" in used) == (bits < 8 and not odd)
+    same_everywhere(program, sent)
