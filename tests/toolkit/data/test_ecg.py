@@ -116,3 +116,24 @@ def test_another_file_and_windows_that_do_not_fit_are_refused(folder: Path, monk
         load_data(settings, 2)
     with pytest.raises(FileError, match=r"QTDB_train\.mat not found"):
         load_data(DataSettings(name="qtdb", path=str(folder / "none")), 2)
+
+
+@pytest.mark.parametrize("steps", [2, 5, 11])
+def test_sequences_keep_the_label_of_every_step(folder: Path, steps: int) -> None:
+    data = load_data(DataSettings(name="qtdb-steps", path=str(folder)), steps)
+    assert (data.task.name, data.classes, data.kind) == ("steps", ecg.CLASSES, "events")
+    for images, labels, given_arrays in (
+        (data.train_images, data.train_labels, arrays(4, 0)),
+        (data.test_images, data.test_labels, arrays(3, 1)),
+    ):
+        found = []
+        for spikes, classes in zip(given_arrays["x"].tolist(), given_arrays["y"].tolist(), strict=True):
+            for start in range(0, TIME - steps + 1, steps):
+                part = slice(start, start + steps)
+                known = [row.index(1) if 1 in row else -1 for row in classes[part]]
+                if set(known) != {-1}:
+                    found.append(([[max(value, 0) for value in row] for row in spikes[part]], known))
+        assert images[..., 0, 0].tolist() == [spikes for spikes, _ in found]
+        assert labels.tolist() == [known for _, known in found]
+    with pytest.raises(InputError, match="no labelled sequence of 12 steps in 11"):
+        load_data(DataSettings(name="qtdb-steps", path=str(folder)), TIME + 1)
