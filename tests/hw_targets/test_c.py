@@ -73,6 +73,16 @@ def test_programs_are_kept_whole_and_only_the_newest(cache: Path, monkeypatch: p
     assert list(cache.iterdir()) == [last]
 
 
+def test_a_program_that_was_driven_out_of_the_cache_is_compiled_again(cache: Path) -> None:
+    inputs = some_input(PROGRAM, 2)
+    compiled = CTarget(flags=QUICK).compile(PROGRAM)
+    output = compiled.run(inputs).output
+    (made,) = cache.iterdir()
+    made.unlink()
+    np.testing.assert_array_equal(compiled.run(inputs).output, output)
+    assert list(cache.iterdir()) == [made]
+
+
 @pytest.mark.usefixtures("cache")
 def test_a_warning_is_an_error_that_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(target, "to_c", lambda *_, **__: "int main(void) { int unused; return 0; }\n")

@@ -118,7 +118,9 @@ def install(monkeypatch: pytest.MonkeyPatch, *entries: tuple[str, str]) -> None:
 
 
 def test_an_unknown_target_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(InputError, match="target 'gpu': unknown; known targets: torch, loihi, twin, onnx, lava, netx"):
+    with pytest.raises(
+        InputError, match="target 'gpu': unknown; known targets: torch, loihi, twin, onnx, c, lava, netx"
+    ):
         get_target("gpu")
 
 
