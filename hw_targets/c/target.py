@@ -1,7 +1,6 @@
 """Target ``c``: the Program's C file, compiled here, sample after sample in a process with a time limit."""
 
 import subprocess
-from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, final
 
@@ -26,27 +25,25 @@ class _Executable(CompiledProgram):
     def __init__(self, program: Program, flags: tuple[str, ...], seconds: float) -> None:
         super().__init__(program)
         self.flags, self.seconds = flags, seconds
+        self.made: dict[Main, Path] = {}
         self.at = nodes(program)
         self.populations = [self.at[part.name] for part in program.populations]
         self.stateful = {part.name for part in program.stateful}
         self.inputs = self.at[program.input.name].size
         self.message = message_type(program)
 
-    def _build(self, main: Main) -> Path:
-        try:
-            return build(to_c(self.program, main=main), self.flags)
-        except NotCompiled as error:
-            raise TargetError(f"target 'c': {error}") from error
+    def _program(self, main: Main) -> Path:
+        """Return the compiled program; again, if those of others have driven it out of the cache.
 
-    @cached_property
-    def counts(self) -> Path:
-        """The program that writes counts: the C file as users get it, but for its ``main``."""
-        return self._build("counts")
-
-    @cached_property
-    def rasters(self) -> Path:
-        """The program that writes rasters; it keeps currents, too, that have no memory."""
-        return self._build("rasters")
+        "counts" is the C file as users get it but for its ``main``; "rasters" keeps currents, too, that have no memory.
+        """
+        made = self.made.get(main)
+        if made is None or not made.exists():
+            try:
+                made = self.made[main] = build(to_c(self.program, main=main), self.flags)
+            except NotCompiled as error:
+                raise TargetError(f"target 'c': {error}") from error
+        return made
 
     def _run(self, inputs: NDArray[np.int32], rasters: bool, track: Track) -> Trace:
         numbers = sum(map(self._numbers, self.populations)) * self.program.steps
@@ -62,14 +59,14 @@ class _Executable(CompiledProgram):
 
     def _with_counts(self, inputs: NDArray[np.int32]) -> Trace:
         widths = [node.size for node in self.populations]
-        counts, output = self._answer(self.counts, inputs, sum(widths))
+        counts, output = self._answer("counts", inputs, sum(widths))
         parts = np.split(counts, np.cumsum(widths)[:-1], 1)
         sent = {node.name: _restored(node, given) for node, given in zip(self.populations, parts, strict=True)}
         return Trace(output, sent)
 
     def _with_rasters(self, inputs: NDArray[np.int32]) -> Trace:
         widths = [self._numbers(node) for node in self.populations]
-        told, output = self._answer(self.rasters, inputs, sum(widths) * len(inputs))
+        told, output = self._answer("rasters", inputs, sum(widths) * len(inputs))
         steps = told.reshape(inputs.shape[1], len(inputs), -1).swapaxes(0, 1)
         found, sent = {}, {}
         for node, given in zip(self.populations, np.split(steps, np.cumsum(widths)[:-1], 2), strict=True):
@@ -79,13 +76,13 @@ class _Executable(CompiledProgram):
         return Trace(output, sent, None, found)
 
     def _answer(
-        self, executable: Path, inputs: NDArray[np.int32], numbers: int
+        self, main: Main, inputs: NDArray[np.int32], numbers: int
     ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
         """Return what the program writes on messages (time, batch, ...): so many numbers a sample, and outputs."""
         sent = np.ascontiguousarray(inputs.swapaxes(0, 1), dtype=self.message)
         try:
             done = subprocess.run(
-                [str(executable)], input=sent.tobytes(), capture_output=True, timeout=self.seconds, check=False
+                [str(self._program(main))], input=sent.tobytes(), capture_output=True, timeout=self.seconds, check=False
             )
         except subprocess.TimeoutExpired as error:
             raise TargetError(

@@ -105,6 +105,8 @@ def together():
 
 @pytest.fixture(params=TARGETS)
 def target(request, together):
+    if request.param == "c":
+        request.getfixturevalue("need_compiler")
     if request.param not in SLOW:
         return TARGETS[request.param]()
     request.getfixturevalue(f"need_{request.param}")

@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from spikeproof.eval.agreement.targets import difference
 from spikeproof.eval.support import constructs
 from spikeproof.export.c import to_c
 from spikeproof.export.c.layout import message_type
+from spikeproof.export.program import Input, Population, Program, Readout, Sparse
 from spikeproof.hw_targets.c import build as building
 from spikeproof.hw_targets.c import cortex_m, target
 from spikeproof.hw_targets.c.build import build, compiled_sizes
@@ -19,6 +21,7 @@ from spikeproof.toolkit.kernels import native
 
 PROGRAM = constructs.PROGRAMS["OR pooling of spikes"]()
 QUICK = ("-O0",)
+UNDEFINED = ("-O1", "-fsanitize=undefined", "-fno-sanitize-recover")
 
 
 @pytest.fixture
@@ -36,6 +39,46 @@ def test_without_a_compiler_it_says_how_to_get_one(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(target, "compiler", lambda: None)
     with pytest.raises(TargetError, match=r"target 'c': unavailable: no C compiler.*install one, for example gcc"):
         CTarget().compile(PROGRAM)
+
+
+def edge_program(du: int) -> Program:
+    """Neurons that get the input itself, its negative, and odd weights times it by every exponent, each alone."""
+    shape, count = (8,), np.arange(8)
+    wide = {"shape": (8, 8), "rows": count, "columns": count, "bits": 9}
+    weights = {f"e{e + 8}": (7 - 4 * count, e) for e in range(-8, 8)} | {
+        "plus": (count * 0 + 1, 0),
+        "minus": (count * 0 - 1, 0),
+    }
+    populations = tuple(
+        Population(name=name, shape=shape, du=du, dv=100, vth=2**17 - 1, bias=np.zeros(8, int)) for name in weights
+    )
+    synapses = tuple(
+        Sparse(source="input", target=name, weight=weight, exponent=exponent, **wide)
+        for name, (weight, exponent) in weights.items()
+    )
+    return Program(
+        input=Input(shape=shape, message_bits=24),
+        populations=populations,
+        synapses=synapses,
+        readout=Readout(kind="membrane", population="minus"),
+        steps=3,
+    )
+
+
+@pytest.mark.usefixtures("cache")
+@pytest.mark.parametrize("du", [-1, 0, 4095])
+def test_the_edges_of_currents_and_every_exponent(du: int) -> None:
+    """Input times 64 is 2^23 and its neighbours, where currents wrap; odd weights show every rounding."""
+    program = edge_program(du)
+    edges = np.array([2**17 - 1, 2**17, 2**17 + 1, 2**18, 1, 3, 2**24 - 1, 2**23], np.int32)
+    inputs = np.zeros((3, 2, 8), np.int32)
+    inputs[0, 0], inputs[2, 0], inputs[:, 1] = edges, edges[::-1], np.random.default_rng(0).integers(0, 99, (3, 8))
+    expected = LoihiTarget().compile(program).run(inputs, rasters=True)
+    found = CTarget(flags=UNDEFINED).compile(program).run(inputs, rasters=True)
+    assert [bits for bits in difference("c", expected, found) if bits.different] == []
+    # The edge that is peculiar: -2^23 becomes 2^23, which stays.
+    assert expected.rasters["minus"].u is not None
+    assert expected.rasters["minus"].u[0, 0, 1] == 2**23
 
 
 @pytest.mark.usefixtures("cache")
@@ -73,6 +116,16 @@ def test_programs_are_kept_whole_and_only_the_newest(cache: Path, monkeypatch: p
     assert list(cache.iterdir()) == [last]
 
 
+def test_a_program_that_was_driven_out_of_the_cache_is_compiled_again(cache: Path) -> None:
+    inputs = some_input(PROGRAM, 2)
+    compiled = CTarget(flags=QUICK).compile(PROGRAM)
+    output = compiled.run(inputs).output
+    (made,) = cache.iterdir()
+    made.unlink()
+    np.testing.assert_array_equal(compiled.run(inputs).output, output)
+    assert list(cache.iterdir()) == [made]
+
+
 @pytest.mark.usefixtures("cache")
 def test_a_warning_is_an_error_that_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(target, "to_c", lambda *_, **__: "int main(void) { int unused; return 0; }\n")
@@ -102,9 +155,8 @@ def test_undefined_behaviour_ends_the_process(cache: Path, monkeypatch: pytest.M
     """Planted: the sanitizer that the conformance tests run under does stop a sum beyond 32 bits."""
     text = "#include <stdint.h>\nint main(int n, char **v) { (void)v; int32_t x = INT32_MAX; return x + n > 0; }\n"
     monkeypatch.setattr(target, "to_c", lambda *_, **__: text)
-    flags = ("-O1", "-fsanitize=undefined", "-fno-sanitize-recover")
     with pytest.raises(TargetError, match="signed integer overflow"):
-        CTarget(flags=flags).compile(PROGRAM).run(some_input(PROGRAM, 1))
+        CTarget(flags=UNDEFINED).compile(PROGRAM).run(some_input(PROGRAM, 1))
 
 
 def test_compiled_sizes_hold_the_tables(cache: Path) -> None:

@@ -96,7 +96,7 @@ WRONG = [
     (
         {"evaluate": {"targets": ["loihi", "gpu"]}},
         "evaluate.targets.1",
-        "target 'gpu': unknown; known targets: loihi, twin, onnx, lava, netx",
+        "target 'gpu': unknown; known targets: loihi, twin, onnx, c, lava, netx",
     ),
     ([1, 2], "(top level)", "dictionary"),
 ]
