@@ -30,7 +30,8 @@ from ..run.bring import import_program
 from ..run.folder import Run
 from ..run.steps import export as export_run
 from ..run.steps import quantize as quantize_run
-from .constructs import Answer, markdown
+from .asked import Answer
+from .constructs import markdown
 from .foreign import FOREIGN, STEPS, ready
 
 STEPS_OF_THE_ROAD = ("adopted", "attacked", "adapted", "fine-tuned", "exported", "simulated", "explained", "placed")
