@@ -1,8 +1,8 @@
 """One float network on two chips, snnTorch's default reset on Xylo, and Xylo's law: python benchmarks/two_chips.py.
 
-Writes xylo/one-network.json, default-reset.json, law.json and heartbeats.json under --out (runs/benchmarks), or those of
-them that are named. Digits are averaged over 2x2 pixels, to Xylo's 16 input
-channels. QTDB is looked for under SPIKEPROOF_DATA. Needs xylosim: spikeproof lava install --xylosim.
+Writes xylo/one-network.json, default-reset.json, law.json and heartbeats.json under --out (runs/benchmarks), or those
+of them that are named. Digits are averaged over 2x2 pixels, to Xylo's 16 input channels. QTDB is looked for under
+SPIKEPROOF_DATA. Needs xylosim: spikeproof lava install --xylosim.
 """
 
 import sys
