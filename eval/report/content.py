@@ -16,6 +16,8 @@ Cells = dict[str, Any]
 TIMES = "\u00d7"
 CURRENT_LIMIT = 2**17
 """A synaptic sum of this size, aligned by 6 bits, leaves the 24-bit current."""
+CORE_LIMIT = 2**15
+"""At this size Xylo's currents are clipped."""
 
 
 def _conditions(record: Evaluation) -> list[str]:
@@ -254,7 +256,8 @@ def _program(record: Evaluation) -> Cells:
     rows = []
     for row in record.populations:
         delivered = math.floor(row["largest_sum"] * 2.0 ** row["exponent"])
-        room = CURRENT_LIMIT / delivered if delivered else math.inf
+        limit = CORE_LIMIT if row["synapse"] == "shifted" else CURRENT_LIMIT
+        room = limit / delivered if delivered else math.inf
         rows.append(
             row
             | {
@@ -266,7 +269,12 @@ def _program(record: Evaluation) -> Cells:
             }
         )
     neurons = {row["population"]: math.prod(row["shape"]) for row in rows}
-    return {"rows": rows, "neurons": sum(neurons.values()), "events": events is not None}
+    return {
+        "rows": rows,
+        "neurons": sum(neurons.values()),
+        "events": events is not None,
+        "core": any(row["synapse"] == "shifted" for row in rows),
+    }
 
 
 def _training(record: Evaluation) -> Cells:

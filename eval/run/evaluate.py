@@ -168,19 +168,25 @@ def evaluate(
     compared = read_comparison(run.path("compare.json")) if run.is_done("compare") else None
     typed = command_line("evaluate", "DIR", targets=targets, device=None if device == "cpu" else device)
     others = run.by_other_code("train", "attack", "quantize", "export")
+    foreign = [name for name in recipe.evaluate.targets if name not in family.targets(recipe.evaluate.targets)]
+    left_out = f"Targets {', '.join(foreign)} were left out: they do not compute profile {program.profile!r}."
     record = Evaluation(
         **header(recipe.name, typed, data=data, program=program, recipe=recipe),
         populations=describe(program),
         threat_model="; ".join(dict.fromkeys(facts["threat_model"] for facts in attacks.values())),
         attacks=attacks,
         training=read_json(run.path("training.json")),
-        round_trip=read_json(run.path("export.json"))["round_trip"],
+        round_trip=read_json(run.path("export.json"))["round_trip"] if family.nir else {},
         gradients=gradients,
         forms=measured,
         comparison=compared,
         baseline=baseline_of(data),
         trail=read_trail(run.path(TRAIL)) if recipe.train.trail else None,
-        warnings=[*_warnings(recipe, data, attacks, others), *_warnings_of_forms(program, data, measured)],
+        warnings=[
+            *_warnings(recipe, data, attacks, others),
+            *_warnings_of_forms(program, data, measured),
+            *[left_out] * bool(foreign),
+        ],
     )
     return _written(run, record)
 

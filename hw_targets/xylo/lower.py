@@ -11,7 +11,7 @@ from ...toolkit.network.network import INPUT, SpikingNetwork
 from .arithmetic import OUTPUT_SPIKES, Core
 from .layers import ShiftNeurons
 from .plan import exponent
-from .quantize import Reading
+from .reading import Reading
 
 
 def lower(network: SpikingNetwork, shape: tuple[int, int, int]) -> Program:

@@ -11,6 +11,7 @@ from ...toolkit.errors import InputError, UnsupportedError
 from ...toolkit.network.network import INPUT, SpikingNetwork
 from ...toolkit.network.surrogates import Spike, Surrogate
 from ...toolkit.quantize import InputGrid
+from .arithmetic import HIGH
 from .layers import ShiftNeurons
 
 FLAT = "input-flat"
@@ -27,7 +28,8 @@ def twin(program: Program, coder: Coder, gain: float = 1.0) -> SpikingNetwork:
 
     Raises:
         InputError: a coder of other messages.
-        UnsupportedError: biases that act before their population's window, or two synaptic currents.
+        UnsupportedError: biases that act before their population's window, two synaptic currents, or membranes that
+            are read and subtract what they sent.
     """
     if coder.peak != program.input.peak:
         raise InputError(f"{coder}: messages up to {coder.peak}, the Program takes {program.input.peak}")
@@ -51,6 +53,8 @@ def twin(program: Program, coder: Coder, gain: float = 1.0) -> SpikingNetwork:
     for population in program.populations:
         assert isinstance(population, Shifting)
         reading = program.readout.population == population.name and program.readout.kind == "membrane"
+        if reading and population.vth < HIGH:
+            raise UnsupportedError(f"population {population.name!r}: is read by its membrane, and may fire")
         if len(population.dash_syn) > 1:
             raise UnsupportedError(f"population {population.name!r}: the twin has one synaptic current a neuron")
         if population.bias.any() and depths[population.name] > 1:

@@ -55,6 +55,10 @@ def test_road(made, answer):
         exact = [by["quantized", "torch"][condition], by["program", "xylo"][condition]]
         assert exact[0]["accuracy"] == exact[1]["accuracy"]
     assert by["program", "xylo"]["clean"]["accuracy"]["value"] > 0.6
+    assert any("Targets loihi, onnx, lava were left out" in text for text in record["warnings"])
+    page = (made / "report.html").read_text()
+    assert "clipped at" in page
+    assert "read back and run in float" not in page
     exported = json.loads((made / "export.json").read_text())
     assert exported["round_trip"]["different"] == 0
     assert exported["nir"] is False

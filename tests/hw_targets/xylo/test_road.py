@@ -33,7 +33,7 @@ IMAGES = np.random.default_rng(5).random((30, *SHAPE), dtype=np.float32)
 
 def chain(*neurons, coder=6, gain=1.0, wiring=None, wide=20):
     """Flatten, then a linear layer and neurons for each: the last ones are 5."""
-    layers = OrderedDict({"flat": nn.Flatten()})
+    layers: OrderedDict[str, nn.Module] = OrderedDict({"flat": nn.Flatten()})
     size = 16
     for number, one in enumerate(neurons, start=1):
         out = 5 if number == len(neurons) else wide
