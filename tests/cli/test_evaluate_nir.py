@@ -187,7 +187,7 @@ def test_targets_that_differ_give_exit_code_4_after_the_result(
     class Liar:
         form = "program"
 
-        def unsupported(self, program: Any) -> list[str]:
+        def refused(self, program: Any) -> list[str]:
             return []
 
         def compile(self, program: Any) -> Any:

@@ -19,6 +19,7 @@ from spikeproof.eval.records import (
     proof,
     quality,
     robustness,
+    silicon,
     stability,
     study,
 )
@@ -52,8 +53,10 @@ READERS = {
     "records/robustness": robustness.read,
     "records/sr": read_sr,
     "records/seed": study.read,
+    "records/silicon": silicon.read_silicon,
     "records/stability": stability.read,
     "records/threats": robustness.read,
+    "records/xylo": benchmark.read,
     "benchmarks/results": benchmark.read,
 }
 TABLES = {ROOT / "records" / "compare" / "digits.json"}
