@@ -11,9 +11,12 @@ from spikeproof.hw_targets.loihi.simulator import LoihiTarget
 from spikeproof.toolkit.errors import InputError, UnsupportedError
 from spikeproof.toolkit.task import CLASSES, Task
 from spikeproof.toolkit.task.regression import Picture, Regression, Upscaling
+from spikeproof.toolkit.task.steps import Steps
 
 RNG = np.random.default_rng(0)
 TASK = Upscaling((1, 8, 8), 2)
+STEPS = Steps(4)
+"""The 256 answers are then those of 64 steps."""
 
 
 def pair(task: Upscaling, samples: int = 5) -> tuple[np.ndarray, np.ndarray]:
@@ -118,10 +121,11 @@ def program() -> Program:
 def test_laws_of_every_metric(name: str) -> None:
     """Nothing measured is an error; batches add up; unit and direction are told; what is told is a number."""
     made, kind = program(), METRICS.get(name)
-    task: Task = TASK if kind.measures(TASK) else CLASSES
+    task: Task = next(one for one in (TASK, STEPS, CLASSES) if kind.measures(one))
     messages = RNG.integers(0, 256, (1, 6, 4, 8, 8)).astype(np.int32)
     trace = LoihiTarget().compile(made).run(messages)
-    known = RNG.uniform(0, 1, (6, 256)) if task is TASK else RNG.integers(0, 256, 6)
+    known = RNG.uniform(0, 1, (6, 256)) if task is TASK else RNG.integers(0, 4, (6, 64)) if task is STEPS else None
+    known = RNG.integers(0, 256, 6) if known is None else known
     outputs = trace.output / (128 * 255)
     with pytest.raises(InputError, match="nothing was measured"):
         kind.of(made).compute()
